@@ -1,0 +1,1 @@
+"""Floor 3: HTTP, for clients and for people who look after a node."""

@@ -1,0 +1,1 @@
+"""Floor 3: programs become processes. No submitted byte runs outside the sandbox."""

@@ -1,0 +1,30 @@
+"""What a program may use, and the bounds of everything that nodes exchange (architecture A1.5)."""
+
+from __future__ import annotations
+
+import msgspec
+
+MIB = 1024 * 1024
+
+DATAGRAM_PAYLOAD_MAX = 1200
+"""Bytes of a datagram's plain payload (G6): with header and tag it stays under every usual MTU."""
+
+FRAME_MAX = 32 * MIB
+"""Bytes of one channel frame: 8 MiB of input, or three streams of output, with room."""
+
+FACTS_MAX = 700
+"""Bytes of one node's encoded facts, so that one always fits a datagram (G5)."""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What one run may use. A caller may ask for less; the configuration caps what it may ask (java.md)."""
+
+    wall_s: float = 10.0
+    cpu_s: float = 5.0
+    memory_bytes: int = 256 * MIB
+    output_bytes: int = MIB
+    """For each of standard output, standard error and the value of `run()`."""
+    processes: int = 64
+    """Threads and processes together."""
+    tmp_bytes: int = 64 * MIB
+    compile_s: float = 10.0

@@ -1,0 +1,1 @@
+"""Floor 3: logs, metrics, and what the service manager wants to hear."""

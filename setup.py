@@ -1,0 +1,5 @@
+"""Metadata and tool settings live in pyproject.toml."""
+
+from setuptools import setup
+
+setup()
