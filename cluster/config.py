@@ -156,10 +156,10 @@ class GatewaySettings(Section, frozen=True):
 
 
 class SandboxSettings(Section, frozen=True):
-    """How submitted programs are confined (java.md S1-S4)."""
+    """How submitted programs are confined (S1-S4)."""
 
     mode: str = "bubblewrap"
-    """`bubblewrap`, or `none`: no protection at all, shouted about; for trusted code on a machine without it."""
+    """`bubblewrap`, or `none`: no protection at all, shouted about; for trusted programs only."""
     require: tuple[str, ...] = ("namespaces",)
     """What must work, or the node refuses to start: `namespaces`, `seccomp`, `cgroup2`."""
     bwrap: str = "bwrap"
