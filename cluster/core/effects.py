@@ -198,10 +198,23 @@ class FetchFacts:
 
 
 @attrs.frozen
-class SuspectLeader:
+class HandshakeFailed:
+    """The handshake reached its deadline: the election cools this candidate down (E4)."""
+
+
+@attrs.frozen
+class HigherEpochProven:
     """A channel frame proved a higher established epoch (L5, L6)."""
 
     epoch: Epoch
+
+
+@attrs.frozen
+class LeaderChannelBroke:
+    """The channel to the followed leader broke: a hint that it is gone (L7)."""
+
+    leader: NodeId
+    reason: str
 
 
 Decision = (
@@ -214,7 +227,9 @@ Decision = (
     | MemberFailed
     | MemberRecovered
     | FetchFacts
-    | SuspectLeader
+    | HandshakeFailed
+    | HigherEpochProven
+    | LeaderChannelBroke
 )
 
 Effects = tuple[Effect, ...]

@@ -1,0 +1,125 @@
+"""How a node whose record is new gains the vote (N5).
+
+A record made by `init` is either the first of a new cluster, or all that is left after a lost disk; the node
+can't tell which. If it voted at once it could promise an epoch that it had promised to another before it
+forgot. So it observes, and asks:
+
+(a) every other voter, in this life, says that it has accepted no epoch: then there is nothing to forget; or
+(b) one leader of one epoch answers fresh nonces for ten seconds without a gap of F: whatever was promised
+    before is below that epoch by now, or will be refused by this node from then on.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+
+import attrs
+
+from cluster.config import TimingSettings
+from cluster.core.effects import Effect, Level, Log, Send, Steps
+from cluster.core.ledger import Ledger
+from cluster.core.quorum import Electorate
+from cluster.identity import MAX_EPOCH_JUMP, Epoch, NodeId
+from cluster.wire.messages import Probe, ProbeReply
+
+NONCES_KEPT = 64
+"""Questions whose answers still count."""
+
+NONCE_BITS = 63
+
+
+@attrs.frozen
+class AdmissionSnapshot:
+    """For status and logs: who still has to answer (a), and how long (b) has been heard."""
+
+    waiting_for: tuple[NodeId, ...]
+    heard_s: float
+
+
+class Admission:
+    """Asks until the vote is gained; then it has nothing more to do."""
+
+    def __init__(
+        self,
+        settings: TimingSettings,
+        me: NodeId,
+        electorate: Electorate,
+        ledger: Ledger,
+        rng: random.Random,
+        now: float,
+    ) -> None:
+        self._settings = settings
+        self._me = me
+        self._electorate = electorate
+        self._ledger = ledger
+        self._rng = rng
+        self.needed = me in electorate and not ledger.record.may_vote
+        self._virgin: set[NodeId] = set()
+        self._highest = Epoch(0)
+        self._nonces: deque[int] = deque(maxlen=NONCES_KEPT)
+        self._ask_at = now
+        self._leader: tuple[NodeId, int] | None = None
+        self._since = self._last = now
+
+    def reply(self, sender: NodeId, message: Probe, leading_epoch: Epoch) -> Steps:
+        """Answer another voter's question; only durable numbers leave (N4).
+
+        `leading_epoch` is the epoch that this node leads with a lease, or 0.
+        """
+        if sender not in self._electorate or message.voters != self._electorate.hash:
+            return ()
+        accepted = self._ledger.durable.accepted
+        return (Send(sender, ProbeReply(message.nonce, accepted, leading_epoch, self._electorate.hash)),)
+
+    def answered(self, sender: NodeId, message: ProbeReply, now: float) -> Steps:
+        """An answer to one of my nonces (X4)."""
+        if not self.needed or sender not in self._electorate or message.nonce not in self._nonces:
+            return ()
+        if message.voters != self._electorate.hash or message.accepted > MAX_EPOCH_JUMP + self._highest:
+            return ()
+        self._highest = Epoch(max(self._highest, message.accepted, message.leading_epoch))
+        if message.accepted == 0:
+            self._virgin.add(sender)
+        if message.leading_epoch:
+            self._heard_leader(sender, message.leading_epoch, now)
+        return self._conclude(now)
+
+    def _heard_leader(self, sender: NodeId, epoch: int, now: float) -> None:
+        gap = now - self._last >= self._settings.follower_timeout_s
+        if self._leader != (sender, epoch) or gap:
+            self._leader = (sender, epoch)
+            self._since = now
+        self._last = now
+
+    def _conclude(self, now: float) -> Steps:
+        new_cluster = self._virgin.issuperset(self._electorate.others(self._me))
+        heard_long = self._leader is not None and now - self._since >= self._settings.rejoin_s
+        if not (new_cluster or heard_long) or self._ledger.broken:
+            return ()
+        self.needed = False
+        why = "every voter is new" if new_cluster else f"a leader was heard for {now - self._since:.1f} s"
+        text = f"{self._me}: gains the vote: {why}"
+        return (Log(Level.SUMMARY, text), self._ledger.gain_vote(self._highest))
+
+    def tick(self, now: float) -> Steps:
+        """Ask again; with no other voter there is nobody to ask."""
+        if not self.needed or now < self._ask_at:
+            return ()
+        self._ask_at = now + self._settings.resend_s
+        nonce = self._rng.getrandbits(NONCE_BITS)
+        self._nonces.append(nonce)
+        question = Probe(nonce, self._electorate.hash)
+        asked: tuple[Effect, ...] = tuple(Send(v, question) for v in self._electorate.others(self._me))
+        return (*asked, *self._conclude(now))
+
+    def next_deadline(self) -> float | None:
+        """When `tick` has something to do."""
+        return self._ask_at if self.needed else None
+
+    def snapshot(self, now: float) -> AdmissionSnapshot | None:
+        """What people see while the vote is missing; None once it is there."""
+        if not self.needed:
+            return None
+        missing = tuple(v for v in self._electorate.others(self._me) if v not in self._virgin)
+        return AdmissionSnapshot(missing, 0.0 if self._leader is None else now - self._since)
