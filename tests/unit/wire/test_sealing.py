@@ -1,0 +1,179 @@
+"""Sealed datagrams: authenticity, replays, older lives, rotation of keys (N6, X1)."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.errors import ConfigError, RemoteProtocolError
+from cluster.identity import Boot, NodeId
+from cluster.limits import DATAGRAM_PAYLOAD_MAX
+from cluster.wire import messages as m
+from cluster.wire.codec import encode_datagram
+from cluster.wire.keyring import Keyring
+from cluster.wire.sealing import DATAGRAM_MAX, HEADER, WINDOW, Opened, Opener, Sealer
+
+KEYS = Keyring({1: bytes(range(32))})
+NEW = bytes(range(32, 64))
+ME, PEER, OTHER = NodeId(1), NodeId(2), NodeId(3)
+BOOT = Boot(1_700_000_000)
+
+
+def sealer(*, keys: Keyring = KEYS, cluster: str = "c", me: NodeId = PEER, boot: int = BOOT) -> Sealer:
+    return Sealer(keys, cluster, me, Boot(boot))
+
+
+def opener(*, keys: Keyring = KEYS, cluster: str = "c", me: NodeId = ME) -> Opener:
+    return Opener(keys, cluster, me, {ME, PEER, OTHER})
+
+
+def dropped(receiver: Opener, datagram: bytes) -> str:
+    with pytest.raises(RemoteProtocolError) as caught:
+        receiver.open(datagram)
+    return caught.value.reason
+
+
+def test_what_was_sealed_opens_once_with_its_sender_life_and_sequence() -> None:
+    sender, receiver = sealer(), opener()
+    assert receiver.open(sender.seal(ME, m.Resign(7))) == Opened(PEER, BOOT, 1, m.Resign(7))
+    second = sender.seal(ME, m.Resign(8))
+    assert receiver.open(second).sequence == 2
+    assert dropped(receiver, second) == "replayed"
+
+
+def test_n6_each_foreign_datagram_has_its_own_reason() -> None:
+    sealed = sealer().seal(ME, m.Resign(7))
+    receiver = opener()
+    assert dropped(receiver, bytes(DATAGRAM_MAX + 1)) == "too_long"
+    assert dropped(receiver, sealed[: HEADER.size + 15]) == "truncated"
+    assert dropped(receiver, b"") == "truncated"
+    assert dropped(receiver, b"no" + sealed[2:]) == "magic"
+    assert dropped(receiver, sealed[:2] + b"\xff" + sealed[3:]) == "version"
+    assert dropped(receiver, sealed[:3] + b"\x09" + sealed[4:]) == "key_id"
+    assert dropped(receiver, sealer(cluster="d").seal(ME, m.Resign(7))) == "cluster"
+    assert dropped(receiver, sealer().seal(OTHER, m.Resign(7))) == "not_for_me"
+    assert dropped(receiver, sealer(me=NodeId(99)).seal(ME, m.Resign(7))) == "sender"
+    assert dropped(receiver, sealer(me=ME).seal(ME, m.Resign(7))) == "sender"
+    assert dropped(receiver, sealer(keys=Keyring({1: NEW})).seal(ME, m.Resign(7))) == "authenticity"
+    assert receiver.open(sealed).message == m.Resign(7)
+
+
+@given(st.integers(0, HEADER.size + 40), st.integers(1, 255))
+def test_x1_no_bit_of_header_or_payload_can_be_changed(at: int, change: int) -> None:
+    sealed = bytearray(sealer().seal(ME, m.Resign(7)))
+    sealed[at % len(sealed)] ^= change
+    receiver = opener()
+    dropped(receiver, bytes(sealed))
+    assert receiver.open(sealer().seal(ME, m.Resign(7))).sequence == 1, "a forgery changes nothing"
+
+
+@given(st.binary(max_size=DATAGRAM_MAX + 20))
+def test_x3_random_bytes_are_dropped(data: bytes) -> None:
+    dropped(opener(), data)
+
+
+def test_n6_an_older_life_is_dropped_and_a_newer_one_starts_anew() -> None:
+    receiver = opener()
+    old = sealer()
+    early, late = old.seal(ME, m.Resign(7)), old.seal(ME, m.Resign(7))
+    receiver.open(early)
+    assert receiver.open(sealer(boot=BOOT + 1).seal(ME, m.Resign(8))).boot == BOOT + 1
+    assert dropped(receiver, late) == "older_boot"
+
+
+def test_a_forged_newer_life_does_not_shut_the_real_one_out() -> None:
+    receiver, real = opener(), sealer()
+    receiver.open(real.seal(ME, m.Resign(7)))
+    forged = sealer(keys=Keyring({1: NEW}), boot=BOOT + 5).seal(ME, m.Resign(9))
+    assert dropped(receiver, forged) == "authenticity"
+    assert receiver.open(real.seal(ME, m.Resign(7))).sequence == 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_x1_reordering_inside_the_window_is_accepted_exactly_once(seed: int) -> None:
+    rng = random.Random(seed)
+    sender, receiver = sealer(), opener()
+    datagrams = [sender.seal(ME, m.Resign(7)) for _ in range(WINDOW)]
+    rng.shuffle(datagrams)
+    assert sorted(receiver.open(datagram).sequence for datagram in datagrams) == list(range(1, WINDOW + 1))
+    assert {dropped(receiver, datagram) for datagram in datagrams} == {"replayed"}
+
+
+def test_x1_what_is_older_than_the_window_can_not_be_told_from_a_replay() -> None:
+    sender, receiver = sealer(), opener()
+    datagrams = [sender.seal(ME, m.Resign(7)) for _ in range(WINDOW + 1)]
+    receiver.open(datagrams[WINDOW])
+    assert dropped(receiver, datagrams[0]) == "replayed"
+    assert receiver.open(datagrams[1]).sequence == 2
+
+
+def test_x1_a_jump_over_the_whole_window_forgets_only_what_it_must() -> None:
+    sender, receiver = sealer(), opener()
+    first = sender.seal(ME, m.Resign(7))
+    receiver.open(first)
+    skipped = [sender.seal(ME, m.Resign(7)) for _ in range(3 * WINDOW)]
+    receiver.open(skipped[-1])
+    assert dropped(receiver, first) == "replayed"
+    assert receiver.open(skipped[-2]).message == m.Resign(7)
+
+
+def test_x1_keys_rotate_without_a_lost_datagram() -> None:
+    accepting = Keyring.from_text(f"2 {NEW.hex()}\n1 {KEYS.keys[1].hex()}")
+    sending = Keyring.from_text(f"1 {KEYS.keys[1].hex()}\n2 {NEW.hex()}")
+    assert (accepting.newest, sending.newest) == (1, 2)
+    sender, receiver = sealer(), opener()
+    for ring, to in (
+        (accepting, "receiver"),
+        (accepting, "sender"),
+        (sending, "sender"),
+        (sending, "receiver"),
+    ):
+        (receiver if to == "receiver" else sender).rekey(ring)
+        assert receiver.open(sender.seal(ME, m.Resign(7))).message == m.Resign(7)
+    receiver.rekey(Keyring({2: NEW}))
+    assert receiver.open(sender.seal(ME, m.Resign(7))).sequence == 5
+    assert dropped(receiver, sealer(boot=BOOT + 1).seal(ME, m.Resign(7))) == "key_id"
+
+
+def test_x1_what_was_seen_stays_seen_when_keys_change() -> None:
+    sender, receiver = sealer(), opener()
+    datagram = sender.seal(ME, m.Resign(7))
+    receiver.open(datagram)
+    receiver.rekey(Keyring({1: KEYS.keys[1], 2: NEW}))
+    assert dropped(receiver, datagram) == "replayed"
+
+
+def test_g6_the_largest_payload_fits_a_datagram() -> None:
+    name = "x" * (DATAGRAM_PAYLOAD_MAX - len(encode_datagram(m.Probe(1, ""))) - 2)
+    message = m.Probe(1, name)
+    assert len(encode_datagram(message)) == DATAGRAM_PAYLOAD_MAX
+    sealed = sealer().seal(ME, message)
+    assert len(sealed) == DATAGRAM_MAX
+    assert opener().open(sealed).message == message
+
+
+def test_a_key_file_survives_the_round_trip_and_its_repr_keeps_the_secret() -> None:
+    ring = Keyring.generate(NEW)
+    assert Keyring.from_text(ring.to_text()) == ring
+    assert NEW.hex() not in repr(ring)
+    assert repr(NEW)[2:10] not in repr(ring)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "no key in it"),
+        ("1 abc", "line 1: expected `ID HEX64`"),
+        (f"\n0 {NEW.hex()}", "line 2: key id 0"),
+        (f"256 {NEW.hex()}", "line 1: key id 256"),
+        (f"1 {NEW.hex()}\n1 {NEW.hex()} # again", "line 2: key id 1 appears twice"),
+    ],
+)
+def test_a_bad_key_file_is_refused_with_its_line_and_without_its_secret(text: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Keyring.from_text(text)
+    assert problem in str(caught.value)
+    assert NEW.hex() not in str(caught.value)
