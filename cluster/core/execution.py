@@ -1,0 +1,376 @@
+"""The worker's side of work: what runs here, which results are kept, whose orders count (W2, W5, W10, L6).
+
+It lives as long as its node. Losing the leader takes nothing away: jobs run on, results stay until a leader
+releases them, and the next HELLO tells of both.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import attrs
+import msgspec
+
+from cluster.config import WorkSettings
+from cluster.core.alarms import Alarms
+from cluster.core.effects import Effect, Level, Log, Persist, SendFrame, StartRun, Steps, StopRun
+from cluster.core.events import ChannelId
+from cluster.core.ledger import Ledger
+from cluster.core.sizes import outcome_bytes
+from cluster.identity import Boot, Epoch, NodeId
+from cluster.wire.jobs import Outcome, Verdict
+from cluster.wire.messages import (
+    Assign,
+    AttemptKey,
+    CancelRun,
+    Fenced,
+    Finished,
+    Frame,
+    Release,
+    Returned,
+    Slots,
+)
+
+SEEN_MAX = 10_000
+"""Sendings remembered so that none runs twice (W5)."""
+
+_DRAINED = ""
+"""The alarm of the drain timeout; every other alarm is named by a job, and no job's id is empty."""
+
+
+@attrs.define
+class _Run:
+    """One job that the runner has.
+
+    Attributes:
+        key: the newest sending that it answers.
+        deadline: when it is stopped.
+        token: the write that its start waits for; None when nothing holds it back (N4).
+        cancelled: its result is wanted no longer.
+        expired: it was stopped at its deadline.
+    """
+
+    key: AttemptKey
+    deadline: float
+    token: int | None
+    cancelled: bool = False
+    expired: bool = False
+
+
+@attrs.define
+class _Kept:
+    """A result that waits for its `Release`; `at` is when it came."""
+
+    key: AttemptKey
+    outcome: Outcome
+    at: float
+    size: int
+
+
+@attrs.frozen
+class ExecutionSnapshot:
+    """What status and metrics read.
+
+    Attributes:
+        fenced: orders refused because of an older epoch (L6).
+        returned: jobs handed back unrun.
+        dropped: kept results that fell to the bounds of W5.
+        strays: ends of runs that nobody here had started.
+    """
+
+    slots: int
+    running: tuple[AttemptKey, ...]
+    kept: int
+    kept_bytes: int
+    draining: bool
+    finished: int
+    fenced: int
+    returned: int
+    dropped: int
+    strays: int
+
+
+class Execution:
+    """What this node runs, and the results that it keeps.
+
+    Invariants: at most one run a job; a job is never both running and kept; the kept results' sizes are
+    within `kept_bytes`, the newest excepted.
+    """
+
+    def __init__(self, settings: WorkSettings, me: NodeId, ledger: Ledger) -> None:
+        self._settings = settings
+        self._me = me
+        self._ledger = ledger
+        self._slots = 0
+        self._channel: ChannelId | None = None
+        self._runs: dict[str, _Run] = {}
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._kept_bytes = 0
+        self._seen: OrderedDict[AttemptKey, None] = OrderedDict()
+        self._alarms: Alarms[str] = Alarms()
+        self._draining = False
+        self._drain_over = False
+        self._finished = self._fenced = self._returned = self._dropped = self._strays = 0
+
+    # --- what the node tells it --------------------------------------------------------------------
+
+    def capacity(self, slots: int, now: float) -> Steps:
+        """The runner can take `slots` jobs at once from now on."""
+        del now
+        if slots == self._slots:
+            return ()
+        self._slots = slots
+        return self._tell_slots()
+
+    def welcomed(self, channel: ChannelId, epoch: Epoch, now: float) -> Steps:
+        """A leader took this node on: it gets every kept result (W5, W7)."""
+        del epoch, now
+        self._channel = channel
+        return tuple(self._to_leader(Finished(kept.key, kept.outcome)) for kept in self._kept.values())
+
+    def hello_fields(self) -> tuple[int, tuple[AttemptKey, ...], tuple[AttemptKey, ...], bool]:
+        """Slots, attempts running, attempts whose results are kept, draining: for HELLO (W2)."""
+        running = tuple(run.key for run in self._runs.values() if not run.cancelled)
+        return self._slots, running, tuple(kept.key for kept in self._kept.values()), self._draining
+
+    def disconnected(self, now: float) -> Steps:
+        """The leader's channel is gone; jobs and results stay (W2)."""
+        del now
+        self._channel = None
+        return ()
+
+    def receive(
+        self,
+        channel: ChannelId,
+        leader: NodeId,
+        leader_boot: Boot,
+        frame: Assign | CancelRun | Release,
+        now: float,
+    ) -> Steps:
+        """An order of the leader at the other end of `channel`."""
+        if isinstance(frame, Release):
+            for job in frame.jobs:
+                self._forget(job)
+            return ()
+        fence = self._ledger.record
+        if frame.epoch < fence.fence_epoch or (
+            frame.epoch == fence.fence_epoch and leader != fence.fence_leader
+        ):
+            self._fenced += 1
+            return (SendFrame(channel, Fenced(fence.fence_epoch)),)
+        if isinstance(frame, CancelRun):
+            return tuple(step for job in frame.jobs for step in self._cancel(job))
+        return self._assign(channel, leader, leader_boot, frame, now)
+
+    def persist_failed(self, token: int, now: float) -> Steps:
+        """A write failed: the starts that waited for it never happen, so these jobs are handed back (N4)."""
+        del now
+        lost = [job for job, run in self._runs.items() if run.token == token]
+        steps: list[Effect] = []
+        for job in lost:
+            run = self._runs.pop(job)
+            self._alarms.clear(job)
+            if self._channel is not None:
+                steps.extend(self._hand_back(self._channel, run.key))
+        for job, run in self._runs.items():
+            if run.cancelled or run.expired:
+                steps.extend(self._stop(job))  # the failed write may have carried the stop
+        return tuple(steps)
+
+    def run_finished(self, job: str, outcome: Outcome, now: float) -> Steps:
+        """The runner is done with a job: the result is kept, and sent if there is a leader (W5)."""
+        run = self._runs.pop(job, None)
+        if run is None:
+            self._strays += 1
+            return ()
+        self._alarms.clear(job)
+        if run.cancelled:
+            return self._hand_back(self._channel, run.key) if self._channel is not None else ()
+        if run.expired and outcome.verdict is Verdict.CANCELLED:
+            outcome = msgspec.structs.replace(
+                outcome, verdict=Verdict.EXPIRED, message="stopped: the job's deadline passed while it ran"
+            )
+        outcome = msgspec.structs.replace(outcome, worker=self._me)
+        self._finished += 1
+        self._keep(_Kept(run.key, outcome, now, outcome_bytes(outcome)))
+        log = self._log(f"finished job {job[:8]}: {outcome.verdict}")
+        return (log,) if self._channel is None else (log, self._to_leader(Finished(run.key, outcome)))
+
+    def drain(self, now: float) -> Steps:
+        """Take nothing new and finish what runs, for `drain_s` at most (W10)."""
+        if self._draining:
+            return ()
+        self._draining = True
+        self._alarms.set(_DRAINED, now + self._settings.drain_s)
+        return self._tell_slots()
+
+    @property
+    def idle(self) -> bool:
+        """Nothing runs and nothing is kept, or draining took too long: the process may go (W10)."""
+        return self._drain_over or not (self._runs or self._kept)
+
+    def tick(self, now: float) -> Steps:
+        """Stop what outlived its deadline, drop results that grew old, end a long drain."""
+        steps: list[Effect] = []
+        while (job := self._alarms.pop_due(now)) is not None:
+            if job == _DRAINED:
+                steps.extend(self._end_drain())
+            elif job in self._runs:
+                self._runs[job].expired = True
+                steps.extend(self._stop(job))
+                steps.append(self._log(f"job {job[:8]} passed its deadline: stopping it"))
+        while (oldest := self._oldest_expiry()) is not None and oldest <= now:
+            self._forget(next(iter(self._kept)))
+            self._dropped += 1
+        return tuple(steps)
+
+    def next_deadline(self) -> float | None:
+        """When `tick` has something to do."""
+        times = [at for at in (self._alarms.next(), self._oldest_expiry()) if at is not None]
+        return min(times, default=None)
+
+    def snapshot(self) -> ExecutionSnapshot:
+        """What is going on, for people and metrics."""
+        return ExecutionSnapshot(
+            slots=self._slots,
+            running=tuple(run.key for run in self._runs.values()),
+            kept=len(self._kept),
+            kept_bytes=self._kept_bytes,
+            draining=self._draining,
+            finished=self._finished,
+            fenced=self._fenced,
+            returned=self._returned,
+            dropped=self._dropped,
+            strays=self._strays,
+        )
+
+    def validate(self) -> None:
+        """Assert the invariants of the class."""
+        assert not self._runs.keys() & self._kept.keys(), "running and kept at once (W5)"
+        assert self._kept_bytes == sum(kept.size for kept in self._kept.values())
+        assert self._kept_bytes <= self._settings.kept_bytes or len(self._kept) == 1
+        assert len(self._seen) <= SEEN_MAX
+        for job, run in self._runs.items():
+            assert run.key.job == job
+            assert run.key.epoch <= self._ledger.record.fence_epoch, "runs for an epoch above its fence (L6)"
+            assert job in self._alarms or run.expired or run.cancelled
+
+    # --- orders ------------------------------------------------------------------------------------
+
+    def _assign(
+        self, channel: ChannelId, leader: NodeId, leader_boot: Boot, frame: Assign, now: float
+    ) -> Steps:
+        """Run it, unless it runs, is kept, was run, or there is no room (W4, W5).
+
+        Whatever becomes of the job, the order of a higher epoch raises the fence (L6).
+        """
+        key = AttemptKey(frame.job.id, frame.epoch, frame.attempt)
+        steps = self._decide(channel, key, now, frame)
+        if frame.epoch > self._ledger.record.fence_epoch:
+            write = self._ledger.fence(Epoch(frame.epoch), leader, leader_boot, then=steps)
+            self._note_write((write,), frame.job.id)
+            return (write,)
+        if any(isinstance(step, StartRun) for step in steps):
+            steps = self._ledger.when_durable(steps)
+            self._note_write(steps, frame.job.id)
+        return steps
+
+    def _decide(self, channel: ChannelId, key: AttemptKey, now: float, frame: Assign) -> tuple[Effect, ...]:
+        run = self._runs.get(key.job)
+        if run is not None:
+            if run.cancelled:
+                return self._hand_back(channel, key)
+            run.key = max(run.key, key, key=_order)
+            return ()
+        kept = self._kept.get(key.job)
+        if kept is not None:
+            kept.key = max(kept.key, key, key=_order)
+            return (SendFrame(channel, Finished(kept.key, kept.outcome)),)
+        if key in self._seen or self._draining or len(self._runs) >= self._slots:
+            return self._hand_back(channel, key)
+        self._seen[key] = None
+        if len(self._seen) > SEEN_MAX:
+            self._seen.popitem(last=False)
+        self._runs[key.job] = _Run(key, now + frame.remaining_s, token=None)
+        self._alarms.set(key.job, now + frame.remaining_s)
+        return (
+            self._log(f"running job {key.job[:8]}, attempt {key.attempt}, epoch {key.epoch}"),
+            StartRun(frame.job, frame.remaining_s),
+        )
+
+    def _note_write(self, steps: tuple[Effect, ...], job: str) -> None:
+        """Remember which write the start of `job` waits for."""
+        for step in steps:
+            if isinstance(step, Persist) and any(
+                isinstance(then, StartRun) and then.job.id == job for then in step.then
+            ):
+                self._runs[job].token = step.token
+
+    def _cancel(self, job: str) -> Steps:
+        """Stop and forget it: no result of it is kept or sent (W9)."""
+        self._forget(job)
+        run = self._runs.get(job)
+        if run is None or run.cancelled:
+            return ()
+        run.cancelled = True
+        self._alarms.clear(job)
+        return (*self._stop(job), self._log(f"job {job[:8]} cancelled: stopping it"))
+
+    def _end_drain(self) -> Steps:
+        """The drain timeout passed: hand back what still runs (W10)."""
+        self._drain_over = True
+        steps: list[Effect] = []
+        for job, run in self._runs.items():
+            if run.cancelled:
+                continue
+            run.cancelled = True
+            self._alarms.clear(job)
+            steps.extend(self._stop(job))
+            if self._channel is not None:
+                steps.extend(self._hand_back(self._channel, run.key))
+        return tuple(steps)
+
+    # --- small steps -------------------------------------------------------------------------------
+
+    def _stop(self, job: str) -> tuple[Effect, ...]:
+        """Stop it, and never before a start that still waits for the disk: writes are done in order."""
+        return self._ledger.when_durable((StopRun(job),))
+
+    def _hand_back(self, channel: ChannelId, key: AttemptKey) -> tuple[Effect, ...]:
+        """Also said of a cancelled run once it has stopped: the leader learns that the slot is free."""
+        self._returned += 1
+        return (SendFrame(channel, Returned(key)),)
+
+    def _keep(self, kept: _Kept) -> None:
+        self._kept[kept.key.job] = kept
+        self._kept_bytes += kept.size
+        while self._kept_bytes > self._settings.kept_bytes and len(self._kept) > 1:
+            self._forget(next(iter(self._kept)))
+            self._dropped += 1
+
+    def _forget(self, job: str) -> None:
+        kept = self._kept.pop(job, None)
+        if kept is not None:
+            self._kept_bytes -= kept.size
+
+    def _oldest_expiry(self) -> float | None:
+        """When the oldest result grows too old; the newest never does."""
+        if len(self._kept) <= 1:
+            return None
+        return next(iter(self._kept.values())).at + self._settings.kept_s
+
+    def _tell_slots(self) -> Steps:
+        if self._channel is None:
+            return ()
+        return (self._to_leader(Slots(self._slots, self._draining)),)
+
+    def _to_leader(self, frame: Frame) -> SendFrame:
+        assert self._channel is not None
+        return SendFrame(self._channel, frame)
+
+    def _log(self, text: str) -> Log:
+        return Log(Level.VERBOSE, f"{self._me}: {text}")
+
+
+def _order(key: AttemptKey) -> tuple[int, int]:
+    return key.epoch, key.attempt

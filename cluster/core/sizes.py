@@ -1,0 +1,29 @@
+"""How many bytes a value weighs in a bounded table: its text and byte fields, and a little for the rest."""
+
+from __future__ import annotations
+
+from cluster.wire.jobs import Outcome, Program
+
+OVERHEAD = 512
+"""Bytes charged for a value's numbers and object headers."""
+
+
+def outcome_bytes(outcome: Outcome) -> int:
+    """Approximate size of an outcome in memory and on the wire."""
+    total = OVERHEAD + len(outcome.message)
+    for run in outcome.runs:
+        total += (
+            len(run.stdout) + len(run.stderr) + len(run.value or b"") + len(run.message) + len(run.detail)
+        )
+    if outcome.compilation is not None:
+        total += len(outcome.compilation.text)
+        total += sum(len(found.message) + len(found.file) for found in outcome.compilation.diagnostics)
+    return total
+
+
+def program_bytes(program: Program) -> int:
+    """Approximate size of a program in memory and on the wire."""
+    total = OVERHEAD + sum(len(source.name) + len(source.text) for source in program.sources)
+    for given in program.inputs:
+        total += len(given.stdin) + sum(len(arg) for arg in given.args)
+    return total
