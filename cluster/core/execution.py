@@ -13,7 +13,7 @@ import msgspec
 
 from cluster.config import WorkSettings
 from cluster.core.alarms import Alarms
-from cluster.core.effects import Effect, Level, Log, Persist, SendFrame, StartRun, Steps, StopRun
+from cluster.core.effects import Effect, Effects, Level, Log, Persist, SendFrame, StartRun, StopRun
 from cluster.core.events import ChannelId
 from cluster.core.ledger import Ledger
 from cluster.core.sizes import outcome_bytes
@@ -114,7 +114,7 @@ class Execution:
 
     # --- what the node tells it --------------------------------------------------------------------
 
-    def capacity(self, slots: int, now: float) -> Steps:
+    def capacity(self, slots: int, now: float) -> Effects:
         """The runner can take `slots` jobs at once from now on."""
         del now
         if slots == self._slots:
@@ -122,7 +122,7 @@ class Execution:
         self._slots = slots
         return self._tell_slots()
 
-    def welcomed(self, channel: ChannelId, epoch: Epoch, now: float) -> Steps:
+    def welcomed(self, channel: ChannelId, epoch: Epoch, now: float) -> Effects:
         """A leader took this node on: it gets every kept result (W5, W7)."""
         del epoch, now
         self._channel = channel
@@ -133,7 +133,7 @@ class Execution:
         running = tuple(run.key for run in self._runs.values() if not run.cancelled)
         return self._slots, running, tuple(kept.key for kept in self._kept.values()), self._draining
 
-    def disconnected(self, now: float) -> Steps:
+    def disconnected(self, now: float) -> Effects:
         """The leader's channel is gone; jobs and results stay (W2)."""
         del now
         self._channel = None
@@ -146,7 +146,7 @@ class Execution:
         leader_boot: Boot,
         frame: Assign | CancelRun | Release,
         now: float,
-    ) -> Steps:
+    ) -> Effects:
         """An order of the leader at the other end of `channel`."""
         if isinstance(frame, Release):
             for job in frame.jobs:
@@ -162,7 +162,7 @@ class Execution:
             return tuple(step for job in frame.jobs for step in self._cancel(job))
         return self._assign(channel, leader, leader_boot, frame, now)
 
-    def persist_failed(self, token: int, now: float) -> Steps:
+    def persist_failed(self, token: int, now: float) -> Effects:
         """A write failed: the starts that waited for it never happen, so these jobs are handed back (N4)."""
         del now
         lost = [job for job, run in self._runs.items() if run.token == token]
@@ -177,7 +177,7 @@ class Execution:
                 steps.extend(self._stop(job))  # the failed write may have carried the stop
         return tuple(steps)
 
-    def run_finished(self, job: str, outcome: Outcome, now: float) -> Steps:
+    def run_finished(self, job: str, outcome: Outcome, now: float) -> Effects:
         """The runner is done with a job: the result is kept, and sent if there is a leader (W5)."""
         run = self._runs.pop(job, None)
         if run is None:
@@ -196,7 +196,7 @@ class Execution:
         log = self._log(f"finished job {job[:8]}: {outcome.verdict}")
         return (log,) if self._channel is None else (log, self._to_leader(Finished(run.key, outcome)))
 
-    def drain(self, now: float) -> Steps:
+    def drain(self, now: float) -> Effects:
         """Take nothing new and finish what runs, for `drain_s` at most (W10)."""
         if self._draining:
             return ()
@@ -209,7 +209,7 @@ class Execution:
         """Nothing runs and nothing is kept, or draining took too long: the process may go (W10)."""
         return self._drain_over or not (self._runs or self._kept)
 
-    def tick(self, now: float) -> Steps:
+    def tick(self, now: float) -> Effects:
         """Stop what outlived its deadline, drop results that grew old, end a long drain."""
         steps: list[Effect] = []
         while (job := self._alarms.pop_due(now)) is not None:
@@ -259,7 +259,7 @@ class Execution:
 
     def _assign(
         self, channel: ChannelId, leader: NodeId, leader_boot: Boot, frame: Assign, now: float
-    ) -> Steps:
+    ) -> Effects:
         """Run it, unless it runs, is kept, was run, or there is no room (W4, W5).
 
         Whatever becomes of the job, the order of a higher epoch raises the fence (L6).
@@ -275,7 +275,7 @@ class Execution:
             self._note_write(steps, frame.job.id)
         return steps
 
-    def _decide(self, channel: ChannelId, key: AttemptKey, now: float, frame: Assign) -> tuple[Effect, ...]:
+    def _decide(self, channel: ChannelId, key: AttemptKey, now: float, frame: Assign) -> Effects:
         run = self._runs.get(key.job)
         if run is not None:
             if run.cancelled:
@@ -306,7 +306,7 @@ class Execution:
             ):
                 self._runs[job].token = step.token
 
-    def _cancel(self, job: str) -> Steps:
+    def _cancel(self, job: str) -> Effects:
         """Stop and forget it: no result of it is kept or sent (W9)."""
         self._forget(job)
         run = self._runs.get(job)
@@ -316,7 +316,7 @@ class Execution:
         self._alarms.clear(job)
         return (*self._stop(job), self._log(f"job {job[:8]} cancelled: stopping it"))
 
-    def _end_drain(self) -> Steps:
+    def _end_drain(self) -> Effects:
         """The drain timeout passed: hand back what still runs (W10)."""
         self._drain_over = True
         steps: list[Effect] = []
@@ -332,11 +332,11 @@ class Execution:
 
     # --- small steps -------------------------------------------------------------------------------
 
-    def _stop(self, job: str) -> tuple[Effect, ...]:
+    def _stop(self, job: str) -> Effects:
         """Stop it, and never before a start that still waits for the disk: writes are done in order."""
         return self._ledger.when_durable((StopRun(job),))
 
-    def _hand_back(self, channel: ChannelId, key: AttemptKey) -> tuple[Effect, ...]:
+    def _hand_back(self, channel: ChannelId, key: AttemptKey) -> Effects:
         """Also said of a cancelled run once it has stopped: the leader learns that the slot is free."""
         self._returned += 1
         return (SendFrame(channel, Returned(key)),)
@@ -359,7 +359,7 @@ class Execution:
             return None
         return next(iter(self._kept.values())).at + self._settings.kept_s
 
-    def _tell_slots(self) -> Steps:
+    def _tell_slots(self) -> Effects:
         if self._channel is None:
             return ()
         return (self._to_leader(Slots(self._slots, self._draining)),)

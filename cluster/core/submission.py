@@ -1,0 +1,358 @@
+"""The gateway's side of work: one answer to every request, whatever becomes of leaders and workers (W1, W8).
+
+The gateway owns a job until its clients have the answer: it sends it to each leader that welcomes it, counts
+the workers that it lost, and gives up by its own clock. Equal jobs in flight are run once and shared (C4).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import attrs
+
+from cluster.config import CacheSettings, GatewaySettings, WorkSettings
+from cluster.core.alarms import Alarms
+from cluster.core.cache import Cache, CacheKey, CacheSnapshot, cache_key
+from cluster.core.effects import Answer, Effect, Effects, Level, Log, SendFrame
+from cluster.core.events import ChannelId, RequestArrived
+from cluster.core.sizes import program_bytes
+from cluster.identity import NO_EPOCH, Epoch, NodeId
+from cluster.wire.jobs import Job, Outcome, Reason, Refusal, Verdict
+from cluster.wire.messages import Frame, LossCounted, Refused, Result, ResultAck, Submit, Withdraw
+
+RETRY_LEADER_S = 1.0
+"""`Retry-After` without a leader: an election takes less."""
+
+RETRY_STOPPING_S = 5.0
+RETRY_OVERLOADED_S = 2.0
+
+
+@attrs.define
+class _Pending:
+    """One job that this gateway owes an answer for.
+
+    Attributes:
+        key: what it is shared and kept by; None when its first client forbade that.
+        keep: for each waiting request, whether its answer may be kept; the oldest first.
+        deadline: when its first client stops waiting; the cluster stops working for it then.
+        wait_until: when it has waited long enough for a leader and a worker (W11).
+        sent: some leader was given it, so that it is sent *again* from now on (W7).
+        losses: workers that it has lost so far (W6).
+    """
+
+    job: Job
+    key: CacheKey | None
+    keep: dict[int, bool]
+    deadline: float
+    wait_until: float
+    size: int
+    sent: bool = False
+    losses: int = 0
+
+
+@attrs.frozen
+class SubmissionSnapshot:
+    """What status and metrics read.
+
+    Attributes:
+        requests, jobs, bytes: waiting now.
+        stale: frames of leaders older than the one followed (W8).
+        late: outcomes of jobs that nobody waits for any longer (W8).
+    """
+
+    requests: int
+    jobs: int
+    bytes: int
+    connected: bool
+    draining: bool
+    answered: int
+    refused: int
+    expired: int
+    shared: int
+    stale: int
+    late: int
+    cache: CacheSnapshot
+
+
+_Alarm = tuple[str, int | str]
+
+
+class Submission:
+    """The requests that wait at this gateway, and the jobs that they wait for.
+
+    Invariants: every request waits for exactly one job; every job has a request; both tables are bounded.
+    """
+
+    def __init__(
+        self, work: WorkSettings, gateway: GatewaySettings, cache: CacheSettings, me: NodeId
+    ) -> None:
+        self._work = work
+        self._settings = gateway
+        self._me = me
+        self._cache = Cache(cache)
+        self._java = ""
+        self._epoch: Epoch = NO_EPOCH
+        self._channel: ChannelId | None = None
+        self._jobs: OrderedDict[str, _Pending] = OrderedDict()
+        self._job_of: dict[int, str] = {}
+        self._shared: dict[CacheKey, str] = {}
+        self._bytes = 0
+        self._alarms: Alarms[_Alarm] = Alarms()
+        self._why = (Reason.NO_LEADER, "no leader is known")
+        self._draining = False
+        self._answered = self._refused = self._expired = self._joined = self._stale = self._late = 0
+
+    # --- clients -----------------------------------------------------------------------------------
+
+    def request(self, event: RequestArrived, now: float) -> Effects:
+        """A client wants an outcome: from the cache, from a run in flight, or from a job of its own."""
+        if self._draining:
+            text = "this gateway is stopping: use another one"
+            return self._refuse(event, Refusal(Reason.STOPPING, text, RETRY_STOPPING_S))
+        key = cache_key(event.program, self._java) if event.use_cache else None
+        if key is not None and (hit := self._cache.get(key, now)) is not None:
+            outcome, age = hit
+            return (Answer(event.request, event.job_id, outcome, cached=True, age_s=age),)
+        if not self._has_room(event):
+            text = f"{len(self._job_of)} requests wait at this gateway already: try again later"
+            return self._refuse(event, Refusal(Reason.OVERLOADED, text, RETRY_OVERLOADED_S))
+        same = event.job_id if event.job_id in self._jobs else self._shared.get(key) if key else None
+        if same is not None:
+            return self._join(same, event, now)
+        return self._open(event, key, now)
+
+    def abandon(self, request: int, now: float) -> Effects:
+        """That client is gone; the last one of a job cancels it (W9, C4)."""
+        del now
+        if request not in self._job_of:
+            return ()
+        return self._leave(request)
+
+    def drain(self, now: float) -> Effects:
+        """Refuse what is new, answer what is held (W10)."""
+        del now
+        self._draining = True
+        return ()
+
+    @property
+    def idle(self) -> bool:
+        """Nobody waits any longer."""
+        return not self._jobs
+
+    # --- the leader --------------------------------------------------------------------------------
+
+    def welcomed(self, channel: ChannelId, leader: NodeId, epoch: Epoch, now: float) -> Effects:
+        """A leader took this gateway on: it gets every pending job, the oldest first (W7)."""
+        self._follow(epoch)
+        if self._channel is not None:
+            self._restart_clocks(now)
+        self._channel = channel
+        steps: list[Effect] = [self._submit(pending, now) for pending in self._jobs.values()]
+        if steps:
+            steps.insert(0, self._log(f"sending {len(steps)} pending jobs to leader {leader}, epoch {epoch}"))
+        return tuple(steps)
+
+    def disconnected(self, now: float) -> Effects:
+        """The leader's channel is gone: every job waits for the next one, its clock set anew (W11)."""
+        if self._channel is None:
+            return ()
+        self._channel = None
+        self._restart_clocks(now)
+        for job, pending in self._jobs.items():
+            self._alarms.set(("wait", job), pending.wait_until)
+        return ()
+
+    def epoch_changed(self, epoch: Epoch, java: str) -> None:
+        """Another leader is followed, which empties the cache (C3); or the cluster's JDK changed (C1)."""
+        self._follow(epoch)
+        self._java = java
+
+    def explain(self, reason: Reason, text: str) -> None:
+        """Why jobs wait now; it becomes the message of a 503 (W11)."""
+        self._why = (reason, text)
+
+    def receive(self, channel: ChannelId, frame: Result | Refused | LossCounted, now: float) -> Effects:
+        """What a leader says of a job."""
+        job = frame.job
+        pending = self._jobs.get(job)
+        if pending is None:
+            self._late += 1
+            # Acknowledged all the same, so that the kept result is freed (W8).
+            return (SendFrame(channel, ResultAck((job,))),) if isinstance(frame, Result) else ()
+        if frame.epoch < self._epoch:
+            self._stale += 1  # not acknowledged: the new leader may still want the kept result
+            return ()
+        if isinstance(frame, LossCounted):
+            pending.losses = max(pending.losses, frame.losses)
+            return ()
+        if isinstance(frame, Refused):
+            return self._answer(pending, frame.refusal)
+        if pending.key is not None and any(pending.keep.values()):
+            self._cache.put(pending.key, frame.outcome, now)
+        return (SendFrame(channel, ResultAck((job,))), *self._answer(pending, frame.outcome))
+
+    # --- time --------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> Effects:
+        """Give up for clients whose time is over (W4, W11)."""
+        steps: list[Effect] = []
+        while (alarm := self._alarms.pop_due(now)) is not None:
+            kind, name = alarm
+            if kind == "wait":
+                steps.extend(self._answer(self._jobs[str(name)], self._waited()))
+            else:
+                steps.extend(self._expire(int(name)))
+        return tuple(steps)
+
+    def next_deadline(self) -> float | None:
+        """When `tick` has something to do."""
+        return self._alarms.next()
+
+    def snapshot(self) -> SubmissionSnapshot:
+        """What is going on, for people and metrics."""
+        return SubmissionSnapshot(
+            requests=len(self._job_of),
+            jobs=len(self._jobs),
+            bytes=self._bytes,
+            connected=self._channel is not None,
+            draining=self._draining,
+            answered=self._answered,
+            refused=self._refused,
+            expired=self._expired,
+            shared=self._joined,
+            stale=self._stale,
+            late=self._late,
+            cache=self._cache.snapshot(),
+        )
+
+    def validate(self) -> None:
+        """Assert the invariants of the class."""
+        self._cache.validate()
+        assert len(self._job_of) <= self._settings.pending_max
+        assert self._bytes == sum(pending.size for pending in self._jobs.values())
+        waiting = {request: job for job, pending in self._jobs.items() for request in pending.keep}
+        assert waiting == self._job_of, "each request waits for exactly one job"
+        for job, pending in self._jobs.items():
+            assert pending.keep, "a job that nobody waits for"
+            assert pending.key is None or self._shared[pending.key] == job
+            assert (("wait", job) in self._alarms) == (self._channel is None), "nothing may hang (W11)"
+        assert all(("deadline", request) in self._alarms for request in self._job_of)
+        assert len(self._shared) <= len(self._jobs)
+
+    # --- jobs --------------------------------------------------------------------------------------
+
+    def _refuse(self, event: RequestArrived, refusal: Refusal) -> Effects:
+        self._refused += 1
+        return (Answer(event.request, event.job_id, refusal),)
+
+    def _has_room(self, event: RequestArrived) -> bool:
+        size = 0 if event.job_id in self._jobs else program_bytes(event.program)
+        return (
+            len(self._job_of) < self._settings.pending_max
+            and self._bytes + size <= self._settings.pending_bytes
+        )
+
+    def _join(self, job: str, event: RequestArrived, now: float) -> Effects:
+        """Wait for a job that is in flight (C4), or whose id the client repeated (W1)."""
+        pending = self._jobs[job]
+        if pending.job.program != event.program:
+            text = "this job id is in use for another program: send a new idempotency key"
+            return (Answer(event.request, job, Outcome(Verdict.INTERNAL_ERROR, text)),)
+        self._joined += 1
+        self._wait(pending, event, now)
+        return ()
+
+    def _open(self, event: RequestArrived, key: CacheKey | None, now: float) -> Effects:
+        size = program_bytes(event.program)
+        job = Job(event.job_id, self._me, event.program)
+        wait_until = now + self._work.queue_timeout_s
+        pending = _Pending(job, key, {}, now + self._work.deadline_s, wait_until, size)
+        self._jobs[job.id] = pending
+        self._bytes += size
+        if key is not None:
+            self._shared[key] = job.id
+        self._wait(pending, event, now)
+        if self._channel is not None:
+            return (self._submit(pending, now),)
+        self._alarms.set(("wait", job.id), wait_until)
+        return ()
+
+    def _wait(self, pending: _Pending, event: RequestArrived, now: float) -> None:
+        pending.keep[event.request] = event.keep
+        self._job_of[event.request] = pending.job.id
+        self._alarms.set(("deadline", event.request), now + self._work.deadline_s)
+
+    def _submit(self, pending: _Pending, now: float) -> SendFrame:
+        """Hand it to the leader; the waiting for a worker is the leader's to judge from now on (W4)."""
+        again, pending.sent = pending.sent, True
+        self._alarms.clear(("wait", pending.job.id))
+        remaining = max(0.0, pending.deadline - now)
+        # A new leader may hold a repeated job back for `collect_s` (W7): that much it always has.
+        queue_s = min(max(pending.wait_until - now, self._work.collect_s), remaining)
+        return self._to_leader(Submit(pending.job, again, pending.losses, queue_s, remaining))
+
+    def _answer(self, pending: _Pending, result: Outcome | Refusal) -> Effects:
+        """The one answer, to each client that waits for this job (W8)."""
+        requests = tuple(pending.keep)
+        for request in requests:
+            self._forget_request(request)
+        self._forget_job(pending)
+        if isinstance(result, Refusal):
+            self._refused += len(requests)
+            word = f"refused, {result.reason}: {result.message}"
+        else:
+            self._answered += len(requests)
+            word = f"answered: {result.verdict}"
+        log = Log(Level.SUMMARY, f"{self._me}: job {pending.job.id[:8]} {word}")
+        return (*(Answer(request, pending.job.id, result) for request in requests), log)
+
+    def _expire(self, request: int) -> Effects:
+        """This client waited long enough; others of the same job may wait on (W4)."""
+        self._expired += 1
+        text = f"no outcome within {self._work.deadline_s:g} s"
+        answer = Answer(request, self._job_of[request], Outcome(Verdict.EXPIRED, text))
+        return (answer, *self._leave(request))
+
+    def _leave(self, request: int) -> Effects:
+        pending = self._jobs[self._job_of[request]]
+        del pending.keep[request]
+        self._forget_request(request)
+        if pending.keep:
+            return ()
+        self._forget_job(pending)
+        log = self._log(f"job {pending.job.id[:8]}: nobody waits for it any longer")
+        if self._channel is None or not pending.sent:
+            return (log,)
+        return (log, self._to_leader(Withdraw((pending.job.id,))))
+
+    def _follow(self, epoch: Epoch) -> None:
+        if epoch > self._epoch:
+            self._epoch = epoch
+            self._cache.clear()
+
+    def _restart_clocks(self, now: float) -> None:
+        for pending in self._jobs.values():
+            pending.wait_until = now + self._work.queue_timeout_s
+
+    def _waited(self) -> Refusal:
+        reason, text = self._why
+        message = f"waited {self._work.queue_timeout_s:g} s for a leader: {text}"
+        return Refusal(reason, message, RETRY_LEADER_S)
+
+    def _forget_request(self, request: int) -> None:
+        del self._job_of[request]
+        self._alarms.clear(("deadline", request))
+
+    def _forget_job(self, pending: _Pending) -> None:
+        del self._jobs[pending.job.id]
+        self._bytes -= pending.size
+        self._alarms.clear(("wait", pending.job.id))
+        if pending.key is not None:
+            del self._shared[pending.key]
+
+    def _to_leader(self, frame: Frame) -> SendFrame:
+        assert self._channel is not None
+        return SendFrame(self._channel, frame)
+
+    def _log(self, text: str) -> Log:
+        return Log(Level.VERBOSE, f"{self._me}: {text}")
