@@ -1,0 +1,353 @@
+"""The HTTP interface, and the only module that knows Klein (A6).
+
+`NodeSite` is what every node serves; `GatewaySite` adds what faces clients. Each method is one endpoint and
+returns a `Reply`; errors are raised as `ClusterError` and become replies in one place. A client's disconnect
+cancels the method at its `await`.
+"""
+
+# mypy: allow-untyped-calls
+# Twisted's web requests and resources are not annotated.
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from http import HTTPStatus
+from typing import Protocol, cast
+
+import attrs
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.http import parse_accept_header
+
+from klein import Klein
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.iweb import IRequest
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import Request
+from zope.interface import implementer
+
+from cluster.config import GatewaySettings
+from cluster.core.effects import Level
+from cluster.errors import ClusterError, Unavailable
+from cluster.gateway import cluster_info
+from cluster.gateway.log_access import (
+    FOLLOWERS_MAX,
+    LINES_DEFAULT,
+    LINES_MAX,
+    LogSource,
+    LogStream,
+    PeerLogs,
+)
+from cluster.gateway.relay import Answered
+from cluster.gateway.replies import JSON, TEXT, HttpProblem, Reply, job_reply, problem_of, problem_reply
+from cluster.gateway.site import OTHER
+from cluster.gateway.sources import cache_wishes, read_source
+from cluster.gateway.view import ClusterView
+from cluster.limits import Limits
+from cluster.wire.jobs import Outcome, Program, Refusal
+
+COMPILE_AND_RUN = "/compileandrun"
+METRICS = "text/plain; version=0.0.4; charset=utf-8"
+
+_POINTER = (
+    "This is a javacluster gateway. POST Java source to /compileandrun (Content-Type: text/x-java-source) to "
+    "have it compiled and run; GET /cluster-info for the nodes, /logs/summary and /logs/verbose for what "
+    "happened, /livez, /readyz and /metrics for those who look after it.\n"
+)
+
+Endpoint = Callable[[Request], Awaitable[Reply | None]]
+Submit = Callable[[Program, bool, bool], tuple[Deferred[Answered], Callable[[], None]]]
+
+
+class Observer(Protocol):
+    """Who counts what is answered."""
+
+    def answered(self, result: Outcome | Refusal, cached: bool, seconds: float) -> None:
+        """A job's answer went out, `seconds` after its request came in."""
+        ...
+
+    def responded(self, endpoint: str, status: int) -> None:
+        """Any answer went out."""
+        ...
+
+
+@attrs.frozen
+class NodeParts:
+    """What every node's pages read.
+
+    Attributes:
+        exposition: the metrics, in Prometheus's text format.
+    """
+
+    view: Callable[[], ClusterView]
+    logs: LogSource
+    exposition: Callable[[], bytes]
+    observer: Observer
+    clock: IReactorTime
+
+
+@attrs.frozen
+class GatewayParts:
+    """What a gateway has besides.
+
+    Attributes:
+        submit: see `Requests.submit`.
+        limits: what a program may use that asks for nothing.
+    """
+
+    submit: Submit
+    peer_logs: PeerLogs
+    settings: GatewaySettings
+    limits: Limits
+
+
+class NodeSite:
+    """`/cluster-info`, `/v1/cluster`, the logs, `/livez`, `/readyz`, `/metrics`."""
+
+    _log = Logger()
+
+    def __init__(self, parts: NodeParts) -> None:
+        self._parts = parts
+        self._followers = 0
+        self.klein = Klein()
+        self.klein.url_map.merge_slashes = False
+        self._paths: set[str] = set()
+        for path, method, endpoint in self.endpoints():
+            self._paths.add(path)
+            self._add(path, method, endpoint)
+        self.klein.handle_errors(Exception)(self.failed)
+
+    def endpoints(self) -> Iterable[tuple[str, str, Endpoint]]:
+        """Path, method, and what answers."""
+        return (
+            ("/cluster-info", "GET", self.cluster_info),
+            ("/v1/cluster", "GET", self.cluster_info),
+            ("/logs/summary", "GET", self.summary_log),
+            ("/logs/verbose", "GET", self.verbose_log),
+            ("/livez", "GET", self.livez),
+            ("/readyz", "GET", self.readyz),
+            ("/metrics", "GET", self.metrics),
+        )
+
+    async def cluster_info(self, request: Request) -> Reply:
+        """The cluster as this node sees it (H2)."""
+        form = _argument(request, b"format") or _preferred_form(request)
+        view = self._parts.view()
+        if form == "text":
+            return Reply(HTTPStatus.OK, cluster_info.as_text(view))
+        if form == "json":
+            return Reply(HTTPStatus.OK, cluster_info.as_json(view), JSON)
+        raise HttpProblem(HTTPStatus.BAD_REQUEST, f"format={form}: must be json or text")
+
+    async def summary_log(self, request: Request) -> Reply | None:
+        """State changes, leaders, failures, jobs (H3)."""
+        return await self._log_reply(request, Level.SUMMARY)
+
+    async def verbose_log(self, request: Request) -> Reply | None:
+        """Every message besides (H3)."""
+        return await self._log_reply(request, Level.VERBOSE)
+
+    async def livez(self, _request: Request) -> Reply:
+        """The process answers."""
+        return Reply(HTTPStatus.OK, b"alive\n")
+
+    async def readyz(self, _request: Request) -> Reply:
+        """The node can do what its role is for, or 503 with the reason."""
+        view = self._parts.view()
+        if not view.ready:
+            raise Unavailable(view.not_ready_reason or "not ready yet")
+        return Reply(HTTPStatus.OK, b"ready\n")
+
+    async def metrics(self, _request: Request) -> Reply:
+        """For Prometheus (H10)."""
+        return Reply(HTTPStatus.OK, self._parts.exposition(), METRICS)
+
+    async def peer_log(self, node: int, _kind: Level, _lines: int) -> Reply:
+        """Another node's log: only a gateway fetches it."""
+        raise HttpProblem(HTTPStatus.BAD_REQUEST, f"node={node}: ask a gateway, or that node itself")
+
+    async def _log_reply(self, request: Request, kind: Level) -> Reply | None:
+        lines = _integer(request, b"lines", LINES_DEFAULT, LINES_MAX)
+        follow = _integer(request, b"follow", 0, 1)
+        me = self._parts.view().me
+        node = _integer(request, b"node", me, 2**31 - 1)
+        if node != me:
+            if follow:
+                raise HttpProblem(
+                    HTTPStatus.BAD_REQUEST, "follow=1 works on the node itself: leave out node="
+                )
+            return await self.peer_log(node, kind, lines)
+        if not follow:
+            return Reply(HTTPStatus.OK, self._parts.logs.tail(kind, lines))
+        if self._followers >= FOLLOWERS_MAX:
+            raise Unavailable(f"{FOLLOWERS_MAX} readers follow the logs of this node already")
+        _begin(request, HTTPStatus.OK, TEXT)
+        request.write(self._parts.logs.tail(kind, lines))
+        self._parts.observer.responded(f"/logs/{kind.value}", HTTPStatus.OK)
+        self._followers += 1
+        try:
+            await LogStream(request, self._parts.logs, kind).done
+        finally:
+            self._followers -= 1
+        return None
+
+    def _add(self, path: str, method: str, endpoint: Endpoint) -> None:
+        async def answer(request: IRequest) -> bytes | None:
+            reply = await endpoint(cast(Request, request))
+            return None if reply is None else self._send(cast(Request, request), path, reply)
+
+        self.klein.route(path, methods=[method], endpoint=path)(answer)
+
+    def _send(self, request: Request, endpoint: str, reply: Reply) -> bytes:
+        _begin(request, reply.status, reply.content_type)
+        for name, value in reply.headers.items():
+            request.setHeader(name, value)
+        if reply.status != HTTPStatus.NO_CONTENT:
+            request.setHeader("Content-Length", str(len(reply.body)))
+        self._parts.observer.responded(endpoint if endpoint in self._paths else OTHER, reply.status)
+        return reply.body
+
+    def failed(self, request: IRequest, failure: Failure) -> bytes:
+        """Every error of every endpoint ends here."""
+        known = cast(Request, request)
+        path = known.path.decode(errors="replace")
+        error = failure.value
+        if isinstance(error, MethodNotAllowed):
+            return self._wrong_method(known, path, error)
+        if isinstance(error, NotFound):
+            problem = HttpProblem(HTTPStatus.NOT_FOUND, "there is nothing here; / names the endpoints")
+            return self._send(known, path, problem_reply(problem, plain=False))
+        if isinstance(error, HTTPException):
+            problem = HttpProblem(error.code or HTTPStatus.BAD_REQUEST, error.description or "bad request")
+        elif isinstance(error, ClusterError):
+            problem = problem_of(error)
+        else:
+            problem = problem_of(ClusterError("unexpected"))
+        if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            self._log.failure("answering {path} failed", failure, path=path)
+        return self._send(known, path, problem_reply(problem, plain=path == COMPILE_AND_RUN))
+
+    def _wrong_method(self, request: Request, path: str, error: MethodNotAllowed) -> bytes:
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        if request.method == b"OPTIONS" and path != COMPILE_AND_RUN:
+            return self._send(request, path, Reply(HTTPStatus.NO_CONTENT, headers={"Allow": allowed}))
+        problem = HttpProblem(HTTPStatus.METHOD_NOT_ALLOWED, f"use {allowed} here", {"Allow": allowed})
+        return self._send(request, path, problem_reply(problem, plain=path == COMPILE_AND_RUN))
+
+
+class GatewaySite(NodeSite):
+    """What every node serves, and `POST /compileandrun`."""
+
+    def __init__(self, parts: NodeParts, gateway: GatewayParts) -> None:
+        self._gateway = gateway
+        super().__init__(parts)
+
+    def endpoints(self) -> Iterable[tuple[str, str, Endpoint]]:
+        """Path, method, and what answers."""
+        return (
+            *super().endpoints(),
+            (COMPILE_AND_RUN, "POST", self.compile_and_run),
+            ("/", "GET", self.pointer),
+        )
+
+    async def compile_and_run(self, request: Request) -> Reply:
+        """Compile and run bare source: the original's interface (H1)."""
+        began = self._parts.clock.seconds()
+        assert request.content is not None  # noqa: S101 (for the type checker: set before any handler runs)
+        program = read_source(
+            request.content.read(),
+            request.getHeader("Content-Type"),
+            request.getHeader("Content-Encoding"),
+            self._gateway.settings.source_bytes,
+            self._gateway.limits,
+        )
+        use_cache, keep = cache_wishes(request.getHeader("Cache-Control"))
+        answer, _cancel = self._gateway.submit(program, use_cache, keep)
+        answered = await answer
+        seconds = self._parts.clock.seconds() - began
+        self._parts.observer.answered(answered.result, answered.cached, seconds)
+        return job_reply(answered)
+
+    async def pointer(self, _request: Request) -> Reply:
+        """For whoever opens the address in a browser."""
+        return Reply(HTTPStatus.OK, _POINTER.encode())
+
+    async def peer_log(self, node: int, kind: Level, lines: int) -> Reply:
+        """Another node's log, fetched from it (H3)."""
+        known = self._parts.view().node(node)
+        if known is None:
+            raise HttpProblem(HTTPStatus.NOT_FOUND, f"node={node}: no such node is known here")
+        return Reply(HTTPStatus.OK, await self._gateway.peer_logs.tail(known, kind, lines))
+
+
+@implementer(IResource)
+class _Front(Resource):
+    """Before Klein: defaults that hold for every answer, and addresses that Klein can't route."""
+
+    isLeaf = True  # noqa: N815 (Twisted's name)
+
+    def __init__(self, site: NodeSite) -> None:
+        super().__init__()
+        self._site = site
+        self._klein = site.klein.resource()
+
+    def render(self, request: IRequest) -> int | bytes:
+        """Route it."""
+        known = cast(Request, request)
+        known.defaultContentType = None
+        known.responseHeaders.removeHeader(b"Server")
+        known.setHeader("X-Content-Type-Options", "nosniff")
+        if known.path.startswith(COMPILE_AND_RUN.encode()):
+            known.setHeader("Cached-Response", "false")
+        try:
+            b"/".join(known.postpath or ()).decode("utf-8")
+            known.getRequestHostname().decode("ascii").encode("idna")
+            known.method.decode("ascii")
+        except UnicodeError:
+            return self._site.failed(
+                known,
+                Failure(HttpProblem(HTTPStatus.BAD_REQUEST, "the address or the Host header is malformed")),
+            )
+        return cast("int | bytes", self._klein.render(known))
+
+
+def node_resource(parts: NodeParts) -> IResource:
+    """What every node's HTTP port serves."""
+    return _Front(NodeSite(parts))
+
+
+def gateway_resource(parts: NodeParts, gateway: GatewayParts) -> IResource:
+    """What a gateway's HTTP port serves."""
+    return _Front(GatewaySite(parts, gateway))
+
+
+def _begin(request: Request, status: int, content_type: str) -> None:
+    request.setResponseCode(status)
+    if status != HTTPStatus.NO_CONTENT:
+        request.setHeader("Content-Type", content_type)
+    request.setHeader("Cache-Control", "no-store")
+
+
+def _argument(request: Request, name: bytes) -> str | None:
+    values = request.args.get(name)
+    return None if not values else values[-1].decode(errors="replace")
+
+
+def _integer(request: Request, name: bytes, default: int, largest: int) -> int:
+    """A query parameter that counts something: digits only; more than the cap is an error, not a surprise."""
+    text = _argument(request, name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(largest)) and int(text) <= largest):
+        raise HttpProblem(
+            HTTPStatus.BAD_REQUEST, f"{name.decode()}={text[:40]}: must be a whole number from 0 to {largest}"
+        )
+    return int(text)
+
+
+def _preferred_form(request: Request) -> str:
+    accept = parse_accept_header(request.getHeader("Accept"), MIMEAccept)
+    return "text" if accept.best_match([JSON, "text/plain"], JSON) == "text/plain" else "json"

@@ -1,0 +1,94 @@
+"""From an HTTP handler's await to the core's events and back: one number and one Deferred a waiter.
+
+The framework cancels a handler's Deferred when its client disconnects. As each waiter has its own, that
+abandons this waiter's request and nobody else's (C4, W9); the core decides whether the job goes on.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import attrs
+
+from twisted.internet.defer import Deferred, succeed
+
+from cluster.config import GatewaySettings
+from cluster.core.effects import Answer
+from cluster.core.events import Event, RequestAbandoned, RequestArrived
+from cluster.wire.jobs import Outcome, Program, Reason, Refusal
+
+
+@attrs.frozen
+class Answered:
+    """What a waiter gets.
+
+    Attributes:
+        job: the job's id; empty when it never became one.
+        cached: taken from the cache (C3), and `age_s` seconds old.
+    """
+
+    job: str
+    result: Outcome | Refusal
+    cached: bool = False
+    age_s: float = 0.0
+
+
+class Requests:
+    """The requests that wait for an answer.
+
+    Invariant: a number is in `_waiters` exactly while its Deferred has not fired; each fires once.
+    """
+
+    def __init__(
+        self,
+        feed: Callable[[Event], None],
+        new_job_id: Callable[[], str],
+        pending_max: int = GatewaySettings().pending_max,
+    ) -> None:
+        """Hand events to `feed`; past `pending_max` waiters, refuse at once (W4)."""
+        self._feed = feed
+        self._new_job_id = new_job_id
+        self._pending_max = pending_max
+        self._numbers = itertools.count(1)
+        self._waiters: dict[int, Deferred[Answered]] = {}
+        self.late = 0
+        """Answers that came when nobody waited any longer (W8)."""
+
+    @property
+    def pending(self) -> int:
+        """How many wait now."""
+        return len(self._waiters)
+
+    def submit(
+        self, program: Program, use_cache: bool, keep: bool
+    ) -> tuple[Deferred[Answered], Callable[[], None]]:
+        """Ask for a program's outcome; call the second value, or cancel the Deferred, to leave (W9)."""
+        if len(self._waiters) >= self._pending_max:
+            full = Refusal(Reason.OVERLOADED, f"{self._pending_max} requests are waiting here already")
+            return succeed(Answered("", full)), _nothing
+        number = next(self._numbers)
+        waiter: Deferred[Answered] = Deferred(lambda _waiter: self._abandon(number))
+        self._waiters[number] = waiter
+        try:
+            self._feed(RequestArrived(number, self._new_job_id(), program, use_cache, keep))
+        except BaseException:
+            self._waiters.pop(number, None)
+            raise
+        return waiter, waiter.cancel
+
+    def answered(self, effect: Answer) -> None:
+        """Perform an `Answer`; one that nobody waits for is counted and dropped."""
+        waiter = self._waiters.pop(effect.request, None)
+        if waiter is None:
+            self.late += 1
+            return
+        waiter.callback(Answered(effect.job, effect.result, effect.cached, effect.age_s))
+
+    def _abandon(self, number: int) -> None:
+        if self._waiters.pop(number, None) is not None:
+            self._feed(RequestAbandoned(number))
+
+
+def _nothing() -> None:
+    """Leave a request that was answered at once."""

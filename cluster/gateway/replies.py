@@ -1,0 +1,193 @@
+"""Replies as plain values, and the one table that turns blame into HTTP statuses (A5, H1).
+
+| what | status |
+| --- | --- |
+| the program's own doing: compile error, exception, any limit, a signal | 400 |
+| a bad request (`JobError`) | 400 |
+| what time may cure (`Unavailable`, every `Reason`), a job that was cancelled | 503, `Retry-After` |
+| past the deadline | 504 |
+| `worker_lost`: what lies behind this gateway failed, three times | 502 |
+| `internal_error`, and every error that should not have got here | 500 |
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import attrs
+import msgspec
+
+from cluster.errors import ClusterError, JobError, RemoteProtocolError, Unavailable
+from cluster.gateway.relay import Answered
+from cluster.wire.jobs import Outcome, Reason, Refusal, Run, Verdict
+
+TEXT = "text/plain; charset=utf-8"
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+
+RETRY_AFTER_MAX_S = 60
+
+STATUS_OF_VERDICT: Mapping[Verdict, HTTPStatus] = {
+    Verdict.OK: HTTPStatus.OK,
+    Verdict.COMPILE_ERROR: HTTPStatus.BAD_REQUEST,
+    Verdict.RUNTIME_ERROR: HTTPStatus.BAD_REQUEST,
+    Verdict.TIME_LIMIT: HTTPStatus.BAD_REQUEST,
+    Verdict.MEMORY_LIMIT: HTTPStatus.BAD_REQUEST,
+    Verdict.OUTPUT_LIMIT: HTTPStatus.BAD_REQUEST,
+    Verdict.SIGNALLED: HTTPStatus.BAD_REQUEST,
+    Verdict.INTERNAL_ERROR: HTTPStatus.INTERNAL_SERVER_ERROR,
+    Verdict.WORKER_LOST: HTTPStatus.BAD_GATEWAY,
+    Verdict.CANCELLED: HTTPStatus.SERVICE_UNAVAILABLE,
+    Verdict.EXPIRED: HTTPStatus.GATEWAY_TIMEOUT,
+}
+
+STATUS_OF_REASON: Mapping[Reason, HTTPStatus] = dict.fromkeys(Reason, HTTPStatus.SERVICE_UNAVAILABLE)
+
+STATUS_OF_ERROR: tuple[tuple[type[ClusterError], HTTPStatus], ...] = (
+    (JobError, HTTPStatus.BAD_REQUEST),
+    (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+    (RemoteProtocolError, HTTPStatus.BAD_GATEWAY),
+    (ClusterError, HTTPStatus.INTERNAL_SERVER_ERROR),
+)
+"""First match wins."""
+
+
+@attrs.frozen
+class Reply:
+    """One HTTP answer; the length is the body's."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = TEXT
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+
+
+class HttpProblem(ClusterError):
+    """A request that gets an error; `detail` says what to do about it.
+
+    Attributes:
+        status: the HTTP status.
+        headers: what goes with it, such as `Allow`.
+    """
+
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = HTTPStatus(status)
+        self.detail = detail
+        self.headers = headers or {}
+
+
+class ProblemDetails(msgspec.Struct, frozen=True):
+    """RFC 9457."""
+
+    title: str
+    status: int
+    detail: str
+    type: str = "about:blank"
+
+
+def problem_of(error: ClusterError) -> HttpProblem:
+    """One of our errors as an answer; the text of what should not have got here stays inside."""
+    if isinstance(error, HttpProblem):
+        return error
+    status = next(status for kind, status in STATUS_OF_ERROR if isinstance(error, kind))
+    headers = {"Retry-After": _retry_after(error.retry_after_s)} if isinstance(error, Unavailable) else {}
+    hidden = status == HTTPStatus.INTERNAL_SERVER_ERROR
+    return HttpProblem(status, "an error inside this node; its log has it" if hidden else str(error), headers)
+
+
+def problem_reply(problem: HttpProblem, plain: bool) -> Reply:
+    """As a line of text where the original's interface is spoken, else as `application/problem+json`."""
+    if plain:
+        return Reply(problem.status, f"{problem.detail}\n".encode(), TEXT, problem.headers)
+    details = ProblemDetails(problem.status.phrase, problem.status, problem.detail)
+    return Reply(problem.status, msgspec.json.encode(details), PROBLEM, problem.headers)
+
+
+def job_reply(answered: Answered) -> Reply:
+    """The answer of `POST /compileandrun` (H1)."""
+    headers = {"Cached-Response": "true" if answered.cached else "false"}
+    if answered.job:
+        headers["X-Job-Id"] = answered.job
+    if answered.cached:
+        headers["Age"] = str(max(0, int(answered.age_s)))
+    if isinstance(answered.result, Refusal):
+        return _refusal_reply(answered.result, headers)
+    return _outcome_reply(answered.result, answered.cached, headers)
+
+
+def _refusal_reply(refusal: Refusal, headers: dict[str, str]) -> Reply:
+    headers |= {
+        "X-Job-Verdict": refusal.reason.value,
+        "Retry-After": _retry_after(refusal.retry_after_s),
+        "Server-Timing": _timing(0.0, 0.0, 0.0),
+    }
+    body = f"{refusal.reason.value}: {refusal.message}\n".encode()
+    return Reply(STATUS_OF_REASON[refusal.reason], body, TEXT, headers)
+
+
+def _outcome_reply(outcome: Outcome, cached: bool, headers: dict[str, str]) -> Reply:
+    status = STATUS_OF_VERDICT[outcome.verdict]
+    run = _telling_run(outcome)
+    compile_s = outcome.compilation.seconds if outcome.compilation else 0.0
+    headers["X-Job-Verdict"] = outcome.verdict.value
+    headers["Server-Timing"] = _timing(outcome.queue_s, compile_s, sum(r.wall_s for r in outcome.runs))
+    if cached:
+        headers["Server-Timing"] += ", cache;desc=hit"
+    if truncated := _truncated(run):
+        headers["X-Output-Truncated"] = truncated
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = _retry_after(1.0)
+    body = _result(outcome, run) if outcome.verdict is Verdict.OK else _failure_text(outcome, run)
+    return Reply(status, body, TEXT, headers)
+
+
+def _telling_run(outcome: Outcome) -> Run:
+    """The run that gave the outcome its verdict; an empty one where nothing ran."""
+    for run in outcome.runs:
+        if run.verdict is outcome.verdict:
+            return run
+    return outcome.runs[0] if outcome.runs else Run(outcome.verdict)
+
+
+def _result(outcome: Outcome, run: Run) -> bytes:
+    """Exactly what `run()` returned, or what `main` printed; bytes that are not UTF-8 are replaced (R3)."""
+    entry = outcome.compilation.entry if outcome.compilation else ""
+    if entry == "main":
+        return run.stdout.decode(errors="replace").encode()
+    return b"null" if run.value is None else run.value
+
+
+def _failure_text(outcome: Outcome, run: Run) -> bytes:
+    """First line: the message, for limits with the verdict. Then javac's text or the stack trace."""
+    message = outcome.message or run.message
+    if outcome.verdict is Verdict.COMPILE_ERROR:
+        first, rest = (
+            message or "Code did not compile",
+            outcome.compilation.text if outcome.compilation else "",
+        )
+    elif outcome.verdict is Verdict.RUNTIME_ERROR:
+        first, rest = message or f"exit code {run.exit_code}", run.stderr.decode(errors="replace")
+    else:
+        first = f"{outcome.verdict.value}: {message}" if message else outcome.verdict.value
+        rest = run.stderr.decode(errors="replace")
+    text = f"{' '.join(first.splitlines())}\n{rest}"
+    return text.encode(errors="replace")
+
+
+def _truncated(run: Run) -> str:
+    streams = (("stdout", run.stdout_truncated), ("stderr", run.stderr_truncated))
+    return ", ".join(name for name, cut in streams if cut)
+
+
+def _timing(queue_s: float, compile_s: float, run_s: float) -> str:
+    """`Server-Timing`, in milliseconds."""
+    phases = (("queue", queue_s), ("compile", compile_s), ("run", run_s))
+    return ", ".join(f"{name};dur={seconds * 1000:.3f}" for name, seconds in phases)
+
+
+def _retry_after(seconds: float) -> str:
+    """Whole seconds, at least one: a client that comes back at once only makes it worse."""
+    return str(max(1, min(RETRY_AFTER_MAX_S, math.ceil(seconds))))

@@ -1,0 +1,274 @@
+"""The HTTP server around a resource: every size, count and time bounded before a handler is reached (H8).
+
+A body above the limit is refused as soon as its length is known, or its chunks exceed it: the 413 is on its
+way while the rest is still coming, and that rest is thrown away, not stored. The connection is then closed,
+after a pause in which the client can read the answer: closing at once, with bytes unread, would reset it.
+"""
+
+# ruff: noqa: N802, N815
+# Overridden methods and attributes keep Twisted's spelling.
+# mypy: allow-untyped-calls
+# Twisted's HTTP server is not annotated.
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from io import BytesIO
+
+from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol, IReactorTime
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
+from twisted.web.http import Request as PlainRequest
+from twisted.web.resource import IResource
+from twisted.web.server import Request, Site
+
+from cluster.config import GatewaySettings
+
+HEADERS_MAX = 100
+HEADER_BYTES_MAX = 16 * 1024
+"""Request line and headers together."""
+RECEIVE_S = 30.0
+"""A request must be here whole within this time of its first byte, however busily it trickles."""
+LINGER_S = 2.0
+"""How long the rest of a refused body is read and thrown away before the connection is aborted."""
+
+OTHER = "other"
+"""The endpoint that refusals here are counted under: no path was looked at yet."""
+
+CountResponse = Callable[[str, int], None]
+
+_FULL_TEXT = b"too many connections are open here; try later\n"
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nCached-Response: false\r\n"
+    b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n\r\n%b" % (len(_FULL_TEXT), _FULL_TEXT)
+)
+
+
+class BoundedRequest(Request):
+    """A request whose body is counted as it comes, against its own limit and against everybody's."""
+
+    channel: BoundedChannel
+    site: BoundedSite
+    defaultContentType = None
+
+    def __init__(self, channel: BoundedChannel, *args: object, **kwargs: object) -> None:
+        super().__init__(channel, *args, **kwargs)
+        self._bounds = channel.site
+        self._body = BytesIO()
+        self._held = 0
+        self._refused = False
+        self._linger: IDelayedCall | None = None
+
+    def gotLength(self, length: int | None) -> None:
+        """The headers are here: refuse what is known to be too large."""
+        self.content = self._body = BytesIO()
+        if length is not None and length > self._bounds.settings.source_bytes:
+            self._refuse_large()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """A piece of the body: keep it, or refuse."""
+        if self._refused:
+            return
+        if self._held + len(data) > self._bounds.settings.source_bytes:
+            self._refuse_large()
+        elif self._bounds.body_bytes + len(data) > self._bounds.settings.pending_bytes:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many programs are waiting here; try later")
+        else:
+            self._held += len(data)
+            self._bounds.body_bytes += len(data)
+            self._body.write(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """All of it is here."""
+        if not self._refused:
+            super().requestReceived(command, path, version)
+            return
+        self._stop_lingering()
+        self.finish()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The client is gone."""
+        self._stop_lingering()
+        self._release()
+        super().connectionLost(reason)
+
+    def finish(self) -> None:
+        """The answer is written; the body's room is free again."""
+        self._release()
+        super().finish()
+
+    def _refuse_large(self) -> None:
+        limit = self._bounds.settings.source_bytes
+        self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {limit} bytes")
+
+    def _refuse(self, status: HTTPStatus, text: str) -> None:
+        """Answer now, whatever else is still coming."""
+        self._refused = True
+        self._release()
+        self.content = self._body = BytesIO()
+        self.channel.persistent = 0
+        self.method, self.clientproto = b"POST", b"HTTP/1.1"
+        body = f"{text}\n".encode()
+        self.setResponseCode(status)
+        for name, value in (
+            ("Cached-Response", "false"),
+            ("Connection", "close"),
+            ("Content-Type", "text/plain; charset=utf-8"),
+            ("Content-Length", str(len(body))),
+        ):
+            self.setHeader(name, value)
+        if status is HTTPStatus.SERVICE_UNAVAILABLE:
+            self.setHeader("Retry-After", "1")
+        self._bounds.count_response(OTHER, status)
+        self.write(body)
+        # A client that waits for "100 Continue" will send nothing more, so there is nothing to wait for.
+        waits = self.requestHeaders.hasHeader(b"Expect")
+        self.requestHeaders.removeHeader(b"Expect")
+        if waits:
+            self.channel.loseConnection()
+        else:
+            self._linger = self._bounds.reactor.callLater(LINGER_S, self._abort)
+
+    def _abort(self) -> None:
+        self._linger = None
+        self.channel.forceAbortClient()
+
+    def _stop_lingering(self) -> None:
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+
+    def _release(self) -> None:
+        self._bounds.body_bytes -= self._held
+        self._held = 0
+
+
+class BoundedChannel(HTTPChannel):
+    """One HTTP/1.1 connection with bounded headers and a bounded time for each request to arrive."""
+
+    maxHeaders = HEADERS_MAX
+    totalHeadersSize = HEADER_BYTES_MAX
+    site: BoundedSite
+
+    def __init__(self, site: BoundedSite) -> None:
+        super().__init__()
+        self.site = site
+        self.factory = site
+        self.requestFactory = BoundedRequest  # type: ignore[assignment]  # inferred too narrowly there
+        self._answering = False
+        self._too_slow: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        """Count it."""
+        self.site.connections += 1
+        super().connectionMade()
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        """Count it, and let its requests go."""
+        self.site.connections -= 1
+        self._arrived()
+        super().connectionLost(reason)
+
+    def dataReceived(self, data: bytes) -> None:
+        """The first byte of a request starts its clock."""
+        self._arriving()
+        super().dataReceived(data)
+
+    def lineReceived(self, line: bytes) -> None:
+        """So does the first line of one that was buffered behind another."""
+        self._arriving()
+        super().lineReceived(line)
+
+    def allContentReceived(self) -> None:
+        """A request is here whole: its answer may take as long as it takes."""
+        self._arrived()
+        self._answering = True
+        super().allContentReceived()
+
+    def requestDone(self, request: Request) -> None:
+        """Ready for the next one."""
+        self._answering = False
+        super().requestDone(request)
+
+    def _arriving(self) -> None:
+        if self._too_slow is None and not self._answering:
+            self._too_slow = self.site.reactor.callLater(RECEIVE_S, self._give_up)
+
+    def _arrived(self) -> None:
+        if self._too_slow is not None:
+            self._too_slow.cancel()
+            self._too_slow = None
+
+    def _give_up(self) -> None:
+        self._too_slow = None
+        self.forceAbortClient()
+
+
+class _Full(Protocol):
+    """A connection too many: told so, and closed."""
+
+    def connectionMade(self) -> None:
+        """Say it."""
+        assert self.transport is not None  # noqa: S101 (for the type checker: set before this call)
+        self.transport.write(_FULL)
+        self.transport.loseConnection()
+
+
+class BoundedSite(Site):
+    """A `Site` that counts what it holds and keeps no access log: the metrics count, the core logs jobs.
+
+    Attributes:
+        connections: open now.
+        body_bytes: of request bodies that are arriving or wait for their answers.
+    """
+
+    def __init__(
+        self,
+        resource: IResource,
+        settings: GatewaySettings,
+        reactor: IReactorTime,
+        count_response: CountResponse,
+    ) -> None:
+        super().__init__(
+            resource, timeout=settings.idle_timeout_s, reactor=reactor, parsePOSTFormSubmission=False
+        )
+        self.settings = settings
+        self.count_response = count_response
+        self.connections = 0
+        self.body_bytes = 0
+
+    def startFactory(self) -> None:
+        """Open no access log."""
+
+    def stopFactory(self) -> None:
+        """There is none to close."""
+
+    def log(self, request: PlainRequest) -> None:
+        """Write no access log."""
+
+    def buildProtocol(self, addr: IAddress | None) -> IProtocol:  # type: ignore[override]
+        """A connection, or a refusal when there are too many."""
+        del addr
+        if self.connections >= self.settings.connections_max:
+            self.count_response(OTHER, HTTPStatus.SERVICE_UNAVAILABLE)
+            return _Full()
+        channel = BoundedChannel(self)
+        channel.timeOut = self.timeOut  # type: ignore[assignment]  # a float will do
+        channel.callLater = self.reactor.callLater  # type: ignore[assignment,method-assign]  # as Site does
+        return channel
+
+
+def _count_nothing(_endpoint: str, _status: int) -> None:
+    """For a site without metrics."""
+
+
+def make_site(
+    resource: IResource,
+    settings: GatewaySettings,
+    reactor: IReactorTime,
+    count_response: CountResponse = _count_nothing,
+) -> BoundedSite:
+    """What a TCP port serves."""
+    return BoundedSite(resource, settings, reactor, count_response)
