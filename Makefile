@@ -1,0 +1,94 @@
+# The short names people type. `make help` lists them; each says what it does and works from a clean clone.
+
+PYTHON ?= python3
+PEERS  ?=
+
+VENV := .venv
+BIN  := $(VENV)/bin
+
+.SHELLFLAGS := -euc
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+# What a machine needs beside Python. Whoever is root on Debian or Ubuntu gets it installed; the newest
+# distributions have dropped JDK 17, so the first of these that apt knows is taken.
+JDKS     := openjdk-17-jdk-headless openjdk-21-jdk-headless openjdk-25-jdk-headless
+PACKAGES := bubblewrap libseccomp2 ca-certificates
+
+APT := DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0
+
+##@ Use it
+
+.PHONY: up
+up: $(VENV)/.runtime system ## start a cluster on this machine and run an example; PEERS=7 for more peers
+	@$(BIN)/javacluster up $(if $(PEERS),--peers $(PEERS)) --example examples/HelloCluster.java
+
+.PHONY: down
+down: ## stop the cluster
+	@if [ -x $(BIN)/javacluster ]; then $(BIN)/javacluster down; else echo 'nothing to stop'; fi
+
+.PHONY: bench
+bench: $(VENV)/.runtime system ## measure a cluster of its own: latency, cache, and a leader killed 20 times
+	@$(BIN)/javacluster bench
+
+##@ Work on it
+
+.PHONY: test
+test: $(VENV)/.development system ## every test that needs neither root nor other hosts
+	$(BIN)/pytest
+
+.PHONY: lint
+lint: $(VENV)/.development ## style, types, and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/yamllint --strict .
+
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { print "\n" substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##@
+
+.PHONY: system
+system:
+	@major=$$(javac -version 2>&1 | sed -n 's/^javac \([0-9]*\).*/\1/p' || true); \
+	if [ "$${major:-0}" -ge 17 ] && command -v bwrap >/dev/null; then exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then \
+	  echo 'missing: a JDK (17 or newer) or bubblewrap. Install both from your distribution.' >&2; exit 69; \
+	fi; \
+	if [ "$$(id -u)" = 0 ]; then echo 'installing a JDK and bubblewrap'; $(APT) update; fi; \
+	jdk=$$(for name in $(JDKS); do if apt-cache show "$$name" >/dev/null 2>&1; then echo "$$name"; break; fi; done); \
+	if [ "$$(id -u)" = 0 ]; then $(APT) install -y --no-install-recommends "$$jdk" $(PACKAGES); exit 0; fi; \
+	echo 'missing: a JDK (17 or newer) or bubblewrap. Install both with:' >&2; \
+	echo "  sudo apt-get install -y --no-install-recommends $${jdk:-$(firstword $(JDKS))} $(PACKAGES)" >&2; exit 69
+
+$(BIN)/python:
+	@if ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	  echo 'missing: Python 3.11 or newer; name it with `make PYTHON=/path/to/python3 ...`' >&2; exit 69; fi
+	@if ! $(PYTHON) -c 'import ensurepip' 2>/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo 'installing python3-venv'; $(APT) update; $(APT) install -y --no-install-recommends python3-venv; \
+	  else \
+	    echo 'missing: the venv module. Install it with:' >&2; \
+	    echo '  sudo apt-get install -y python3-venv' >&2; exit 69; \
+	  fi; \
+	fi
+	@echo 'making a virtual environment in $(VENV)'
+	@$(PYTHON) -m venv $(VENV)
+
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
+
+$(VENV)/.runtime: $(BIN)/python pyproject.toml setup.py constraints.txt
+	@echo 'installing javacluster and what it needs into $(VENV)'
+	@$(PIP) pip
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.development: $(VENV)/.runtime
+	@echo 'installing the tools for tests and checks into $(VENV)'
+	@$(PIP) --group dev
+	@touch $@

@@ -1,0 +1,191 @@
+"""Measures a cluster from outside, as its users see it, in one run on one machine.
+
+The cluster is made for it, on ports of its own and in a temporary directory, and is gone afterwards.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from cluster import client
+from cluster.errors import ClusterError, RemoteProtocolError, Unavailable
+from cluster.local import Layout, LocalCluster
+from cluster.processes import wait_until
+
+CACHED_REQUESTS = 200
+
+RECOVERY_S = 30.0
+"""How long the next answer, or a killed peer's return, may take before that is an error."""
+
+RETRY_S = 0.01
+
+HTTP_ABOVE_BASE = 888
+"""The gateway's HTTP port above the base port, as 8888 is above 8000."""
+
+PROGRAM = 'public class Hello {{ public String run() {{ return "hello {tag}"; }} }}'
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """Milliseconds: median, 99th percentile (nearest rank), the worst, and of how many."""
+
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    count: int
+
+    @classmethod
+    def of(cls, seconds: list[float]) -> Spread:
+        """Of a list that is not empty."""
+        ordered = sorted(seconds)
+
+        def rank(share: float) -> float:
+            return round(ordered[max(0, math.ceil(share * len(ordered)) - 1)] * 1000, 2)
+
+        return cls(rank(0.5), rank(0.99), rank(1.0), len(ordered))
+
+
+class Report(msgspec.Struct, frozen=True):
+    """One run.
+
+    Attributes:
+        machine: what it was measured on.
+        first_answer_s: from `up` of a cluster never started before to its first answer.
+        hello: distinct programs, one after another.
+        cached: the same program again and again.
+        cached_per_s: their rate, one client, a connection each.
+        leader_killed: from the leader's SIGKILL to the answer to a program sent at once; None if not tried.
+        lost: answers that were wrong or never came.
+    """
+
+    machine: str
+    first_answer_s: float
+    hello: Spread
+    cached: Spread
+    cached_per_s: float
+    leader_killed: Spread | None
+    lost: int
+
+
+def measure(kills: int, programs: int, base_port: int, say: Callable[[str], None]) -> Report:
+    """Make a cluster, measure it, and leave nothing of it.
+
+    Raises:
+        ClusterError: it did not start, or did not come back.
+    """
+    with tempfile.TemporaryDirectory(prefix="javacluster-bench-") as directory:
+        cluster = LocalCluster(Path(directory) / "cluster")
+        try:
+            return _measure(cluster, kills, programs, base_port, say)
+        finally:
+            cluster.down()
+
+
+def _measure(
+    cluster: LocalCluster, kills: int, programs: int, base_port: int, say: Callable[[str], None]
+) -> Report:
+    say("starting a cluster of one gateway and three peers")
+    begin = time.perf_counter()
+    cluster.make(Layout(base_port=base_port, http_port=base_port + HTTP_ABOVE_BASE))
+    cluster.start()
+    cluster.wait_until_serving()
+    gateway = cluster.gateway_url
+    lost = 0 if _answers(gateway, "first") else 1
+    first = time.perf_counter() - begin
+
+    say(f"{programs} distinct programs")
+    hello, wrong = _timed(gateway, [f"n{number}" for number in range(programs)])
+    lost += wrong
+    say(f"{CACHED_REQUESTS} times the same program")
+    cached, wrong = _timed(gateway, ["n0"] * CACHED_REQUESTS)
+    lost += wrong
+
+    killed = []
+    for number in range(kills):
+        killed.append(_kill_leader(cluster, f"k{number}"))
+        say(f"leader killed, {number + 1} of {kills}: answered after {killed[-1] * 1000:.0f} ms")
+    return Report(
+        machine(),
+        round(first, 2),
+        Spread.of(hello),
+        Spread.of(cached),
+        round(len(cached) / sum(cached), 1),
+        Spread.of(killed) if killed else None,
+        lost,
+    )
+
+
+def _timed(gateway: str, tags: list[str]) -> tuple[list[float], int]:
+    """Seconds for each answer, and how many were wrong."""
+    seconds, wrong = [], 0
+    for tag in tags:
+        begin = time.perf_counter()
+        wrong += not _answers(gateway, tag)
+        seconds.append(time.perf_counter() - begin)
+    return seconds, wrong
+
+
+def _answers(gateway: str, tag: str) -> bool:
+    return client.run(gateway, PROGRAM.format(tag=tag).encode()).text == f"hello {tag}"
+
+
+def _kill_leader(cluster: LocalCluster, tag: str) -> float:
+    """Seconds without an answer; afterwards the killed peer is back."""
+    leader = cluster.wait_until_serving(RECOVERY_S).leader
+    assert leader is not None  # noqa: S101 - what `wait_until_serving` waits for
+    cluster.kill(leader, signal.SIGKILL)
+    begin = time.perf_counter()
+    while not _answered(cluster.gateway_url, tag):
+        if time.perf_counter() - begin > RECOVERY_S:
+            raise Unavailable(f"no answer within {RECOVERY_S:g} s of the leader's death")
+        time.sleep(RETRY_S)
+    seconds = time.perf_counter() - begin
+    # What was killed must first be missed, or the wait below would take its last words for life.
+    wait_until(lambda: client.look(cluster.gateway_url).leader not in {None, leader}, RECOVERY_S)
+    cluster.start(leader)
+    cluster.wait_until_serving(RECOVERY_S)
+    return seconds
+
+
+def _answered(gateway: str, tag: str) -> bool:
+    try:
+        return _answers(gateway, tag)
+    except (Unavailable, RemoteProtocolError):
+        return False
+
+
+def machine() -> str:
+    """Processors, Python and JDK."""
+    try:
+        said = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False).stderr
+    except OSError as error:
+        raise ClusterError("no java on the PATH: install a JDK, 17 or newer") from error
+    jdk = said.partition("\n")[0]
+    return f"{os.cpu_count()} processors, Python {platform.python_version()}, {jdk}"
+
+
+def as_lines(report: Report) -> list[str]:
+    """For people."""
+    lines = [
+        report.machine,
+        f"first answer after `up`      {report.first_answer_s:.2f} s",
+        f"hello, one after another     {_shown(report.hello)}",
+        f"answered from the cache      {_shown(report.cached)}, {report.cached_per_s:g}/s",
+    ]
+    if report.leader_killed:
+        lines.append(f"leader killed to next answer {_shown(report.leader_killed)}")
+    lines.append(f"answers wrong or lost        {report.lost}")
+    return lines
+
+
+def _shown(spread: Spread) -> str:
+    return f"p50 {spread.p50_ms:g} ms, p99 {spread.p99_ms:g} ms, max {spread.max_ms:g} ms (n={spread.count})"

@@ -1,0 +1,6 @@
+/** The original contract: a public class with a no-argument constructor and `public String run()`. */
+public class HelloCluster {
+    public String run() {
+        return "Hello from Java " + Runtime.version().feature() + ", somewhere in the cluster";
+    }
+}

@@ -1,0 +1,194 @@
+"""A real cluster for tests, used as its users use it: the command line and HTTP, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+COMMAND_S = 150.0
+ANSWER_S = 90.0
+POLL_S = 0.1
+SPAN = 100
+"""Ports that one cluster may use above its base."""
+
+HELLO = 'package a.b; public class HelloWorld {{ public String run() {{ return "Hello world! {}"; }} }}'
+
+
+@attrs.frozen
+class Ran:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+@attrs.frozen
+class Answer:
+    """What a gateway answered; header names in lower case."""
+
+    status: int
+    text: str
+    headers: dict[str, str]
+
+    @property
+    def cached(self) -> str:
+        return self.headers.get("cached-response", "absent")
+
+
+def javacluster(*arguments: str, environment: dict[str, str] | None = None) -> Ran:
+    """Run a command and wait for it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cluster.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_S,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **(environment or {})},
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def eventually(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
+    """What `condition` gives once it is true; fails the test if that takes longer than `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if value := condition():
+            return value
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(POLL_S)
+
+
+def free_base_port() -> int:
+    """A base port such that nothing listens on it and the ports above it, now."""
+    rng = random.SystemRandom()
+    while True:
+        base = rng.randrange(11_000, 30_000, SPAN)
+        with contextlib.ExitStack() as held, contextlib.suppress(OSError):
+            for number in range(base, base + SPAN):
+                for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                    probe = held.enter_context(socket.socket(socket.AF_INET, kind))
+                    probe.bind(("127.0.0.1", number))
+            return base
+
+
+class Live:
+    """One cluster in its own directory, on its own ports."""
+
+    def __init__(self, directory: Path, peers: int, settings: dict[str, Any]) -> None:
+        self.directory = directory
+        self.peers = peers
+        self.settings = settings
+        self.base_port = free_base_port()
+        self.http_port = self.base_port + 1
+
+    def command(self, name: str, *arguments: str) -> Ran:
+        """A command for this cluster."""
+        return javacluster(name, "--directory", str(self.directory), *arguments)
+
+    def up(self) -> Ran:
+        """Start it; must work."""
+        settings = [text for key, value in self.settings.items() for text in ("--set", f"{key}={value}")]
+        ran = self.command(
+            "up",
+            *("--peers", str(self.peers)),
+            *("--base-port", str(self.base_port), "--http-port", str(self.http_port)),
+            *settings,
+        )
+        assert ran.code == 0, f"{ran.out}{ran.err}{self.outputs()}"
+        return ran
+
+    def down(self) -> None:
+        """Stop it; must leave nothing."""
+        ran = self.command("down")
+        assert ran.code == 0, ran.err
+        assert self.leftovers() == []
+
+    def outputs(self) -> str:
+        """What the nodes printed, for a test's failure."""
+        files = sorted(self.directory.glob("node-*/output.log"))
+        return "".join(
+            f"\n--- {file.parent.name}\n{file.read_text(errors='replace')[-2000:]}" for file in files
+        )
+
+    def leftovers(self) -> list[str]:
+        """Command lines of living processes that know this cluster's directory."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                if entry.name.isdigit() and int(entry.name) != os.getpid() and str(self.directory) in line:
+                    found.append(f"{entry.name}: {line}")
+        return found
+
+    def status(self) -> dict[int, dict[str, Any]]:
+        """`javacluster status --json`, by node."""
+        ran = self.command("status", "--json")
+        assert ran.code == 0, ran.err
+        return {row["id"]: row for row in json.loads(ran.out)["nodes"]}
+
+    def info(self, node: int = 0) -> dict[str, Any]:
+        """`/cluster-info` of the gateway."""
+        answer = self.request("GET", "/cluster-info", node=node)
+        assert answer.status == 200, answer
+        decoded: dict[str, Any] = json.loads(answer.text)
+        return decoded
+
+    def rows(self) -> dict[int, dict[str, Any]]:
+        """The nodes of `/cluster-info`."""
+        return {row["id"]: row for row in self.info()["nodes"]}
+
+    def alive(self) -> set[int]:
+        """The peers that the gateway takes to be alive."""
+        return {
+            node for node, row in self.rows().items() if row["status"] == "ALIVE" and row["role"] == "peer"
+        }
+
+    def leader(self) -> int | None:
+        """Whom the gateway follows."""
+        leader: int | None = self.info()["leader"]
+        return leader
+
+    def run(self, source: str | bytes, content_type: str | None = "text/x-java-source") -> Answer:
+        """Post a program."""
+        headers = {} if content_type is None else {"Content-Type": content_type}
+        body = source.encode() if isinstance(source, str) else source
+        return self.request("POST", "/compileandrun", body, headers)
+
+    def request(
+        self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None, node: int = 0
+    ) -> Answer:
+        """Any request to a node."""
+        port = self.base_port + 10 * node + 3 if node else self.http_port
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_S)
+        with contextlib.closing(connection):
+            # A gateway may answer and hang up before it has read a body that is too large.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(method, path, body or None, headers or {})
+            response = connection.getresponse()
+            text = response.read().decode(errors="replace")
+            return Answer(response.status, text, {k.lower(): v for k, v in response.getheaders()})
+
+
+@contextlib.contextmanager
+def live_cluster(directory: Path, peers: int = 3, **settings: Any) -> Iterator[Live]:
+    """A cluster that serves, and that is gone afterwards whatever happened."""
+    cluster = Live(directory, peers, {key.replace("__", "."): value for key, value in settings.items()})
+    try:
+        cluster.up()
+        yield cluster
+    finally:
+        cluster.down()
