@@ -1,7 +1,7 @@
 """When is silence a failure, and whose (G3, G4)?
 
 Works on plain numbers: how long ago a node last gave a sign of life, by this node's own clock. It also
-watches this node itself: time in which *it* did not run, or heard nobody at all, proves nothing against others.
+watches this node itself: time in which *it* did not run, or heard nobody, proves nothing against others.
 """
 
 from __future__ import annotations
@@ -74,13 +74,19 @@ class FailureDetector:
         """Whether this node trusts itself enough to find fault with others (G4)."""
         return not self._lagging and (not self._silent or self.stretch >= self._stretch_max)
 
-    def judge(self, status: Status, silent_s: float) -> Status:
-        """What a node has become after `silent_s` seconds without a sign of life (G3)."""
-        if status is Status.FAILED or silent_s >= self._fail_s * self.stretch:
+    def judge(self, status: Status, since: float, now: float) -> Status:
+        """What a node has become that gave no sign of life since then (G3)."""
+        if status is Status.FAILED or now >= self._fails_at(since):
             return Status.FAILED
-        if status is Status.ALIVE and silent_s >= self._suspect_s * self.stretch:
+        if status is Status.ALIVE and now >= self._suspect_at(since):
             return Status.SUSPECT
         return status
+
+    def next_change(self, status: Status, since: float) -> float:
+        """When `judge` will say something new, if no sign of life comes: then exactly, not an ulp later."""
+        if status is Status.FAILED:
+            return math.inf
+        return self._suspect_at(since) if status is Status.ALIVE else self._fails_at(since)
 
     def to_be_asked(self, status: Status, silent_s: float) -> bool:
         """Whether to ask the node itself, before it is given up (G3)."""
@@ -90,13 +96,6 @@ class FailureDetector:
         """Whether its row may go, leaving a tombstone (G3)."""
         return silent_s >= self._cleanup_s * self.stretch
 
-    def next_change(self, status: Status, since: float) -> float:
-        """When `judge` will say something new, if no sign of life comes."""
-        if status is Status.FAILED:
-            return math.inf
-        patience = self._suspect_s if status is Status.ALIVE else self._fail_s
-        return since + patience * self.stretch
-
     def believes_in_a_return(self, silent_s: float) -> bool:
         """Whether two signs of life this far apart support each other (G2, after a failure)."""
         return silent_s < self._fail_s
@@ -104,6 +103,12 @@ class FailureDetector:
     def validate(self) -> None:
         """Assert the bounds of doubt."""
         assert 1.0 <= self.stretch <= self._stretch_max, "stretch stays within its bounds (G4)"
+
+    def _suspect_at(self, since: float) -> float:
+        return since + self._suspect_s * self.stretch
+
+    def _fails_at(self, since: float) -> float:
+        return since + self._fail_s * self.stretch
 
     def _doubt(self) -> None:
         self.stretch = min(self._stretch_max, self.stretch * STRETCH_STEP)

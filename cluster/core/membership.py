@@ -30,6 +30,9 @@ ROUND_DATAGRAMS_MAX = 15
 ASKS_MAX = 16
 """Silent nodes asked directly at once; when more are silent, they take turns."""
 
+ASK_ROUNDS = 0.75
+"""The same node is not asked again before; less than a round, so that each round asks."""
+
 ANSWER_ROUNDS = 0.25
 """A sender gets at most one answer of a kind in this part of a round."""
 
@@ -199,7 +202,7 @@ class Membership:
         accusing = self._detector.may_accuse()
         if accusing:
             for row in tuple(self._table):
-                yield from self._sentence(row, now - row.since)
+                yield from self._sentence(row, now)
         yield from self._ask_the_silent(now)
         self._judge_at = math.inf
         if accusing:
@@ -214,15 +217,15 @@ class Membership:
             row
             for row in self._table
             if self._detector.to_be_asked(row.status, now - row.since)
-            and now - row.asked_at >= self._interval
+            and now - row.asked_at >= ASK_ROUNDS * self._interval
         ]
         for row in sorted(silent, key=lambda row: row.asked_at)[:ASKS_MAX]:
             row.asked_at = now
             accusation = self._entry(row.node, row.boot, row.heartbeat, suspected=True)
             yield Send(row.node, Gossip((self._own_entry(), accusation), ask=True))
 
-    def _sentence(self, row: Row, silent: float) -> Iterator[Any]:
-        verdict = self._detector.judge(row.status, silent)
+    def _sentence(self, row: Row, now: float) -> Iterator[Any]:
+        verdict = self._detector.judge(row.status, row.since, now)
         if verdict is not row.status:
             row.status = verdict
             if verdict is Status.FAILED:
@@ -231,7 +234,7 @@ class Membership:
                 yield MemberFailed(row.node)
             else:
                 yield Log(Level.VERBOSE, f"{self._me}: server {row.node} is suspected, asking it")
-        elif self._detector.to_be_removed(silent) and row.node not in self._table.configured:
+        elif self._detector.to_be_removed(now - row.since) and row.node not in self._table.configured:
             self._table.remove(row)
             self._facts.forget(row.node)
 
