@@ -107,13 +107,13 @@ class FactsStore:
         return tuple(f for f in everything if (f.boot, f.version) > theirs.get(f.node, (0, 0)))
 
     def wanted(self, nodes: Sequence[NodeId]) -> tuple[FactsWanted, bool]:
-        """Ask for the facts of these, unknown ones first; and tell whether a datagram is too small to answer.
+        """Ask for as many of these as one datagram can answer, unknown ones first; say if that leaves any.
 
         Nodes say much the same of themselves, so our own facts measure the others'.
         """
         ordered = sorted(self.known(nodes), key=lambda held: held[1:] != (0, 0))
-        large = len(nodes) * encoded_size(self.own) > DATAGRAM_PAYLOAD_MAX - ENVELOPE_MAX
-        return FactsWanted(fitting(ordered)), large
+        most = max(1, (DATAGRAM_PAYLOAD_MAX - ENVELOPE_MAX) // encoded_size(self.own))
+        return FactsWanted(fitting(ordered[:most])), len(ordered) > most
 
     def delta(self, wanted: FactsWanted) -> FactsDelta | None:
         """Answer, with as much as fits, and only about the nodes asked for."""

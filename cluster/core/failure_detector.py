@@ -59,7 +59,9 @@ class FailureDetector:
             return now
         self._lagging = True
         self._doubt()
-        return self._excuse(now - seconds, now)
+        start = self._excuse(now - seconds, now)
+        self._heard_at += now - max(start, self._heard_at)
+        return start
 
     def end_round(self, now: float) -> None:
         """Take stock once a round: doubt grows with silence, fades with a good round."""

@@ -21,7 +21,7 @@ T = 1.0
 SETTINGS = GossipSettings(interval_s=T)
 
 Message = Gossip | FactsWanted | FactsDelta
-_decoder = msgspec.msgpack.Decoder(Message)
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
 def facts_of(node: int, boot: int = 1000, **more: object) -> NodeFacts:
