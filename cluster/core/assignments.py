@@ -1,0 +1,383 @@
+"""What becomes of each job at the leader: taken, assigned, attached to, passed on, given up (W3-W9)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+from cluster.config import WorkSettings
+from cluster.core.alarms import Alarms
+from cluster.core.board import Board, Claim, Entry
+from cluster.core.effects import Effect, Effects, Level, Log, SendFrame
+from cluster.core.events import ChannelId
+from cluster.core.roster import Flight, Line, Roster, Worker
+from cluster.identity import Epoch, NodeId
+from cluster.wire.jobs import Outcome, Reason, Refusal, Verdict
+from cluster.wire.messages import (
+    Assign,
+    AttemptKey,
+    CancelRun,
+    Finished,
+    Frame,
+    LossCounted,
+    Refused,
+    Release,
+    Result,
+    Submit,
+)
+
+PAUSE_S = 0.1
+"""After a worker handed a job back, how long it gets none: its own count of slots is catching up."""
+
+RETRY_MAX_S = 30.0
+"""The longest `Retry-After` that an overloaded leader asks for."""
+
+Kind = Literal[
+    "collect", "queue", "deadline", "forget", "orphan", "kept", "absent", "gateway", "pause", "look"
+]
+Alarm = tuple[Kind, str, int]
+"""What rings, for which job (or empty), for which node (or 0)."""
+
+
+@attrs.frozen
+class Absence:
+    """A worker that was lost: the life it was in, and the jobs that it had (W6)."""
+
+    boot: int
+    jobs: tuple[str, ...]
+
+
+@attrs.define
+class Counters:
+    """What happened under this leadership."""
+
+    assigned: int = 0
+    attached: int = 0
+    finished: int = 0
+    duplicates: int = 0
+    refused: int = 0
+    expired: int = 0
+    cancelled: int = 0
+    returned: int = 0
+    losses: int = 0
+    worker_lost: int = 0
+    orphans: int = 0
+    strays: int = 0
+
+
+class Outbox:
+    """Gathers what comes of one event, in order."""
+
+    def __init__(self, me: NodeId) -> None:
+        self._me = me
+        self._steps: list[Effect] = []
+
+    def do(self, step: Effect) -> None:
+        """Have it done."""
+        self._steps.append(step)
+
+    def send(self, channel: ChannelId, frame: Frame) -> None:
+        """Send a frame."""
+        self._steps.append(SendFrame(channel, frame))
+
+    def log(self, text: str, level: Level = Level.SUMMARY) -> None:
+        """Tell people, in a line that begins with this node's number."""
+        self._steps.append(Log(level, f"{self._me}: {text}"))
+
+    def take(self) -> Effects:
+        """Everything gathered; nothing stays behind."""
+        steps, self._steps = tuple(self._steps), []
+        return steps
+
+
+class Assignments:
+    """The jobs of one leadership, moved between the board and the workers of the roster.
+
+    It sees neither channels opening nor closing: `Dispatch` tells it what they mean for jobs.
+    """
+
+    def __init__(
+        self,
+        settings: WorkSettings,
+        epoch: Epoch,
+        roster: Roster,
+        board: Board,
+        alarms: Alarms[Alarm],
+        out: Outbox,
+    ) -> None:
+        self._settings = settings
+        self._epoch = epoch
+        self._roster = roster
+        self._board = board
+        self._alarms = alarms
+        self._out = out
+        self.counters = Counters()
+
+    def submit(self, line: Line, frame: Submit, now: float) -> None:
+        """A gateway's job, new or sent again (W4, W7)."""
+        job = frame.job.id
+        entry = self._board.jobs.get(job)
+        if entry is not None and entry.claim is not None and entry.claim.gateway != line.node:
+            self._refuse(line.node, job, Refusal(Reason.OVERLOADED, "another gateway owns this job id"))
+            return
+        if entry is None and self._board.full(self._roster.slots(), again=frame.again):
+            self._refuse(line.node, job, self._overloaded())
+            return
+        self._board.reopen(job)
+        claim = Claim(frame.job, line.node, now + frame.queue_s, now + frame.remaining_s)
+        known = entry is not None
+        if entry is None:
+            entry = self._board.jobs[job] = Entry()
+        elif entry.claim is not None:
+            claim.told = entry.claim.told
+        entry.claim = claim
+        entry.losses = max(entry.losses, frame.losses)
+        self._alarms.clear(("orphan", job, 0))
+        self._alarms.set(("deadline", job, 0), claim.deadline)
+        if entry.outcome is not None:
+            self.tell(job, line.channel)
+        elif not entry.workers:
+            self._alarms.set(("queue", job, 0), claim.queue_until)
+        if not known:
+            if frame.again and self._board.collecting:
+                self._board.hold(job)
+            else:
+                self._board.enqueue(job)
+            self._give_up_if_poison(job, now)
+
+    def reported(self, worker: Worker, key: AttemptKey, now: float, *, kept: bool) -> None:
+        """A worker runs this, or has finished it and will send the result."""
+        if key.job in worker.flights:
+            return
+        entry = self._board.jobs.get(key.job)
+        if entry is None and self._board.is_settled(key.job):
+            if kept:
+                self._out.send(worker.channel, Release((key.job,)))
+            else:
+                self._stop_duplicate(worker, key)
+            return
+        if entry is None:
+            entry = self._board.jobs[key.job] = Entry()
+            self._alarms.set(("orphan", key.job, 0), now + self._settings.absence_s)
+        if entry.outcome is not None or (entry.workers and not kept):
+            if not kept:  # a kept result comes by itself, and is released when it comes
+                self._stop_duplicate(worker, key)
+            return
+        self._board.unqueue(key.job)
+        self._alarms.clear(("queue", key.job, 0))
+        entry.workers[worker.node] = None
+        entry.attempt = max(entry.attempt, key.attempt)
+        worker.flights[key.job] = Flight(key, kept=kept)
+        self.counters.attached += 1
+        if kept:
+            self._alarms.set(("kept", key.job, worker.node), now + self._settings.collect_s)
+        word = "is finished at" if kept else "runs at"
+        self._out.log(f"job {key.job[:8]} {word} server {worker.node} already: not assigned again")
+
+    def _stop_duplicate(self, worker: Worker, key: AttemptKey) -> None:
+        worker.flights[key.job] = Flight(key, cancelled=True)
+        self._out.send(worker.channel, CancelRun(self._epoch, (key.job,)))
+
+    def finished(self, worker: Worker, frame: Finished, now: float) -> None:
+        """The first outcome wins, whichever attempt it is of (W8)."""
+        job = frame.key.job
+        flight = worker.flights.pop(job, None)
+        self._alarms.clear(("kept", job, worker.node))
+        entry = self._board.jobs.get(job)
+        if entry is None and (self._board.is_settled(job) or (flight is not None and flight.cancelled)):
+            self.counters.duplicates += 1
+            self._out.send(worker.channel, Release((job,)))
+            return
+        if entry is None:
+            entry = self._board.jobs[job] = Entry()
+            self._alarms.set(("orphan", job, 0), now + self._settings.absence_s)
+        entry.workers.pop(worker.node, None)
+        if entry.outcome is None:
+            self.counters.finished += 1
+            entry.holders[worker.node] = None
+            self._out.log(f"job {job[:8]} finished by server {worker.node}: {frame.outcome.verdict}")
+            self._finish(job, frame.outcome, now)
+        elif worker.node not in entry.holders:
+            self.counters.duplicates += 1
+            self._out.send(worker.channel, Release((job,)))
+
+    def returned(self, worker: Worker, key: AttemptKey, now: float) -> None:
+        """It stopped a cancelled run, or has no room: then it gets nothing more for a moment (W10)."""
+        flight = worker.flights.get(key.job)
+        if flight is None or flight.key != key:
+            return
+        del worker.flights[key.job]
+        self._alarms.clear(("kept", key.job, worker.node))
+        if flight.cancelled:
+            return
+        self.counters.returned += 1
+        worker.paused = True
+        self._alarms.set(("pause", "", worker.node), now + PAUSE_S)
+        self._out.log(f"job {key.job[:8]} handed back by server {worker.node}", Level.VERBOSE)
+        del self._board.jobs[key.job].workers[worker.node]
+        self.requeue(key.job, now)
+
+    def requeue(self, job: str, now: float) -> None:
+        """A worker does not have it any longer: back to the head of the queue (W6)."""
+        entry = self._board.jobs[job]
+        if entry.workers or entry.outcome is not None:
+            return
+        if entry.claim is None:
+            self._alarms.clear(("orphan", job, 0))
+            self._board.forget(job)
+        elif entry.claim.deadline <= now:
+            self._expire(job, now)
+        else:
+            entry.claim.queue_until = now + self._settings.queue_timeout_s
+            self._alarms.set(("queue", job, 0), entry.claim.queue_until)
+            self._board.enqueue(job, head=True)
+
+    def assign(self, now: float) -> None:
+        """Give waiting jobs to ready workers, the oldest first, in circular order (W3, W4)."""
+        while self._board.queue:
+            job = next(iter(self._board.queue))
+            worker = self._roster.next_ready(job)
+            if worker is None:
+                return
+            entry = self._board.jobs[job]
+            assert entry.claim is not None
+            self._board.unqueue(job)
+            self._alarms.clear(("queue", job, 0))
+            entry.attempt += 1
+            entry.workers[worker.node] = None
+            worker.flights[job] = Flight(AttemptKey(job, self._epoch, entry.attempt))
+            worker.given += 1
+            self.counters.assigned += 1
+            remaining = max(0.0, entry.claim.deadline - now)
+            self._out.send(worker.channel, Assign(self._epoch, entry.attempt, entry.claim.job, remaining))
+            sending = f"attempt {entry.attempt}, epoch {self._epoch}"
+            self._out.log(f"job {job[:8]} assigned to server {worker.node}, {sending}")
+
+    def count_losses(self, node: NodeId, absence: Absence, now: float) -> None:
+        """That worker did not come back in the same life: it is lost to each job that it had (W6)."""
+        for job in absence.jobs:
+            entry = self._board.jobs.get(job)
+            if entry is None or entry.outcome is not None:
+                continue
+            entry.losses += 1
+            self.counters.losses += 1
+            self._out.log(f"job {job[:8]} lost worker {node}, loss {entry.losses}")
+            if entry.claim is not None:
+                self._to_gateway(entry.claim.gateway, LossCounted(self._epoch, job, entry.losses))
+            self._give_up_if_poison(job, now)
+
+    def _give_up_if_poison(self, job: str, now: float) -> bool:
+        entry = self._board.jobs[job]
+        if entry.losses < self._settings.losses_max or entry.claim is None:
+            return False
+        self.counters.worker_lost += 1
+        text = f"{entry.losses} workers were lost while they ran this job"
+        self._finish(job, Outcome(Verdict.WORKER_LOST, text), now)
+        return True
+
+    def give_up_waiting(self, job: str) -> None:
+        """It waited long enough for a slot (W4, W11)."""
+        entry = self._board.jobs[job]
+        assert entry.claim is not None
+        slots = self._roster.slots()
+        if slots:
+            text = f"all {slots} slots stayed busy: try again later"
+            refusal = Refusal(Reason.QUEUE_TIMEOUT, text, self._retry_after())
+        else:
+            text = "no worker is connected to the leader"
+            refusal = Refusal(Reason.NO_WORKER, text, self._retry_after())
+        self._refuse(entry.claim.gateway, job, refusal)
+        self._forget(job)
+
+    def past_deadline(self, job: str, now: float) -> None:
+        """Waiting: expired. Running: its worker stops it and says so. Done: the gateway had its chance."""
+        if job in self._board.queue or job in self._board.held:
+            self._expire(job, now)
+        else:
+            self._alarms.set(("forget", job, 0), now + self._settings.absence_s)
+
+    def _finish(self, job: str, outcome: Outcome, now: float) -> None:
+        """This is the outcome: every other attempt is cancelled, and the gateway is told (W8)."""
+        entry = self._board.jobs[job]
+        self._board.unqueue(job)
+        self._alarms.clear(("queue", job, 0))
+        self._cancel_runs(job, entry)
+        crowded = self._board.finish(job, outcome)
+        if entry.claim is not None:
+            channel = self._roster.channel_of(entry.claim.gateway)
+            if channel is not None:
+                self.tell(job, channel)
+            if entry.claim.deadline <= now:
+                self._alarms.set(("forget", job, 0), now + self._settings.absence_s)
+        for other in crowded:  # its worker keeps it, and its gateway will ask again
+            self._forget(other)
+
+    def tell(self, job: str, channel: ChannelId) -> None:
+        """Pass the outcome on, once a channel; the gateway's acknowledgement ends the job (W8)."""
+        entry = self._board.jobs[job]
+        assert entry.claim is not None
+        if entry.outcome is not None and entry.claim.told != channel:
+            entry.claim.told = channel
+            self._out.send(channel, Result(self._epoch, job, entry.outcome))
+
+    def end(self, job: str) -> None:
+        """Nobody needs it any longer: stop it, free its results, remember its id."""
+        entry = self._board.jobs[job]
+        self._cancel_runs(job, entry)
+        for node in entry.holders:
+            worker = self._roster.worker(node)
+            if worker is not None:
+                self._out.send(worker.channel, Release((job,)))
+        self._clear_alarms(job)
+        self._board.settle(job)
+
+    def drop(self, job: str) -> None:
+        """Its gateway does not want it any longer, or is not there (W9)."""
+        self.counters.cancelled += 1
+        self.end(job)
+
+    def _forget(self, job: str) -> None:
+        self._clear_alarms(job)
+        self._board.forget(job)
+
+    def _clear_alarms(self, job: str) -> None:
+        kinds: tuple[Kind, ...] = ("queue", "deadline", "forget", "orphan")
+        for kind in kinds:
+            self._alarms.clear((kind, job, 0))
+
+    def _cancel_runs(self, job: str, entry: Entry) -> None:
+        """Stop it wherever it runs; the slot is free when the worker says so."""
+        for node in entry.workers:
+            worker = self._roster.worker(node)
+            assert worker is not None
+            flight = worker.flights[job]
+            self._alarms.clear(("kept", job, node))
+            self._out.send(worker.channel, CancelRun(self._epoch, (job,)))
+            if flight.kept:
+                del worker.flights[job]
+            else:
+                flight.cancelled = True
+        entry.workers.clear()
+
+    def _expire(self, job: str, now: float) -> None:
+        self.counters.expired += 1
+        self._finish(job, Outcome(Verdict.EXPIRED, "the job's deadline passed before a worker ran it"), now)
+
+    def _overloaded(self) -> Refusal:
+        text = f"{self._board.waiting()} jobs wait already: try again later"
+        return Refusal(Reason.OVERLOADED, text, self._retry_after())
+
+    def _retry_after(self) -> float:
+        """As if every slot ended about one job a second."""
+        return min(RETRY_MAX_S, 1.0 + self._board.waiting() / max(1, self._roster.slots()))
+
+    def _refuse(self, gateway: NodeId, job: str, refusal: Refusal) -> None:
+        self.counters.refused += 1
+        self._out.log(f"job {job[:8]} refused, {refusal.reason}: {refusal.message}")
+        self._to_gateway(gateway, Refused(self._epoch, job, refusal))
+
+    def _to_gateway(self, gateway: NodeId, frame: Frame) -> None:
+        channel = self._roster.channel_of(gateway)
+        if channel is not None:
+            self._out.send(channel, frame)

@@ -1,0 +1,193 @@
+"""Who is connected to the leader, who of them works, and whose turn it is (W3, W6)."""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections.abc import Callable
+
+import attrs
+
+from cluster.config import WorkSettings
+from cluster.core.alarms import Alarms
+from cluster.core.events import OWN_CHANNEL, ChannelId
+from cluster.identity import NodeId, Role
+from cluster.wire.messages import AttemptKey
+
+
+@attrs.define
+class Flight:
+    """A job at a worker.
+
+    Attributes:
+        key: the sending that the worker answers.
+        cancelled: nobody wants it; it holds its slot until the worker says that it stopped.
+        kept: it is finished there and its result is under way; it holds no slot.
+    """
+
+    key: AttemptKey
+    cancelled: bool = False
+    kept: bool = False
+
+
+@attrs.define
+class Worker:
+    """A connected worker.
+
+    Attributes:
+        flights: by job, in the order they were given.
+        paused: it handed a job back just now: it gets none for a moment.
+        given: jobs assigned to it by this leader.
+    """
+
+    node: NodeId
+    boot: int
+    channel: ChannelId
+    slots: int
+    draining: bool
+    flights: dict[str, Flight] = attrs.Factory(dict)
+    paused: bool = False
+    given: int = 0
+
+    @property
+    def running(self) -> int:
+        """Slots in use."""
+        return sum(not flight.kept for flight in self.flights.values())
+
+    def ready(self) -> bool:
+        """Whether it can take a job now (W3, W4)."""
+        return not self.draining and not self.paused and self.running < self.slots
+
+
+@attrs.define
+class Line:
+    """A channel whose HELLO was taken; `missed` counts pings since `heard`, when a frame last came."""
+
+    node: NodeId
+    role: Role
+    boot: int
+    channel: ChannelId
+    heard: float
+    missed: int = 0
+
+
+class Roster:
+    """The connected nodes and the round-robin pointer.
+
+    Invariant: one line a node; every worker has a line.
+    """
+
+    def __init__(self, settings: WorkSettings) -> None:
+        self._settings = settings
+        self._lines: dict[ChannelId, Line] = {}
+        self._channels: dict[NodeId, ChannelId] = {}
+        self._workers: dict[NodeId, Worker] = {}
+        self._order: list[NodeId] = []
+        self._pointer: NodeId | None = None
+        self._alarms: Alarms[ChannelId] = Alarms()
+        self._suspects: frozenset[NodeId] = frozenset()
+
+    def add(self, line: Line) -> None:
+        """A node is connected; it is pinged when it falls silent, the node itself never."""
+        self._lines[line.channel] = line
+        self._channels[line.node] = line.channel
+        if line.channel != OWN_CHANNEL:
+            self._alarms.set(line.channel, line.heard + self._settings.ping_s)
+
+    def add_worker(self, worker: Worker) -> None:
+        """That node works."""
+        assert self._channels[worker.node] == worker.channel
+        self._workers[worker.node] = worker
+        insort(self._order, worker.node)
+
+    def remove(self, channel: ChannelId) -> tuple[Line, Worker | None] | None:
+        """A channel is gone, and with it its node."""
+        line = self._lines.pop(channel, None)
+        if line is None:
+            return None
+        self._alarms.clear(channel)
+        del self._channels[line.node]
+        worker = self._workers.pop(line.node, None)
+        if worker is not None:
+            self._order.remove(line.node)
+        return line, worker
+
+    def line(self, channel: ChannelId) -> Line | None:
+        """Who is at the other end."""
+        return self._lines.get(channel)
+
+    def channel_of(self, node: NodeId) -> ChannelId | None:
+        """The channel to a connected node."""
+        return self._channels.get(node)
+
+    def worker(self, node: NodeId) -> Worker | None:
+        """A connected worker."""
+        return self._workers.get(node)
+
+    def workers(self) -> list[Worker]:
+        """All connected workers, by id."""
+        return [self._workers[node] for node in self._order]
+
+    def slots(self) -> int:
+        """Slots of all connected workers."""
+        return sum(worker.slots for worker in self._workers.values())
+
+    def suspect(self, nodes: frozenset[NodeId]) -> None:
+        """Gossip doubts these: they are skipped (W3)."""
+        self._suspects = nodes
+
+    def next_ready(self, job: str) -> Worker | None:
+        """The next worker in circular id order that can take this job; the pointer moves on to it (W3).
+
+        One that still has an earlier, cancelled run of the same job is skipped until that has stopped.
+        """
+        start = 0 if self._pointer is None else bisect_right(self._order, self._pointer)
+        for step in range(len(self._order)):
+            node = self._order[(start + step) % len(self._order)]
+            worker = self._workers[node]
+            if node not in self._suspects and worker.ready() and job not in worker.flights:
+                self._pointer = node
+                return worker
+        return None
+
+    def any_ready(self) -> bool:
+        """Whether any worker can take a job."""
+        return any(w.ready() and w.node not in self._suspects for w in self._workers.values())
+
+    # --- pings ---------------------------------------------------------------------------------------
+
+    def heard(self, channel: ChannelId, now: float) -> Line | None:
+        """A frame came."""
+        line = self._lines.get(channel)
+        if line is not None:
+            line.heard = now
+            line.missed = 0
+        return line
+
+    def due(self, now: float, ping: Callable[[Line], None], dead: Callable[[Line], None]) -> None:
+        """Ping the silent; report as dead who missed too many (W6).
+
+        A leader that was away itself counts one missed ping at most, however late it comes.
+        """
+        while (channel := self._alarms.pop_due(now)) is not None:
+            line = self._lines[channel]
+            if now - line.heard < self._settings.ping_s:
+                self._alarms.set(channel, line.heard + self._settings.ping_s)
+            elif line.missed >= self._settings.pings_missed_max:
+                dead(line)
+            else:
+                line.missed += 1
+                self._alarms.set(channel, now + self._settings.ping_s)
+                ping(line)
+
+    def next_deadline(self) -> float | None:
+        """When `due` has something to do."""
+        return self._alarms.next()
+
+    def validate(self) -> None:
+        """Assert the invariants of the class."""
+        assert sorted(self._workers) == self._order
+        assert {line.node: channel for channel, line in self._lines.items()} == self._channels
+        for node, worker in self._workers.items():
+            assert self._channels[node] == worker.channel
+        for channel in self._lines:
+            assert (channel in self._alarms) == (channel != OWN_CHANNEL)
