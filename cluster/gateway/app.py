@@ -213,7 +213,7 @@ class NodeSite:
     def failed(self, request: IRequest, failure: Failure) -> bytes:
         """Every error of every endpoint ends here."""
         known = cast(Request, request)
-        path = known.path.decode(errors="replace")
+        path = _path_of(known)
         error = failure.value
         if isinstance(error, MethodNotAllowed):
             return self._wrong_method(known, path, error)
@@ -300,8 +300,11 @@ class _Front(Resource):
         known.defaultContentType = None
         known.responseHeaders.removeHeader(b"Server")
         known.setHeader("X-Content-Type-Options", "nosniff")
-        if known.path.startswith(COMPILE_AND_RUN.encode()):
+        path = _path_of(known)
+        if f"/{path.lstrip('/')}".startswith(COMPILE_AND_RUN):
             known.setHeader("Cached-Response", "false")
+        if path.startswith("//"):  # Klein would take it for the path with one slash
+            return self._site.failed(known, Failure(NotFound()))
         try:
             b"/".join(known.postpath or ()).decode("utf-8")
             known.getRequestHostname().decode("ascii").encode("idna")
@@ -329,6 +332,12 @@ def _begin(request: Request, status: int, content_type: str) -> None:
     if status != HTTPStatus.NO_CONTENT:
         request.setHeader("Content-Type", content_type)
     request.setHeader("Cache-Control", "no-store")
+
+
+def _path_of(request: Request) -> str:
+    """The path that is routed: decoded, whole, whether Klein has moved its segments yet or not."""
+    segments = (*(request.prepath or ()), *(request.postpath or ()))
+    return "/" + b"/".join(segments).decode(errors="replace")
 
 
 def _argument(request: Request, name: bytes) -> str | None:

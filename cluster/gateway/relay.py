@@ -11,12 +11,11 @@ from collections.abc import Callable
 
 import attrs
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 
-from cluster.config import GatewaySettings
 from cluster.core.effects import Answer
 from cluster.core.events import Event, RequestAbandoned, RequestArrived
-from cluster.wire.jobs import Outcome, Program, Reason, Refusal
+from cluster.wire.jobs import Outcome, Program, Refusal
 
 
 @attrs.frozen
@@ -40,16 +39,10 @@ class Requests:
     Invariant: a number is in `_waiters` exactly while its Deferred has not fired; each fires once.
     """
 
-    def __init__(
-        self,
-        feed: Callable[[Event], None],
-        new_job_id: Callable[[], str],
-        pending_max: int = GatewaySettings().pending_max,
-    ) -> None:
-        """Hand events to `feed`; past `pending_max` waiters, refuse at once (W4)."""
+    def __init__(self, feed: Callable[[Event], None], new_job_id: Callable[[], str]) -> None:
+        """Hand events to `feed`. How many may wait is the core's to say: it answers `OVERLOADED` (W4)."""
         self._feed = feed
         self._new_job_id = new_job_id
-        self._pending_max = pending_max
         self._numbers = itertools.count(1)
         self._waiters: dict[int, Deferred[Answered]] = {}
         self.late = 0
@@ -64,9 +57,6 @@ class Requests:
         self, program: Program, use_cache: bool, keep: bool
     ) -> tuple[Deferred[Answered], Callable[[], None]]:
         """Ask for a program's outcome; call the second value, or cancel the Deferred, to leave (W9)."""
-        if len(self._waiters) >= self._pending_max:
-            full = Refusal(Reason.OVERLOADED, f"{self._pending_max} requests are waiting here already")
-            return succeed(Answered("", full)), _nothing
         number = next(self._numbers)
         waiter: Deferred[Answered] = Deferred(lambda _waiter: self._abandon(number))
         self._waiters[number] = waiter
@@ -88,7 +78,3 @@ class Requests:
     def _abandon(self, number: int) -> None:
         if self._waiters.pop(number, None) is not None:
             self._feed(RequestAbandoned(number))
-
-
-def _nothing() -> None:
-    """Leave a request that was answered at once."""

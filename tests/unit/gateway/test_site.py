@@ -1,0 +1,248 @@
+"""The bounds around every request: H8, byte by byte, with a clock and no network."""
+
+# mypy: allow-untyped-calls
+# Twisted's StringTransport is not annotated.
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from cluster.config import GatewaySettings
+from cluster.gateway.log_access import FOLLOW_BACKLOG_MAX
+from cluster.gateway.site import HEADERS_MAX, LINGER_S, RECEIVE_S, BoundedSite, make_site
+from tests.unit.gateway.fakes import Gateway, returned
+
+HEAD = b"POST /compileandrun HTTP/1.1\r\nHost: g\r\nContent-Type: text/x-java-source\r\n"
+
+
+class Transport(StringTransport):
+    """Also remembers an abort, and stops writing after it."""
+
+    def abortConnection(self) -> None:  # noqa: N802
+        """Cut."""
+        self.aborting = True
+        self.disconnecting = True
+
+
+class Connection:
+    """One client's connection to a site."""
+
+    def __init__(self, site: BoundedSite) -> None:
+        self.transport = Transport()
+        self.transport.aborting = False
+        self.protocol = site.buildProtocol(None)
+        self.protocol.makeConnection(self.transport)
+
+    def send(self, data: bytes) -> bytes:
+        """Send bytes; what has come back so far."""
+        self.protocol.dataReceived(data)
+        return bytes(self.transport.value())
+
+    def gone(self) -> None:
+        """The client is gone."""
+        self.protocol.connectionLost(Failure(ConnectionDone()))
+
+
+Connect = Callable[[], Connection]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def settings() -> GatewaySettings:
+    return GatewaySettings(source_bytes=1000, pending_bytes=1500, connections_max=3, idle_timeout_s=75)
+
+
+@pytest.fixture
+def site(gateway: Gateway, clock: Clock, settings: GatewaySettings) -> BoundedSite:
+    return make_site(gateway.resource, settings, clock, gateway.observer.responded)
+
+
+@pytest.fixture
+def connect(site: BoundedSite) -> Connect:
+    return lambda: Connection(site)
+
+
+def test_a_body_known_to_be_too_large_is_refused_before_it_comes(connect: Connect, gateway: Gateway) -> None:
+    connection = connect()
+    answer = connection.send(HEAD + b"Content-Length: 1001\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"Cached-Response: false\r\n" in answer
+    assert b"Connection: close\r\n" in answer
+    assert b"Server:" not in answer
+    assert gateway.observer.responses == [("other", 413)]
+
+
+def test_a_refused_client_can_read_the_answer_before_the_connection_closes(
+    connect: Connect, clock: Clock
+) -> None:
+    patient, endless = connect(), connect()
+    for connection in (patient, endless):
+        connection.send(HEAD + b"Content-Length: 3000\r\n\r\n" + b"x" * 2000)
+        assert not connection.transport.disconnecting
+    patient.send(b"x" * 1000)
+    assert patient.transport.disconnecting
+    clock.advance(LINGER_S)
+    assert endless.transport.aborting
+    assert not patient.transport.aborting
+
+
+def test_chunks_are_refused_as_soon_as_they_are_too_much(
+    connect: Connect, gateway: Gateway, site: BoundedSite
+) -> None:
+    connection = connect()
+    chunk = b"258\r\n" + b"x" * 600 + b"\r\n"
+    assert connection.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk) == b""
+    assert site.body_bytes == 600
+    assert connection.send(chunk).startswith(b"HTTP/1.1 413 ")
+    assert site.body_bytes == 0
+    before = connection.send(b"")
+    assert connection.send(chunk + b"0\r\n\r\n") == before
+    assert connection.transport.disconnecting
+    assert not gateway.events
+
+
+def test_a_client_that_asks_first_is_refused_without_a_go_ahead(connect: Connect) -> None:
+    connection = connect()
+    answer = connection.send(HEAD + b"Expect: 100-continue\r\nContent-Length: 5000\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"100 Continue" not in answer
+    assert connection.transport.disconnecting
+
+
+def test_bodies_together_are_bounded(connect: Connect, gateway: Gateway, site: BoundedSite) -> None:
+    """Those that wait for their answers count until they have them."""
+    first, second = connect(), connect()
+    whole = HEAD + b"Content-Length: 900\r\n\r\n" + b"x" * 900
+    first.send(whole)
+    assert second.send(whole).startswith(b"HTTP/1.1 503 ")
+    assert b"Retry-After: 1\r\n" in second.send(b"")
+    gateway.answer(returned(b"done"))
+    assert first.send(b"").endswith(b"done")
+    assert site.body_bytes == 0
+
+
+def test_a_connection_serves_one_request_after_another(connect: Connect, gateway: Gateway) -> None:
+    connection = connect()
+    for text in (b"one", b"two"):
+        connection.send(HEAD + b"Content-Length: 10\r\n\r\nclass A {}")
+        gateway.answer(returned(text))
+        assert connection.send(b"").endswith(text)
+    assert not connection.transport.disconnecting
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST / HTTP/1.1\r\n" + b"X: 1\r\n" * (HEADERS_MAX + 1) + b"\r\n",
+        b"POST / HTTP/1.1\r\nX: " + b"y" * 9000 + b"\r\nY: " + b"y" * 9000 + b"\r\n\r\n",
+        b"nonsense\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+def test_bad_heads_and_lengths_are_refused(connect: Connect, head: bytes) -> None:
+    connection = connect()
+    assert connection.send(head).startswith(b"HTTP/1.1 400 ")
+    assert connection.transport.disconnecting
+
+
+@pytest.mark.parametrize("host", [b"\xff\xfe", b"a..b", b"x" * 300])
+def test_a_malformed_host_is_400(connect: Connect, host: bytes) -> None:
+    assert connect().send(b"GET /livez HTTP/1.1\r\nHost: " + host + b"\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_trickling_request_has_its_time(connect: Connect, clock: Clock) -> None:
+    """However busy it keeps the connection."""
+    connection = connect()
+    connection.send(b"P")
+    for byte in (b"O", b"S"):
+        clock.advance(RECEIVE_S / 3)
+        connection.send(byte)
+    assert not connection.transport.disconnecting
+    clock.advance(RECEIVE_S / 3)
+    assert connection.transport.aborting
+
+
+def test_an_idle_connection_is_closed_and_a_waiting_one_is_not(
+    connect: Connect, clock: Clock, settings: GatewaySettings
+) -> None:
+    idle, waiting = connect(), connect()
+    waiting.send(HEAD + b"Content-Length: 10\r\n\r\nclass A {}")
+    clock.advance(settings.idle_timeout_s)
+    assert idle.transport.disconnecting
+    assert not waiting.transport.disconnecting
+
+
+def test_connections_are_bounded(connect: Connect, site: BoundedSite, gateway: Gateway) -> None:
+    open_ones = [connect() for _ in range(3)]
+    one_too_many = connect()
+    answer = bytes(one_too_many.transport.value())
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"Cached-Response: false" in answer
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"Content-Length: %d" % len(body) in head
+    assert gateway.observer.responses == [("other", 503)]
+    open_ones[0].gone()
+    assert site.connections == 2
+    assert connect().transport.value() == b""
+
+
+def test_nothing_is_left_when_clients_are_gone(connect: Connect, clock: Clock, site: BoundedSite) -> None:
+    heads = (
+        b"",
+        b"POST",
+        HEAD + b"Content-Length: 9000\r\n\r\n",
+        HEAD + b"Content-Length: 10\r\n\r\nclass A {}",
+    )
+    for head in heads:
+        connection = connect()
+        connection.send(head)
+        connection.gone()
+    assert (site.connections, site.body_bytes, clock.getDelayedCalls()) == (0, 0, [])
+
+
+def test_a_reader_of_the_logs_that_does_not_read_is_cut(
+    connect: Connect, clock: Clock, gateway: Gateway
+) -> None:
+    """H3, H8."""
+    connection = connect()
+    connection.send(b"GET /logs/summary?follow=1 HTTP/1.1\r\nHost: g\r\n\r\n")
+    producer = connection.transport.producer
+    assert producer is not None
+    producer.pauseProducing()
+    line = b"x" * 1023 + b"\n"
+    before = connection.send(b"")
+    for _ in range(10):
+        gateway.logs.callbacks[0](line)
+    assert connection.send(b"") == before
+    producer.resumeProducing()
+    assert connection.send(b"").count(b"x" * 1023) == 10
+    producer.pauseProducing()
+    follower = gateway.logs.callbacks[0]
+    for _ in range(FOLLOW_BACKLOG_MAX // 1024 + 1):
+        follower(line)
+    assert connection.transport.aborting
+    assert not gateway.logs.callbacks
+    connection.gone()
+    assert clock.getDelayedCalls() == []
+
+
+def test_following_ends_when_the_client_leaves(connect: Connect, gateway: Gateway) -> None:
+    connection = connect()
+    connection.send(b"GET /logs/verbose?follow=1 HTTP/1.1\r\nHost: g\r\n\r\n")
+    assert len(gateway.logs.callbacks) == 1
+    connection.gone()
+    assert not gateway.logs.callbacks
