@@ -138,7 +138,7 @@ class Allegiance:
         self.leader = None
         return (lost,)
 
-    # --- promising --------------------------------------------------------------------------------------
+    # --- promising ------------------------------------------------------------------------------------
 
     def proposed(self, sender: NodeId, boot: Boot, message: Propose, now: float) -> Steps:
         """PROPOSE: grant, refuse, or answer when the guard ends (L1, L4)."""
@@ -184,7 +184,7 @@ class Allegiance:
             return ()
         return self.proposed(pending.sender, pending.boot, pending.message, now)
 
-    # --- time ---------------------------------------------------------------------------------------------
+    # --- time -----------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> Steps:
         """F without a heartbeat (L7); the guard's end (L4)."""

@@ -95,7 +95,7 @@ class Election:
         self._wait_until: float | None = None
         self._foreign: dict[NodeId, float] = {}
 
-    # --- what the node tells us -------------------------------------------------------------------
+    # --- what the node tells us -----------------------------------------------------------------------
 
     def start(self, now: float) -> Steps:
         """Become LOOKING: a new round, a vote for myself (E1)."""
@@ -115,7 +115,7 @@ class Election:
         self._cool_until = now + self._rng.uniform(low, high)
         return self._new_round(Round(self.round + 1), now) if self.looking else ()
 
-    # --- words from others ------------------------------------------------------------------------
+    # --- words from others ----------------------------------------------------------------------------
 
     def receive(self, sender: NodeId, boot: Boot, sequence: int, note: Notification, now: float) -> Steps:
         """A notification from a voter (E2). Only LOOKING nodes come here; others `answer`."""
@@ -163,7 +163,7 @@ class Election:
         known = self._heard.get(sender)
         return known is None or (boot, sequence) > (known.boot, known.sequence)
 
-    # --- time ---------------------------------------------------------------------------------------
+    # --- time -----------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> Steps:
         """Resend, expire, finalize, give up waiting."""
@@ -296,5 +296,6 @@ class Election:
     def validate(self) -> None:
         """Assert what must hold between events."""
         assert self._me not in self._heard
-        assert all(voter in self._electorate for voter in (*self._heard, *self._tally, self.vote))
+        assert self.vote in self._electorate or not self.looking
+        assert all(voter in self._electorate for voter in (*self._heard, *self._tally))
         assert self.looking or not (self._tally or self._finalize_at or self._wait_until)

@@ -260,7 +260,7 @@ class Leadership:
         """A leader resigns, a candidate gives up (N4, L5)."""
         return self.resign("storage error")
 
-    # --- time -------------------------------------------------------------------------------------------
+    # --- time -----------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> Steps:
         """Guard over, proposals again, deadline, heartbeats, lease, repeated RESIGN."""

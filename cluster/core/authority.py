@@ -1,0 +1,239 @@
+"""Who leads, as one node sees it: ballot, promises, lease, and the vote itself (N, E and L rules).
+
+Composes `election.py`, `allegiance.py`, `leadership.py` and `admission.py` around one ledger, and deals with
+what crosses between them: a ballot won opens a handshake, a promise to another ends mine, a higher epoch ends
+my office. The state (LOOKING, FOLLOWING, LEADING, OBSERVING) is never stored by a part: it follows from whom
+the node follows and what it leads.
+"""
+
+from __future__ import annotations
+
+import random
+
+from cluster.config import TimingSettings
+from cluster.core.admission import Admission
+from cluster.core.allegiance import Allegiance
+from cluster.core.effects import Elected, HandshakeFailed, Level, Log, Steps
+from cluster.core.election import Election
+from cluster.core.events import DatagramArrived
+from cluster.core.leadership import Leadership
+from cluster.core.ledger import Ledger
+from cluster.core.quorum import Electorate
+from cluster.identity import MAX_EPOCH_JUMP, NO_EPOCH, Boot, Epoch, NodeId, State
+from cluster.wire.messages import (
+    Heartbeat,
+    HeartbeatAck,
+    Notification,
+    Probe,
+    ProbeReply,
+    Promise,
+    Propose,
+    Refuse,
+    Resign,
+)
+
+
+class Authority:
+    """One node's part in deciding who leads."""
+
+    def __init__(
+        self,
+        timing: TimingSettings,
+        me: NodeId,
+        electorate: Electorate,
+        ledger: Ledger,
+        audience: tuple[NodeId, ...],
+        rng: random.Random,
+        now: float,
+    ) -> None:
+        self._me = me
+        self._electorate = electorate
+        self._ledger = ledger
+        self.election = Election(timing, me, electorate, ledger, rng)
+        self.allegiance = Allegiance(timing, me, electorate, ledger, now)
+        self.leadership = Leadership(timing, me, electorate, ledger, audience, rng)
+        self.admission = Admission(timing, me, electorate, ledger, rng, now)
+        self._state = State.OBSERVING
+
+    # --- what is so now -------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """What this node does now; follows from its parts."""
+        if self.leadership.leading:
+            return State.LEADING
+        if not self.allegiance.may_vote:
+            return State.OBSERVING
+        return State.LOOKING if self.allegiance.leader is None else State.FOLLOWING
+
+    def may_act(self, now: float) -> bool:
+        """Whether this node may act as the leader at this instant (L3)."""
+        return self.leadership.may_act(now)
+
+    def vouched_leader(self, now: float) -> tuple[NodeId | None, Epoch]:
+        """The leader that this node can vouch for: itself while it may act, or whom it follows (I11)."""
+        if self.leadership.may_act(now):
+            return self._me, self.leadership.epoch
+        if self.allegiance.leader is not None:
+            return self.allegiance.leader, self.allegiance.epoch
+        return None, NO_EPOCH
+
+    def shown_state(self, now: float) -> State:
+        """The state for statuses: never LEADING without the lease (I11)."""
+        hidden = self.state is State.LEADING and not self.may_act(now)
+        return State.LOOKING if hidden else self.state
+
+    def settle(self, now: float) -> Steps:
+        """After each event: say that the state changed, and start or end the ballot."""
+        old, new = self._state, self.state
+        if old is new:
+            return ()
+        self._state = new
+        log = Log(Level.SUMMARY, f"{self._me}: switching from {old} to {new}")
+        if new is State.LOOKING:
+            return (log, *self.election.start(now))
+        self.election.stop()
+        return (log,)
+
+    # --- datagrams ------------------------------------------------------------------------------------
+
+    def receive(self, event: DatagramArrived, now: float) -> Steps:
+        """An election or leadership datagram."""
+        sender, boot, message = event.sender, event.boot, event.message
+        match message:
+            case Notification():
+                return self._on_notification(sender, boot, event.sequence, message, now)
+            case Propose():
+                return self._on_propose(sender, boot, message, now)
+            case Promise():
+                return self.leadership.promised(sender, message, now)
+            case Refuse():
+                self.leadership.refused(message)
+            case Heartbeat():
+                return self._on_heartbeat(sender, boot, message, now)
+            case HeartbeatAck():
+                self.leadership.acknowledged(sender, message)
+            case Resign():
+                return self.allegiance.resigned(sender, message, now)
+            case Probe():
+                leading = self.leadership.epoch if self.may_act(now) else NO_EPOCH
+                return self.admission.reply(sender, message, leading)
+            case ProbeReply():
+                return self.admission.answered(sender, message, now)
+            case _:
+                pass
+        return ()
+
+    def _on_notification(
+        self, sender: NodeId, boot: Boot, sequence: int, note: Notification, now: float
+    ) -> Steps:
+        """A ballot goes on, or a LOOKING voter wants to know whom I follow (E2, E6, L5)."""
+        if not self.allegiance.may_vote:
+            return ()
+        steps = self.election.receive(sender, boot, sequence, note, now)
+        votes = sender in self._electorate
+        if votes and note.voters != self._electorate.hash:
+            return steps
+        if votes:
+            self.leadership.saw_epoch(note.accepted)
+        if self.state is State.LOOKING:
+            return steps
+        leader, epoch = self.vouched_leader(now)
+        reply = self.election.notification(self.state, leader, epoch)
+        steps = (*steps, *self.election.answer(sender, note, reply, now))
+        plausible = note.accepted <= self._ledger.record.accepted + MAX_EPOCH_JUMP
+        if votes and plausible and note.state is State.LOOKING:
+            steps = (*steps, *self.leadership.outrun(note.accepted, now))
+        return steps
+
+    def _on_propose(self, sender: NodeId, boot: Boot, message: Propose, now: float) -> Steps:
+        """A LEADING node grants nothing while its lease holds; without it, it resigns first (L1)."""
+        if sender not in self._electorate or message.voters != self._electorate.hash:
+            return ()
+        if self.may_act(now):
+            return self.allegiance.refuse(sender, message)
+        accepted = self._ledger.record.accepted
+        steps: Steps = ()
+        if self.leadership.leading and message.epoch > accepted:
+            steps = self.leadership.resign(f"server {sender} proposes epoch {message.epoch}")
+        answer = self.allegiance.proposed(sender, boot, message, now)
+        if self._ledger.record.accepted > accepted:
+            steps = (*steps, *self.leadership.cancel())
+        return (*steps, *answer)
+
+    def _on_heartbeat(self, sender: NodeId, boot: Boot, message: Heartbeat, now: float) -> Steps:
+        """A leader of a higher epoch ends mine (L5); a lower one is ignored."""
+        if not self.leadership.leading:
+            return self.allegiance.heartbeat(sender, boot, message, now)
+        epoch = self.leadership.epoch
+        if sender not in self._electorate or not epoch < message.epoch <= epoch + MAX_EPOCH_JUMP:
+            return ()
+        steps = self.leadership.resign(f"server {sender} leads epoch {message.epoch}")
+        return (*steps, *self.allegiance.heartbeat(sender, boot, message, now))
+
+    # --- what the parts decided, and what the rest of the node found out ------------------------------
+
+    def elected(self, decision: Elected, now: float) -> Steps:
+        """The ballot is over; if it chose me, I open the handshake (E5, L1)."""
+        if decision.candidate != self._me:
+            return ()
+        return self.leadership.open(now, self.allegiance.guard_until)
+
+    def handshake_failed(self, _decision: HandshakeFailed, now: float) -> Steps:
+        """Let others try first (E4)."""
+        return self.election.cool_down(now)
+
+    def higher_epoch(self, epoch: Epoch) -> Steps:
+        """A channel frame proved a higher established epoch (L5, L6)."""
+        self.leadership.saw_epoch(epoch)
+        return self.leadership.resign(f"epoch {epoch} is established")
+
+    def suspect_leader(self, leader: NodeId, reason: str) -> Steps:
+        """Its channel broke, or gossip gave it up: LOOKING at once; the guard still holds (L7, L4)."""
+        return self.allegiance.abandon(reason) if self.allegiance.leader == leader else ()
+
+    def stop(self, reason: str) -> Steps:
+        """Never a candidate again; a leader hands over (W10, L5)."""
+        self.election.stopping = True
+        return self.leadership.resign(reason)
+
+    def persisted(self, token: int, now: float) -> Steps:
+        """A record is durable."""
+        self._ledger.persisted(token)
+        return self.leadership.persisted(token, now)
+
+    def persist_failed(self, token: int, reason: str, now: float) -> Steps:
+        """It is not: resign, promise nothing (N4)."""
+        self._ledger.failed(token, now)
+        text = f"{self._me}: the durable record can't be written: {reason}"
+        return (Log(Level.SUMMARY, text), *self.leadership.storage_failed())
+
+    # --- time -----------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> Steps:
+        """Let every part see the time."""
+        return (
+            *self._ledger.tick(now),
+            *self.allegiance.tick(now),
+            *self.leadership.tick(now),
+            *self.admission.tick(now),
+            *self.election.tick(now),
+        )
+
+    def next_deadline(self) -> float | None:
+        """When `tick` has something to do."""
+        moments = (
+            self._ledger.next_deadline(),
+            self.allegiance.next_deadline(),
+            self.leadership.next_deadline(),
+            self.admission.next_deadline(),
+            self.election.next_deadline(),
+        )
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def validate(self) -> None:
+        """Assert every part's invariants, and those between them."""
+        for part in (self._ledger, self.election, self.allegiance, self.leadership):
+            part.validate()
+        assert not (self.leadership.leading and self.allegiance.leader is not None), "leads and follows"
+        assert self.election.looking == (self._state is State.LOOKING)
