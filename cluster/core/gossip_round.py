@@ -43,7 +43,7 @@ class PeerCycle:
                 # Drawn from the end: whoever is chosen already comes last in the new cycle.
                 self._cycle = [n for n in order if n in chosen] + [n for n in order if n not in chosen]
             peer = self._cycle.pop()
-            if peer in eligible and peer not in chosen:
+            if peer in eligible:
                 chosen.append(peer)
         return tuple(chosen)
 
