@@ -180,7 +180,7 @@ class NodeSite:
                     HTTPStatus.BAD_REQUEST, "follow=1 works on the node itself: leave out node="
                 )
             return await self.peer_log(node, kind, lines)
-        if not follow:
+        if not follow or request.method == b"HEAD":
             return Reply(HTTPStatus.OK, self._parts.logs.tail(kind, lines))
         if self._followers >= FOLLOWERS_MAX:
             raise Unavailable(f"{FOLLOWERS_MAX} readers follow the logs of this node already")

@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from http import HTTPStatus
 from io import BytesIO
+from typing import cast
 
-from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol, IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol, IReactorTime, ITCPTransport
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
@@ -133,7 +134,7 @@ class BoundedRequest(Request):
 
     def _abort(self) -> None:
         self._linger = None
-        self.channel.forceAbortClient()
+        self.channel.cut()
 
     def _stop_lingering(self) -> None:
         if self._linger is not None:
@@ -192,6 +193,10 @@ class BoundedChannel(HTTPChannel):
         self._answering = False
         super().requestDone(request)
 
+    def cut(self) -> None:
+        """Close now, whatever is still to be sent."""
+        cast(ITCPTransport, self.transport).abortConnection()
+
     def _arriving(self) -> None:
         if self._too_slow is None and not self._answering:
             self._too_slow = self.site.reactor.callLater(RECEIVE_S, self._give_up)
@@ -203,7 +208,7 @@ class BoundedChannel(HTTPChannel):
 
     def _give_up(self) -> None:
         self._too_slow = None
-        self.forceAbortClient()
+        self.cut()
 
 
 class _Full(Protocol):

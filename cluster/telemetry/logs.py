@@ -29,8 +29,8 @@ from cluster.errors import EnvironmentFault
 from cluster.wire.messages import Datagram
 
 FLUSH_S = 0.25
-BUFFER_ENTRIES = 2_000
-"""Entries gathered at most before they are written at once."""
+BUFFER_ENTRIES = 500
+"""Entries gathered at most before they are written at once: a few milliseconds of work."""
 LINE_MAX = 8 * 1024
 """Characters of one entry; the rest is cut."""
 TAIL_BYTES_MAX = 4 * 1024 * 1024
@@ -279,9 +279,12 @@ def _tail_of(path: Path, lines: int, most: int) -> bytes:
     except OSError:
         return b""
     data = b"".join(reversed(blocks))
-    if newlines > lines:
-        for _ in range(newlines - lines):
-            data = data[data.index(b"\n") + 1 :]
-    elif position > 0:
-        data = data[data.find(b"\n") + 1 :]
-    return data
+    surplus = newlines - lines
+    if surplus <= 0 and position > 0:
+        surplus = 1  # the first line is not whole
+    if surplus > newlines:
+        return b""
+    start = 0
+    for _ in range(surplus):
+        start = data.index(b"\n", start) + 1
+    return data[start:]

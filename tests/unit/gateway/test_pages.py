@@ -225,6 +225,7 @@ def test_the_front_page_points_to_the_endpoints(gateway: Gateway) -> None:
     ("method", "path", "status"),
     [
         ("HEAD", "/livez", 200),
+        ("HEAD", "/logs/summary?follow=1", 200),
         ("HEAD", "/cluster-info", 200),
         ("POST", "/livez", 405),
         ("PUT", "/cluster-info", 405),

@@ -119,11 +119,18 @@ def test_the_tail_is_bounded_in_bytes_and_whole_lines(tmp_path: Path, clock: Clo
     found = logs.tail(Level.SUMMARY, 10**6)
     assert TAIL_BYTES_MAX - 100 < len(found) <= TAIL_BYTES_MAX
     assert set(found.splitlines()) == {line.rstrip()}
+    (tmp_path / "summary.log.1").write_bytes(line * 100)
+    assert len(logs.tail(Level.SUMMARY, 10**6)) <= TAIL_BYTES_MAX
     across = BLOCK // 100 + 3
     assert logs.tail(Level.SUMMARY, across) == line * across
 
 
 def test_without_a_file_the_tail_is_empty(logs: NodeLogs) -> None:
+    assert logs.tail(Level.SUMMARY, 10) == b""
+
+
+def test_a_foreign_file_without_lines_is_no_tail(logs: NodeLogs, tmp_path: Path) -> None:
+    (tmp_path / "summary.log").write_bytes(b"x" * (TAIL_BYTES_MAX + 1))
     assert logs.tail(Level.SUMMARY, 10) == b""
 
 
