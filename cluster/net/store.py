@@ -1,0 +1,190 @@
+"""The durable record on disk (N3): one small file, replaced whole, in a directory that one process owns."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from pathlib import Path
+
+import msgspec
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
+
+from cluster.core.record import Record
+from cluster.errors import EnvironmentFault, LocalProtocolError, StorageError
+from cluster.net.files import SECRET_MODE, Disk, make_directory, replace_file
+from cluster.net.reactor import utc
+
+RECORD = "record.json"
+LOCK = "lock"
+
+
+class Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The file: a record as it was encoded, and the SHA-256 of exactly these bytes."""
+
+    record: msgspec.Raw
+    checksum: str
+
+
+class RecordStore:
+    """Reads and writes one node's record; writes are done one after another, in the order asked for.
+
+    The lock on the directory is held from `load` (or `create`, `change_voters`) until `close`, or until
+    the process ends in whatever way.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        reactor: IReactorFromThreads | None = None,
+        *,
+        disk: Disk | None = None,
+        pool: ThreadPool | None = None,
+    ) -> None:
+        """`reactor` is needed for `write` only; `disk` and `pool` are replaced in tests."""
+        self._directory = directory
+        self._path = directory / RECORD
+        self._reactor = reactor
+        self._disk = disk or Disk()
+        self._pool = pool or ThreadPool(minthreads=0, maxthreads=1, name="record")
+        self._pool_runs = False
+        self._lock: int | None = None
+        self._latest: Record | None = None
+
+    def create(self, cluster: str, node: int, voters: str) -> Record:
+        """Make the record of a node that may not vote yet (N5); keep one that is there and is this node's.
+
+        Raises:
+            EnvironmentFault: what is there belongs to another node, or is damaged, or can't be written.
+        """
+        make_directory(self._directory)
+        if self._path.exists():
+            return self._read(cluster, node, voters)
+        self._take_lock()
+        record = Record(cluster=cluster, node=node, voters=voters, boot=0)
+        self._replace(record)
+        return record
+
+    def change_voters(self, cluster: str, node: int, voters: str) -> Record:
+        """Take on another voter list; only to be used with every peer of both lists stopped (N1).
+
+        Raises:
+            EnvironmentFault: the node runs, or there is no good record of it.
+        """
+        self._take_lock()
+        record = msgspec.structs.replace(self._read(cluster, node, None), voters=voters)
+        self._replace(record)
+        return record
+
+    def load(self, cluster: str, node: int, voters: str, utc_seconds: int | None = None) -> Record:
+        """Take the directory, and begin a new life: the boot is raised, and that is durable on return.
+
+        Raises:
+            EnvironmentFault: no record, another process's directory, or another node's record.
+            StorageError: the record is damaged or can't be written.
+        """
+        if utc_seconds is None:
+            utc_seconds = int(utc().timestamp())
+        self._take_lock()
+        record = self._read(cluster, node, voters)
+        record = msgspec.structs.replace(record, boot=max(record.boot + 1, utc_seconds))
+        self._replace(record)
+        return record
+
+    def write(self, record: Record) -> Deferred[None]:
+        """Make a record durable, off the reactor's thread.
+
+        The Deferred fails with `StorageError` if it is not known to be; the next write may work again.
+        """
+        if self._reactor is None:
+            raise LocalProtocolError("a store made without a reactor does not write in the background")
+        if not self._pool_runs:
+            self._pool.start()
+            self._pool_runs = True
+        return deferToThreadPool(self._reactor, self._pool, self._replace, record)
+
+    def close(self) -> None:
+        """Finish the writes asked for, then release the directory. Waits for the disk."""
+        if self._pool_runs:
+            self._pool.stop()
+            self._pool_runs = False
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _take_lock(self) -> None:
+        if self._lock is not None:
+            return
+        path = self._directory / LOCK
+        if not self._directory.is_dir():
+            raise EnvironmentFault(f"{self._directory}: no such directory; run `javacluster init` first")
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, SECRET_MODE)
+        except OSError as error:
+            raise StorageError(f"{path}: can't be opened: {error.strerror}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(lock)
+            raise EnvironmentFault(
+                f"{self._directory}: in use by process {holder}; stop it, or use another state_directory"
+            ) from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        self._lock = lock
+
+    def _read(self, cluster: str, node: int, voters: str | None) -> Record:
+        try:
+            raw = self._path.read_bytes()
+        except FileNotFoundError:
+            raise EnvironmentFault(f"{self._path}: no record of this node; run `javacluster init`") from None
+        except OSError as error:
+            raise StorageError(f"{self._path}: can't be read: {error.strerror}") from error
+        record = self._decode(raw)
+        if (record.cluster, record.node) != (cluster, node):
+            raise EnvironmentFault(
+                f"{self._path}: belongs to node {record.node} of cluster {record.cluster}, not to "
+                f"node {node} of {cluster}; give each node a state_directory of its own"
+            )
+        if voters is not None and record.voters != voters:
+            raise EnvironmentFault(
+                f"{self._path}: written under another list of peers; with every peer of the old and the new "
+                f"list stopped, run `javacluster init --voters` on each (N1)"
+            )
+        self._latest = record
+        return record
+
+    def _decode(self, raw: bytes) -> Record:
+        advice = "move it away and run `javacluster init`: the node then watches until it may vote again (N5)"
+        try:
+            stored = msgspec.json.decode(raw, type=Stored)
+        except ValueError as error:
+            raise StorageError(f"{self._path}: damaged ({error}); {advice}") from error
+        if hashlib.sha256(bytes(stored.record)).hexdigest() != stored.checksum:
+            raise StorageError(f"{self._path}: damaged (its checksum is wrong); {advice}")
+        try:
+            return msgspec.json.decode(stored.record, type=Record)
+        except ValueError as error:
+            raise StorageError(f"{self._path}: written by another version ({error}); use that one") from error
+
+    def _replace(self, record: Record) -> None:
+        latest = self._latest
+        if latest is not None and (
+            record.boot < latest.boot
+            or record.accepted < latest.accepted
+            or record.fence_epoch < latest.fence_epoch
+        ):
+            raise LocalProtocolError(f"a record may not go back from {latest} to {record} (I3)")
+        encoded = msgspec.json.encode(record)
+        checksum = hashlib.sha256(encoded).hexdigest()
+        content = msgspec.json.encode(Stored(msgspec.Raw(encoded), checksum))
+        try:
+            replace_file(self._path, content + b"\n", SECRET_MODE, self._disk)
+        except OSError as error:
+            raise StorageError(f"{self._path}: can't be written: {error.strerror or error}") from error
+        self._latest = record

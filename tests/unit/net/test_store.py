@@ -1,0 +1,305 @@
+"""The durable record: nothing goes backwards, whatever step a crash comes at (N3)."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from twisted.python.threadpool import ThreadPool
+
+from cluster.core.record import Record
+from cluster.errors import EnvironmentFault, LocalProtocolError, StorageError
+from cluster.net.files import Disk
+from cluster.net.store import LOCK, RECORD, RecordStore
+from tests.support.deferreds import failure_result_of, success_result_of
+
+UTC = 1_700_000_000
+
+
+class Crash(BaseException):
+    """The power went."""
+
+
+class FailingDisk(Disk):
+    """Fails at the n-th operation, or tears the write there; records what was done."""
+
+    def __init__(self, fail_at: int = -1, error: BaseException | None = None) -> None:
+        self.fail_at = fail_at
+        self.error = error or Crash()
+        self.done: list[str] = []
+
+    def _step(self, name: str) -> None:
+        self.done.append(name)
+        if len(self.done) == self.fail_at:
+            raise self.error
+
+    def remove(self, path: Path) -> None:
+        self._step("remove")
+        super().remove(path)
+
+    def create(self, path: Path, mode: int) -> int:
+        self._step("create")
+        return super().create(path, mode)
+
+    def write(self, fd: int, data: bytes) -> int:
+        half = data[: max(1, len(data) // 2)]
+        try:
+            self._step("write")
+        except BaseException:
+            super().write(fd, half)
+            raise
+        return super().write(fd, half)
+
+    def sync(self, fd: int) -> None:
+        self._step("sync")
+        super().sync(fd)
+
+    def rename(self, source: Path, target: Path) -> None:
+        self._step("rename")
+        super().rename(source, target)
+
+    def sync_directory(self, path: Path) -> None:
+        self._step("sync_directory")
+        super().sync_directory(path)
+
+
+class AtOnce:
+    """A thread pool that does the work in the caller's thread."""
+
+    started = stopped = 0
+
+    def start(self) -> None:
+        self.started += 1
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+    def callInThreadWithCallback(  # noqa: N802
+        self, done: Callable[[bool, Any], None], work: Callable[..., Any], *args: Any
+    ) -> None:
+        try:
+            result = work(*args)
+        except Exception as error:  # noqa: BLE001
+            from twisted.python.failure import Failure  # noqa: PLC0415
+
+            done(False, Failure(error))
+        else:
+            done(True, result)
+
+
+class FromThread:
+    """The part of a reactor that a store uses."""
+
+    def callFromThread(self, call: Callable[..., Any], *args: Any) -> None:  # noqa: N802
+        call(*args)
+
+
+def store_in(directory: Path, disk: Disk | None = None) -> RecordStore:
+    return RecordStore(directory, cast("Any", FromThread()), disk=disk, pool=cast("ThreadPool", AtOnce()))
+
+
+def created(directory: Path) -> Path:
+    store = store_in(directory)
+    store.create("c", 1, "ff00")
+    store.close()
+    return directory
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return created(tmp_path / "state")
+
+
+def load(directory: Path, utc: int = UTC) -> Record:
+    store = store_in(directory)
+    try:
+        return store.load("c", 1, "ff00", utc)
+    finally:
+        store.close()
+
+
+def test_n5_a_new_record_may_not_vote_and_only_its_owner_may_read_it(directory: Path) -> None:
+    record = load(directory)
+    assert record == Record("c", 1, "ff00", boot=UTC)
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert stat.S_IMODE((directory / RECORD).stat().st_mode) == 0o600
+
+
+def test_n3_boot_rises_with_each_life_whatever_the_wall_clock_says(directory: Path) -> None:
+    assert [load(directory, utc).boot for utc in (UTC, UTC, UTC - 1000, UTC + 9)] == [
+        UTC,
+        UTC + 1,
+        UTC + 2,
+        UTC + 9,
+    ]
+
+
+def test_n3_the_boot_is_durable_before_load_returns(directory: Path) -> None:
+    disk = FailingDisk()
+    store = store_in(directory, disk)
+    store.load("c", 1, "ff00", UTC)
+    writes = ["write"] * disk.done.count("write")
+    assert disk.done == ["remove", "create", *writes, "sync", "rename", "sync_directory"]
+
+
+def test_creating_again_keeps_a_good_record_even_while_the_node_runs(directory: Path) -> None:
+    running = store_in(directory)
+    before = running.load("c", 1, "ff00", UTC)
+    assert store_in(directory).create("c", 1, "ff00") == before
+    running.close()
+
+
+def test_n3_the_directory_belongs_to_one_process(directory: Path) -> None:
+    store = store_in(directory)
+    store.load("c", 1, "ff00", UTC)
+    with pytest.raises(EnvironmentFault, match=f"in use by process {os.getpid()}; stop it"):
+        store_in(directory).load("c", 1, "ff00", UTC)
+    store.close()
+    load(directory)
+
+
+def test_n3_a_process_that_was_killed_leaves_no_lock(directory: Path) -> None:
+    code = (
+        "import sys, os, pathlib; from cluster.net.store import RecordStore\n"
+        f"RecordStore(pathlib.Path({str(directory)!r})).load('c', 1, 'ff00'); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
+    assert done.returncode == -9
+    assert (directory / LOCK).exists()
+    load(directory)
+
+
+@pytest.mark.parametrize("failing_at", range(1, 16))
+def test_n3_a_crash_at_any_step_leaves_a_record_that_start_up_accepts(
+    directory: Path, failing_at: int
+) -> None:
+    before = load(directory)
+    disk = FailingDisk()
+    store = store_in(directory, disk)
+    loaded = store.load("c", 1, "ff00", UTC + 10)
+    disk.done.clear()
+    disk.fail_at = failing_at
+    wanted = msgspec.structs.replace(loaded, accepted=7, fence_epoch=7, fence_leader=2)
+    crashed = False
+    try:
+        success_result_of(store.write(wanted))
+    except Crash:
+        crashed = True
+    store.close()
+    after = load(directory)
+    assert after.boot > loaded.boot > before.boot
+    assert (after.accepted, after.fence_epoch) in {(0, 0), (7, 7)}
+    if not crashed:
+        assert after.accepted == 7
+    load(directory)
+
+
+def test_n4_a_failed_write_says_so_and_the_next_one_may_work(directory: Path) -> None:
+    disk = FailingDisk(error=OSError(28, "No space left on device"))
+    store = store_in(directory, disk)
+    loaded = store.load("c", 1, "ff00", UTC)
+    disk.done.clear()
+    disk.fail_at = 3
+    wanted = msgspec.structs.replace(loaded, accepted=7)
+    failure = failure_result_of(store.write(wanted), StorageError)
+    assert "No space left" in failure.getErrorMessage()
+    success_result_of(store.write(wanted))
+    store.close()
+    assert load(directory).accepted == 7
+
+
+def test_i3_the_store_refuses_to_go_backwards(directory: Path) -> None:
+    store = store_in(directory)
+    loaded = store.load("c", 1, "ff00", UTC)
+    success_result_of(store.write(msgspec.structs.replace(loaded, accepted=7)))
+    failure_result_of(store.write(loaded), LocalProtocolError)
+    store.close()
+
+
+def test_a_left_over_of_a_crash_is_ignored_and_removed(directory: Path) -> None:
+    left_over = directory / (RECORD + ".tmp")
+    left_over.write_bytes(b'{"record": torn')
+    load(directory)
+    assert not left_over.exists()
+
+
+@pytest.mark.parametrize(
+    ("cluster", "node", "voters", "advice"),
+    [
+        ("d", 1, "ff00", "a state_directory of its own"),
+        ("c", 2, "ff00", "a state_directory of its own"),
+        ("c", 1, "0000", "javacluster init --voters"),
+    ],
+)
+def test_n3_the_record_of_another_configuration_is_refused(
+    directory: Path, cluster: str, node: int, voters: str, advice: str
+) -> None:
+    for ask in (store_in(directory).load, store_in(directory).create):
+        with pytest.raises(EnvironmentFault, match=advice):
+            ask(cluster, node, voters)
+
+
+def test_a_node_without_a_record_is_told_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentFault, match="javacluster init"):
+        load(tmp_path / "missing")
+    with pytest.raises(EnvironmentFault, match="javacluster init"):
+        load(tmp_path)
+
+
+def test_n1_a_changed_voter_list_keeps_everything_else(directory: Path) -> None:
+    store = store_in(directory)
+    loaded = store.load("c", 1, "ff00", UTC)
+    success_result_of(store.write(msgspec.structs.replace(loaded, accepted=7, may_vote=True)))
+    with pytest.raises(EnvironmentFault, match="in use by process"):
+        store_in(directory).change_voters("c", 1, "0000")
+    store.close()
+    changed = store_in(directory)
+    assert changed.change_voters("c", 1, "0000") == Record(
+        "c", 1, "0000", boot=UTC, may_vote=True, accepted=7
+    )
+    changed.close()
+
+
+@pytest.mark.parametrize("at", range(0, 200, 7))
+def test_n3_a_damaged_record_is_never_taken_for_a_good_one(directory: Path, at: int) -> None:
+    path = directory / RECORD
+    raw = bytearray(path.read_bytes())
+    raw[at % (len(raw) - 1)] ^= 0x04
+    path.write_bytes(bytes(raw))
+    with pytest.raises(StorageError, match=r"javacluster init|another version"):
+        load(directory)
+
+
+def test_writes_are_done_in_order_off_the_reactors_thread(directory: Path) -> None:
+    """With the real pool: one thread, first in, first out, and `close` waits for all of it."""
+    threads: list[str] = []
+
+    class Watched(Disk):
+        def sync(self, fd: int) -> None:
+            threads.append(threading.current_thread().name)
+            super().sync(fd)
+
+    store = RecordStore(directory, cast("Any", FromThread()), disk=Watched())
+    record = store.load("c", 1, "ff00", UTC)
+    threads.clear()
+    done: list[int] = []
+
+    def written(_none: None, epoch: int) -> None:
+        done.append(epoch)
+
+    for epoch in range(1, 6):
+        store.write(msgspec.structs.replace(record, accepted=epoch)).addCallback(written, epoch)
+    store.close()
+    assert done == [1, 2, 3, 4, 5]
+    assert len(set(threads)) == 1
+    assert threads[0] != threading.main_thread().name
+    assert load(directory).accepted == 5
