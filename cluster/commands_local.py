@@ -87,7 +87,13 @@ def up(
     started = cluster.start()
     if started:
         click.echo(f"started {_nodes(started)}; waiting until they serve")
-    view = cluster.wait_until_serving()
+    try:
+        view = cluster.wait_until_serving()
+    except EnvironmentFault:
+        # What the machine lacks for one node it lacks for all; a cluster that ran before is left alone.
+        if len(started) == len(layout.ids()):
+            cluster.down()
+        raise
     click.echo(f"{'serving' if started else 'runs already'}: leader {view.leader}, epoch {view.epoch}")
     if example is not None:
         click.echo(f"running {example}:")
@@ -149,8 +155,9 @@ def status(directory: Path, *, as_json: bool) -> None:
     try:
         view = client.look(cluster.gateway_url)
         remark = "" if view.ready else f"the gateway is not ready: {view.not_ready_reason}"
-    except (Unavailable, RemoteProtocolError) as error:
-        view, remark = client.ClusterView(), str(error)
+    except (Unavailable, RemoteProtocolError):
+        view = client.ClusterView()
+        remark = f"no gateway answers at {cluster.gateway_url}: `javacluster up` starts what is down"
     rows = [_row(process.id, process.pid, process.fate, view) for process in processes]
     if as_json:
         whole = {"leader": view.leader, "epoch": view.epoch, "remark": remark, "nodes": rows}

@@ -302,7 +302,7 @@ def parse(text: str) -> NodeConfig:
     if not isinstance(raw, dict):
         raise ConfigError("$: expected a mapping of settings")
     profile = raw.get("profile", "lan")
-    if profile not in PROFILES:
+    if not isinstance(profile, str) or profile not in PROFILES:
         raise ConfigError(f"$.profile: `{profile}` is not one of {', '.join(PROFILES)}")
     merged: dict[str, Any] = dict(raw)
     for section, defaults in PROFILES[profile].items():

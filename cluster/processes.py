@@ -110,10 +110,10 @@ def stop(processes: Iterable[Process], patience_s: float) -> tuple[Process, ...]
         those that had to be killed.
     """
     running = tuple(process for process in processes if process.alive())
+    followers = {member for process in running for member in process.session()}
     for process in running:
         process.send(signal.SIGTERM)
         process.send(signal.SIGCONT)  # a stopped process would never see the SIGTERM
-    followers = {member for process in running for member in process.session()}
     wait_until(lambda: not any(process.alive() for process in running), patience_s)
     stubborn = tuple(process for process in running if process.alive())
     for process in stubborn:
