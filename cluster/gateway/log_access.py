@@ -59,7 +59,7 @@ class LogStream:
         self._backlog: list[bytes] = []
         self._backlog_bytes = 0
         self.done: Deferred[None] = Deferred(lambda _done: self._stop())
-        """Fires never by itself: cancelled when the client goes away."""
+        """Never fires by itself: it is cancelled when the client goes away."""
         request.registerProducer(self, True)
         self._unfollow = logs.follow(kind, self.lines)
 
