@@ -1,7 +1,8 @@
 """Everything that nodes say to each other: one union for datagrams, one for channel frames (A5).
 
 Messages are MessagePack maps with a short tag. A new field needs a default; unknown fields are skipped;
-types never change. Longer than other modules, so that the whole language is in one place. Node ids, epochs and boots are plain integers here; the core gives them their names.
+types never change. Node ids, epochs and boots are plain integers here; the core gives them their names.
+Longer than other modules, so that the whole language is in one place.
 """
 
 from __future__ import annotations

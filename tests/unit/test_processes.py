@@ -19,8 +19,7 @@ SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep
 DEAF = [
     sys.executable,
     "-c",
-    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
-    "print('up', flush=True); time.sleep(600)",
+    "from signal import *; signal(SIGTERM, SIG_IGN); import time; print('up', flush=True); time.sleep(600)",
 ]
 PARENT = [sys.executable, "-c", f"import subprocess; subprocess.run({SLEEP!r})"]
 
