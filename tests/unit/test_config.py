@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 
@@ -130,3 +132,19 @@ def test_relative_paths_count_from_the_files_own_directory(tmp_path: Path) -> No
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.yml"):
         load(tmp_path / "none.yml")
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    text = (Path(__file__).parents[2] / "docs/configuration.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([a-z_.]+)` \| (\S+)", text, re.MULTILINE))
+    for field in msgspec.structs.fields(NodeConfig):
+        if not (isinstance(field.type, type) and issubclass(field.type, msgspec.Struct)):
+            assert field.name in rows
+        elif field.name != "tls":
+            for setting in msgspec.structs.fields(field.type):
+                key = f"{field.name}.{setting.name}"
+                if isinstance(setting.default, int | float):
+                    assert float(rows.pop(key)) == setting.default, key
+                else:
+                    assert rows.pop(key), key
+    assert not [key for key in rows if "." in key]
