@@ -80,7 +80,7 @@ $(BIN)/python:
 	@echo 'making a virtual environment in $(VENV)'
 	@$(PYTHON) -m venv $(VENV)
 
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --constraint constraints.txt
 
 $(VENV)/.runtime: $(BIN)/python pyproject.toml setup.py constraints.txt
 	@echo 'installing javacluster and what it needs into $(VENV)'

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.server
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cluster.cli import main
+from cluster.local import Layout, LocalCluster
 from cluster.version import __version__
 
 GONE = "http://127.0.0.1:9"
@@ -134,8 +137,6 @@ def test_check_config_prints_a_line_for_each_problem(tmp_path: Path) -> None:
 
 
 def test_status_shows_what_the_process_table_knows_when_no_gateway_answers(tmp_path: Path) -> None:
-    from cluster.local import Layout, LocalCluster  # noqa: PLC0415 - only this test makes files
-
     LocalCluster(tmp_path / "c").make(Layout(peers=1, http_port=9999))
     ran = _ran("status", "--json", "--directory", str(tmp_path / "c"))
     shown = json.loads(ran.stdout)
@@ -152,3 +153,44 @@ def test_every_command_has_one_line_of_help() -> None:
     for name, command in main.commands.items():
         assert command.get_short_help_str(200), name
         assert _ran(name, "--help").exit_code == 0
+
+
+NODE = """
+import sys, types
+import cluster
+from cluster.cli import main
+from cluster.local import Layout, LocalCluster
+from cluster.errors import ConfigError, EnvironmentFault
+
+async def start(config, reactor):
+    from twisted.internet import reactor as installed
+    assert reactor is installed
+    {ending}
+
+cluster.service = sys.modules["cluster.service"] = types.ModuleType("cluster.service")
+cluster.service.start = start
+main(["node", "--config", sys.argv[1]])
+"""
+"""The `node` command with a stand-in for the node itself; in a process of its own, as it runs the reactor."""
+
+
+@pytest.mark.parametrize(
+    ("ending", "status", "said"),
+    [
+        ("print(type(reactor).__name__, config.node)", 0, ""),
+        ("raise ConfigError('$.a: one', '$.b: two')", 78, "Error: $.a: one; $.b: two\n"),
+        ("raise EnvironmentFault('no JDK: install one')", 69, "Error: no JDK: install one\n"),
+    ],
+)
+def test_a_node_ends_with_the_status_of_its_end(tmp_path: Path, ending: str, status: int, said: str) -> None:
+    cluster = LocalCluster(tmp_path / "c")
+    cluster.make(Layout(peers=1))
+    ran = subprocess.run(
+        [sys.executable, "-c", NODE.format(ending=ending), str(cluster.config_file(1))],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (status, said)
+    assert ran.stdout == ("" if status else "BootTimeReactor 1\n")
