@@ -134,6 +134,7 @@ class Assignments:
         entry.claim = claim
         entry.losses = max(entry.losses, frame.losses)
         self._alarms.clear(("orphan", job, 0))
+        self._alarms.clear(("forget", job, 0))
         self._alarms.set(("deadline", job, 0), claim.deadline)
         if entry.outcome is not None:
             self.tell(job, line.channel)

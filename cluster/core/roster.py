@@ -170,8 +170,9 @@ class Roster:
         """
         while (channel := self._alarms.pop_due(now)) is not None:
             line = self._lines[channel]
-            if now - line.heard < self._settings.ping_s:
-                self._alarms.set(channel, line.heard + self._settings.ping_s)
+            silent_from = line.heard + self._settings.ping_s
+            if silent_from > now:
+                self._alarms.set(channel, silent_from)
             elif line.missed >= self._settings.pings_missed_max:
                 dead(line)
             else:
