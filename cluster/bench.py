@@ -142,8 +142,8 @@ def _kill_leader(cluster: LocalCluster, tag: str) -> float:
     """Seconds without an answer; afterwards the killed peer is back."""
     leader = cluster.wait_until_serving(RECOVERY_S).leader
     assert leader is not None  # noqa: S101 - what `wait_until_serving` waits for
-    cluster.kill(leader, signal.SIGKILL)
     begin = time.perf_counter()
+    cluster.kill(leader, signal.SIGKILL)
     while not _answered(cluster.gateway_url, tag):
         if time.perf_counter() - begin > RECOVERY_S:
             raise Unavailable(f"no answer within {RECOVERY_S:g} s of the leader's death")
