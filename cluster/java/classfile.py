@@ -1,0 +1,177 @@
+"""Class files, read just far enough to find where a program starts (P2).
+
+The bytes come out of a compiler that has read hostile sources, so every count and length is checked against what
+is there, and the only exception is `MalformedClass`. Layout: The Java Virtual Machine Specification, chapter 4.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import attrs
+
+CLASS_BYTES_MAX = 8 * 1024 * 1024
+"""A single class file; javac's own limits (64 KiB a method, 65,535 constants) keep real ones far below."""
+
+_MAGIC = 0xCAFEBABE
+_UTF8 = 1
+_CLASS = 7
+_WIDE = frozenset({5, 6})
+"""Long and Double take two numbers in the pool."""
+_CONSTANT_BYTES = {3: 4, 4: 4, 5: 8, 6: 8, 7: 2, 8: 2, 9: 4, 10: 4, 11: 4, 12: 4, 15: 3, 16: 2, 17: 4, 18: 4}
+_CONSTANT_BYTES |= {19: 2, 20: 2}
+
+PUBLIC = 0x0001
+STATIC = 0x0008
+INTERFACE = 0x0200
+ABSTRACT = 0x0400
+
+
+class MalformedClass(ValueError):
+    """The bytes are not a class file that a Java virtual machine would take."""
+
+
+@attrs.frozen
+class Method:
+    """A method as declared: its access flags, name and descriptor."""
+
+    flags: int
+    name: str
+    descriptor: str
+
+
+@attrs.frozen
+class ClassFile:
+    """What the entry point's rules look at.
+
+    Attributes:
+        name: binary name with dots, such as `demo.Main` or `Main$Inner`.
+        superclass: the same of its superclass; empty for `java.lang.Object`.
+        flags: access flags.
+        nested: whether it is declared inside another class.
+        methods: in the order of the file.
+    """
+
+    name: str
+    superclass: str
+    flags: int
+    nested: bool
+    methods: tuple[Method, ...]
+
+
+class _Reader:
+    """A cursor over bytes that refuses to run past their end."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def take(self, count: int) -> bytes:
+        end = self._at + count
+        if end > len(self._data):
+            raise MalformedClass("truncated")
+        piece = self._data[self._at : end]
+        self._at = end
+        return piece
+
+    def u1(self) -> int:
+        return self.take(1)[0]
+
+    def u2(self) -> int:
+        return int.from_bytes(self.take(2), "big")
+
+    def u4(self) -> int:
+        return int.from_bytes(self.take(4), "big")
+
+
+class _Pool:
+    """The constant pool: only text and class names are kept."""
+
+    def __init__(self, reader: _Reader) -> None:
+        self._texts: dict[int, bytes] = {}
+        self._classes: dict[int, int] = {}
+        count = reader.u2()
+        index = 1
+        while index < count:
+            tag = reader.u1()
+            if tag == _UTF8:
+                self._texts[index] = reader.take(reader.u2())
+            elif tag in _CONSTANT_BYTES:
+                body = reader.take(_CONSTANT_BYTES[tag])
+                if tag == _CLASS:
+                    self._classes[index] = struct.unpack(">H", body)[0]
+            else:
+                raise MalformedClass("unknown constant")
+            index += 2 if tag in _WIDE else 1
+
+    def text(self, index: int) -> str:
+        try:
+            return _modified_utf8(self._texts[index])
+        except KeyError:
+            raise MalformedClass("no such text") from None
+
+    def class_name(self, index: int) -> str:
+        try:
+            return self.text(self._classes[index]).replace("/", ".")
+        except KeyError:
+            raise MalformedClass("no such class") from None
+
+
+def _modified_utf8(data: bytes) -> str:
+    """Java's own UTF-8: NUL in two bytes, supplementary characters as two surrogates of three bytes each."""
+    try:
+        text = data.replace(b"\xc0\x80", b"\x00").decode("utf-8", "surrogatepass")
+        return text.encode("utf-16-be", "surrogatepass").decode("utf-16-be", "surrogatepass")
+    except UnicodeDecodeError:
+        raise MalformedClass("bad text") from None
+
+
+def parse(data: bytes) -> ClassFile:
+    """Read one class file.
+
+    Raises:
+        MalformedClass: whatever else the bytes are.
+    """
+    if len(data) > CLASS_BYTES_MAX:
+        raise MalformedClass("too large")
+    reader = _Reader(data)
+    if reader.u4() != _MAGIC:
+        raise MalformedClass("no class file")
+    reader.take(4)
+    pool = _Pool(reader)
+    flags = reader.u2()
+    this = pool.class_name(reader.u2())
+    superclass_index = reader.u2()
+    superclass = pool.class_name(superclass_index) if superclass_index else ""
+    reader.take(2 * reader.u2())
+    for _ in range(reader.u2()):
+        reader.take(6)
+        _skip_attributes(reader)
+    methods = tuple(_method(reader, pool) for _ in range(reader.u2()))
+    return ClassFile(this, superclass, flags, _is_nested(reader, pool, this), methods)
+
+
+def _method(reader: _Reader, pool: _Pool) -> Method:
+    method = Method(reader.u2(), pool.text(reader.u2()), pool.text(reader.u2()))
+    _skip_attributes(reader)
+    return method
+
+
+def _skip_attributes(reader: _Reader) -> None:
+    for _ in range(reader.u2()):
+        reader.take(2)
+        reader.take(reader.u4())
+
+
+def _is_nested(reader: _Reader, pool: _Pool, this: str) -> bool:
+    """Whether the attribute InnerClasses lists the class itself (JVMS 4.7.6)."""
+    nested = False
+    for _ in range(reader.u2()):
+        name = pool.text(reader.u2())
+        body = reader.take(reader.u4())
+        if name == "InnerClasses":
+            inner = _Reader(body)
+            for _ in range(inner.u2()):
+                nested = pool.class_name(inner.u2()) == this or nested
+                inner.take(6)
+    return nested

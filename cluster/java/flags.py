@@ -1,0 +1,137 @@
+"""A Java virtual machine's flags, computed from limits (J6)."""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+
+from cluster.limits import MIB, Limits
+
+MEMORY_MIN = 32 * MIB
+"""A virtual machine does not start usefully in less; a smaller limit gets this much and dies of it."""
+
+STACK_BYTES = MIB
+"""Of every Java thread: what plain `java` gives on 64-bit Linux, so that recursion goes as deep."""
+
+OVERHEAD_BYTES = 64 * MIB
+"""What the virtual machine itself may take beside the program's memory, before the watchdog calls it too much."""
+
+JVM_THREADS = 16
+"""Threads of the virtual machine's own, granted beside the program's."""
+
+START_CPU_S = 10
+"""Seconds of processor time that starting and warming may take, on the slowest machine."""
+
+DESCRIPTORS = 512
+"""Open files of one sandboxed process."""
+
+
+@attrs.frozen
+class Budget:
+    """How a program's memory is divided: bytes for each part of the virtual machine."""
+
+    heap: int
+    metaspace: int
+    direct: int
+    code: int
+
+
+def budget(memory_bytes: int) -> Budget:
+    """Divide a memory limit; `maxMemory` shows the heap's part, three quarters of it."""
+    memory = max(memory_bytes, MEMORY_MIN)
+    side = max(memory // 8, 16 * MIB)
+    return Budget(
+        heap=memory * 3 // 4 // MIB * MIB,
+        metaspace=min(side, 256 * MIB),
+        direct=side,
+        code=min(max(memory // 8, 16 * MIB), 64 * MIB),
+    )
+
+
+_COMMON = (
+    "-XX:+UseSerialGC",
+    "-Xshare:auto",
+    "-XX:-UsePerfData",
+    "-XX:+DisableAttachMechanism",
+    "-XX:-UseContainerSupport",
+    "-XX:-CreateCoredumpOnCrash",
+    "-XX:ErrorFile=/dev/null",
+    "-Dfile.encoding=UTF-8",
+    "-Dsun.stdout.encoding=UTF-8",
+    "-Dsun.stderr.encoding=UTF-8",
+    "-Dstdout.encoding=UTF-8",
+    "-Dstderr.encoding=UTF-8",
+    "-Duser.timezone=UTC",
+    "-Duser.language=",
+    "-Duser.country=",
+    "-Djava.awt.headless=true",
+)
+
+
+def program_flags(limits: Limits, processors: int = 1) -> tuple[str, ...]:
+    """Flags for a program's virtual machine.
+
+    Args:
+        limits: only the memory counts here; time, output and threads are watched from outside.
+        processors: what `availableProcessors` shows.
+    """
+    parts = budget(limits.memory_bytes)
+    return (
+        *_COMMON,
+        "-XX:TieredStopAtLevel=1",
+        f"-Xmx{parts.heap}",
+        f"-Xms{min(parts.heap, 16 * MIB)}",
+        f"-Xss{STACK_BYTES}",
+        f"-XX:MaxMetaspaceSize={parts.metaspace}",
+        f"-XX:CompressedClassSpaceSize={parts.metaspace}",
+        f"-XX:MaxDirectMemorySize={parts.direct}",
+        f"-XX:ReservedCodeCacheSize={parts.code}",
+        f"-XX:ActiveProcessorCount={processors}",
+        "-Djava.io.tmpdir=/tmp",
+        "-Duser.home=/tmp",
+    )
+
+
+def compiler_flags(memory_bytes: int) -> tuple[str, ...]:
+    """Flags for the compiler's virtual machine: it lives long, so the better of the two compilers may work."""
+    heap = max(memory_bytes * 5 // 8, 64 * MIB) // MIB * MIB
+    return (
+        *_COMMON,
+        f"-Xmx{heap}",
+        f"-Xms{min(heap, 32 * MIB)}",
+        f"-XX:MaxMetaspaceSize={max(memory_bytes // 4, 64 * MIB)}",
+        "-XX:ReservedCodeCacheSize=64m",
+        "-XX:ActiveProcessorCount=1",
+        "-XX:+ExitOnOutOfMemoryError",
+        "--add-exports=jdk.compiler/com.sun.tools.javac.api=ALL-UNNAMED",
+    )
+
+
+def data_limit(limits: Limits) -> int:
+    """RLIMIT_DATA, in bytes: heap, metaspace, direct and native memory and the threads' stacks together."""
+    stacks = (limits.processes + JVM_THREADS) * STACK_BYTES
+    return max(limits.memory_bytes, MEMORY_MIN) + OVERHEAD_BYTES + stacks + 32 * MIB
+
+
+def resident_limit(limits: Limits) -> int:
+    """Bytes of resident memory past which the watchdog ends a run."""
+    return max(limits.memory_bytes, MEMORY_MIN) + OVERHEAD_BYTES
+
+
+def program_bounds(limits: Limits) -> tuple[str, ...]:
+    """The kernel's own limits of a program (S3), as arguments of `prlimit`; processor time is only a last resort."""
+    return (
+        f"--cpu={math.ceil(limits.cpu_s) + START_CPU_S}",
+        f"--data={data_limit(limits)}",
+        f"--nproc={limits.processes + JVM_THREADS}",
+        f"--nofile={DESCRIPTORS}",
+        f"--fsize={max(limits.tmp_bytes, 64 * MIB)}",
+        "--core=0",
+    )
+
+
+def compiler_bounds(memory_bytes: int) -> tuple[str, ...]:
+    """The same for the compiler, which lives long: its time is bounded one compilation at a time."""
+    data = memory_bytes + OVERHEAD_BYTES + 128 * MIB
+    return (f"--data={data}", "--nproc=64", f"--nofile={DESCRIPTORS}", f"--fsize={64 * MIB}", "--core=0")

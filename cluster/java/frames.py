@@ -1,0 +1,208 @@
+"""The bytes between the node and its two Java mains. Big-endian; a text is its UTF-8 with four bytes of length before it.
+
+The other ends are `harness/Compiler.java` and `harness/Launcher.java`. What comes from there is bounded and
+checked here: the runner's side shares its machine with the program that it runs.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import attrs
+
+from cluster.errors import RemoteProtocolError
+from cluster.limits import MIB
+from cluster.wire.jobs import Diagnostic, Source
+
+ANSWER_MAX = 32 * MIB
+"""Bytes of one compilation's answer; the compiler itself stops at 24 MiB of classes."""
+NONCE_BYTES = 16
+
+SUCCEEDED, FAILED, CRASHED = range(3)
+
+
+def _packed(data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + data
+
+
+def _text(text: str) -> bytes:
+    return _packed(text.encode("utf-8", "replace"))
+
+
+class _Cursor:
+    """Reads an answer without running past its end."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = memoryview(data)
+        self._at = 0
+
+    def take(self, count: int) -> bytes:
+        if count > len(self._data) - self._at:
+            raise RemoteProtocolError("truncated")
+        self._at += count
+        return bytes(self._data[self._at - count : self._at])
+
+    def number(self) -> int:
+        return int.from_bytes(self.take(4), "big")
+
+    def text(self) -> str:
+        return self.take(self.number()).decode("utf-8", "replace")
+
+
+@attrs.frozen
+class Answer:
+    """What one compilation came to.
+
+    Attributes:
+        number: the request's own.
+        status: `SUCCEEDED`, `FAILED`, or `CRASHED` (the compiler gave up; `crash` says why).
+        classes: class file by internal name (`demo/Main`).
+    """
+
+    number: int
+    status: int
+    crash: str
+    diagnostics: tuple[Diagnostic, ...]
+    text: str
+    classes: Mapping[str, bytes]
+
+
+def encode_request(number: int, sources: Sequence[Source]) -> bytes:
+    """A request to the compiler, with its length."""
+    parts = [struct.pack(">II", number, len(sources))]
+    parts.extend(_text(source.name) + _text(source.text) for source in sources)
+    return _packed(b"".join(parts))
+
+
+def decode_answer(data: bytes) -> Answer:
+    """Read an answer's payload.
+
+    Raises:
+        RemoteProtocolError: the bytes are no answer.
+    """
+    cursor = _Cursor(data)
+    number, status, crash = cursor.number(), cursor.take(1)[0], cursor.text()
+    if status > CRASHED:
+        raise RemoteProtocolError("bad_status")
+    diagnostics = tuple(_diagnostic(cursor) for _ in range(cursor.number()))
+    text = cursor.text()
+    classes = {cursor.text(): cursor.take(cursor.number()) for _ in range(cursor.number())}
+    return Answer(number, status, crash, diagnostics, text, classes)
+
+
+def _diagnostic(cursor: _Cursor) -> Diagnostic:
+    return Diagnostic(
+        file=cursor.text(),
+        line=cursor.number(),
+        column=cursor.number(),
+        severity=cursor.text(),
+        code=cursor.text(),
+        message=cursor.text(),
+    )
+
+
+class AnswerBuffer:
+    """Cuts the compiler's stream into payloads."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Add what arrived; yield each whole payload.
+
+        Raises:
+            RemoteProtocolError: one is announced that is larger than `ANSWER_MAX`.
+        """
+        self._data += data
+        while len(self._data) >= 4:
+            length = int.from_bytes(self._data[:4], "big")
+            if length > ANSWER_MAX:
+                raise RemoteProtocolError("oversize")
+            if len(self._data) < 4 + length:
+                return
+            payload = bytes(self._data[4 : 4 + length])
+            del self._data[: 4 + length]
+            yield payload
+
+
+def encode_task(
+    nonce: bytes,
+    kind: str,
+    value_max: int,
+    main_class: str,
+    args: Iterable[str],
+    classes: Mapping[str, bytes],
+) -> bytes:
+    """What a waiting runner is to run; `kind` is `run` or `main`."""
+    arguments = [_text(argument) for argument in args]
+    parts = [
+        nonce,
+        b"r" if kind == "run" else b"m",
+        struct.pack(">I", min(value_max, 2**31 - 1)),
+        _text(main_class),
+        struct.pack(">I", len(arguments)),
+        *arguments,
+        struct.pack(">I", len(classes)),
+    ]
+    for name, data in classes.items():
+        parts.append(_text(name) + _packed(data))
+    return b"".join(parts)
+
+
+@attrs.frozen
+class Record:
+    """What a runner says: `R` ready; then, in a program's name, `V` value, `L` value too long, `D` done,
+    `X` uncaught exception, `E` exiting.
+    """
+
+    kind: str
+    payload: bytes
+
+
+_KINDS = b"RVLDXE"
+_HEADER = 5
+
+
+class RecordReader:
+    """Cuts a runner's stream into records, and drops everything that the nonce does not vouch for.
+
+    Args:
+        payload_max: bytes of the longest record that will be believed.
+    """
+
+    def __init__(self, payload_max: int) -> None:
+        self._data = bytearray()
+        self._max = payload_max
+        self.nonce = b""
+        self.broken = False
+        """Something arrived that no launcher writes: nothing more is read."""
+
+    def allow(self, nonce: bytes, payload_max: int) -> None:
+        """From here on every record begins with this nonce and is at most so long."""
+        self.nonce = nonce
+        self._max = payload_max + NONCE_BYTES
+
+    def feed(self, data: bytes) -> Iterator[Record]:
+        """Add what arrived; yield each whole record."""
+        if self.broken:
+            return
+        self._data += data
+        while len(self._data) >= _HEADER:
+            kind, length = self._data[0], int.from_bytes(self._data[1:_HEADER], "big")
+            if kind not in _KINDS or length > self._max or length < len(self.nonce):
+                self._break()
+                return
+            end = _HEADER + length
+            if len(self._data) < end:
+                return
+            payload = bytes(self._data[_HEADER:end])
+            del self._data[:end]
+            if payload[: len(self.nonce)] != self.nonce:
+                self._break()
+                return
+            yield Record(chr(kind), payload[len(self.nonce) :])
+
+    def _break(self) -> None:
+        self.broken = True
+        self._data.clear()

@@ -1,0 +1,88 @@
+"""The two small Java mains, compiled on this host by its own JDK at first start (J5)."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import tempfile
+import zipfile
+from importlib import resources
+from pathlib import Path
+
+from cluster.errors import EnvironmentFault
+from cluster.java.jdk import Jdk
+
+COMPILER = "javacluster.internal.Compiler"
+LAUNCHER = "javacluster.internal.Launcher"
+
+_BUILD_S = 120.0
+_EXPORTS = (
+    "--add-exports=java.base/jdk.internal.vm.annotation=ALL-UNNAMED",
+    "--add-exports=jdk.compiler/com.sun.tools.javac.api=ALL-UNNAMED",
+)
+
+
+def build(jdk: Jdk, state_directory: Path) -> Path:
+    """A jar with both, made once for each content of the sources and each JDK; later starts find it.
+
+    Raises:
+        EnvironmentFault: the directory can't be written, or the JDK's compiler refuses.
+    """
+    sources = {
+        entry.name: entry.read_bytes()
+        for entry in resources.files("cluster.java").joinpath("harness").iterdir()
+        if entry.name.endswith(".java")
+    }
+    digest = hashlib.sha256(f"{jdk.home}\n{jdk.version}\n".encode())
+    for name in sorted(sources):
+        digest.update(f"{name}\n{len(sources[name])}\n".encode() + sources[name])
+    jar = state_directory / f"harness-{digest.hexdigest()[:16]}.jar"
+    try:
+        state_directory.mkdir(parents=True, exist_ok=True)
+        if not _usable(jar):
+            _make(jdk, sources, jar)
+    except OSError as error:
+        raise EnvironmentFault(f"can't write {jar}: {error.strerror or error}") from error
+    return jar
+
+
+def _usable(jar: Path) -> bool:
+    try:
+        with zipfile.ZipFile(jar) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _make(jdk: Jdk, sources: dict[str, bytes], jar: Path) -> None:
+    work = Path(tempfile.mkdtemp(prefix="build-", dir=jar.parent))
+    try:
+        for name, text in sources.items():
+            (work / name).write_bytes(text)
+        argv = [str(jdk.javac), "-nowarn", "-proc:none", "-encoding", "UTF-8", "-XDignore.symbol.file"]
+        argv += [*_EXPORTS, "-d", str(work / "classes"), *(str(work / name) for name in sorted(sources))]
+        try:
+            done = subprocess.run(
+                argv, capture_output=True, timeout=_BUILD_S, check=False, env={"LC_ALL": "C.UTF-8"}
+            )
+        except subprocess.TimeoutExpired:
+            raise EnvironmentFault(
+                f"{jdk.javac} took more than {_BUILD_S:.0f} s for two small files"
+            ) from None
+        if done.returncode:
+            said = done.stderr.decode("utf-8", "replace").strip()[:2000]
+            raise EnvironmentFault(f"{jdk.javac} can't compile the harness: {said}")
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+            for path in sorted((work / "classes").rglob("*.class")):
+                archive.writestr(str(path.relative_to(work / "classes")), path.read_bytes())
+        finished = work / "harness.jar"
+        finished.write_bytes(buffer.getvalue())
+        with finished.open("rb") as file:
+            os.fsync(file.fileno())
+        finished.replace(jar)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)

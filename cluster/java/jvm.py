@@ -1,0 +1,168 @@
+"""One virtual machine as a process: its streams, its end, and what the host sees of it from outside."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import resource
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
+from twisted.internet.interfaces import IProcessTransport
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+
+from cluster.java.sandbox import INFO
+
+_INFO_MAX = 4096
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@attrs.frozen
+class Usage:
+    """What a process has used; zeros where the host can't tell.
+
+    Attributes:
+        cpu_s: seconds of processor time, of all its threads.
+        resident: bytes in memory now.
+        peak: the highest that ever was.
+        data: bytes of private writable memory, which RLIMIT_DATA bounds.
+    """
+
+    cpu_s: float = 0.0
+    resident: int = 0
+    peak: int = 0
+    data: int = 0
+
+
+@attrs.frozen
+class Ending:
+    """How the process ended: exactly one of the two is not None."""
+
+    exit_code: int | None
+    signal: int | None
+
+
+def usage_of(pid: int) -> Usage | None:
+    """Read `/proc`; None when the process is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        status = Path(f"/proc/{pid}/status").read_bytes()
+    except OSError:
+        return None
+    kib = {
+        name: int(value) * 1024 for name, value in re.findall(rb"(?m)^(VmHWM|VmData):\s+(\d+) kB$", status)
+    }
+    resident = int(stat[21]) * _PAGE
+    cpu = (int(stat[11]) + int(stat[12])) / _TICKS
+    return Usage(cpu, resident, kib.get(b"VmHWM", resident), kib.get(b"VmData", 0))
+
+
+class Jvm(ProcessProtocol):
+    """A virtual machine, confined or not.
+
+    Args:
+        confined: whether bubblewrap stands between, so that the machine's own number comes on descriptor 5.
+
+    Attributes:
+        pid: the machine's number on this host; 0 until it is known.
+        on_data: called with descriptor and bytes, for all but descriptor 5.
+        ended: fires with an `Ending` when everything inside is dead and reaped.
+    """
+
+    def __init__(self, *, confined: bool) -> None:
+        self._confined = confined
+        self._info = b""
+        self._pidfd = -1
+        self.pid = 0
+        self.alive = True
+        self.on_data: Callable[[int, bytes], None] = lambda _fd, _data: None
+        self.clean: Callable[[], None] = lambda: None
+        self.ended: Deferred[Ending] = Deferred()
+
+    def connectionMade(self) -> None:  # noqa: N802
+        """Without bubblewrap the process is the machine itself."""
+        if not self._confined:
+            self._meet(self._process.pid or 0)
+
+    @property
+    def _process(self) -> IProcessTransport:
+        transport: IProcessTransport = self.transport  # type: ignore[assignment]  # Twisted types it as ITransport
+        return transport
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N802, N803
+        """Take the number from descriptor 5; pass on the rest."""
+        if childFD != INFO:
+            self.on_data(childFD, data)
+            return
+        self._info = (self._info + data)[:_INFO_MAX]
+        if not self.pid and (found := re.search(rb'"child-pid": (\d{1,10})\b[^\d]', self._info)):
+            self._meet(int(found[1]))
+
+    def _meet(self, pid: int) -> None:
+        self.pid = pid
+        try:
+            self._pidfd = os.pidfd_open(pid)
+        except OSError:
+            self._pidfd = -1
+
+    def write(self, child_fd: int, data: bytes) -> None:
+        """Send bytes to a descriptor; a reader that is gone loses them silently."""
+        if self.alive and data:
+            self._process.writeToChild(child_fd, data)
+
+    def close(self, child_fd: int) -> None:
+        """End of file on one of the descriptors that we write, after what was written."""
+        pipe = getattr(self.transport, "pipes", {}).get(child_fd)
+        if pipe is not None:
+            pipe.loseConnection()
+
+    def bound_cpu(self, seconds: float) -> None:
+        """Have the kernel end it when the watchdog could not: that much processor time from now, rounded up.
+
+        Where this node may not do that to another user's process, the wider bound of the start stays.
+        """
+        used = self.usage() or Usage()
+        bound = math.ceil(used.cpu_s + seconds) + 1
+        try:
+            hard = resource.prlimit(self.pid, resource.RLIMIT_CPU)[1]
+            bound = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
+            resource.prlimit(self.pid, resource.RLIMIT_CPU, (bound, bound))
+        except (ProcessLookupError, PermissionError):
+            return
+
+    def usage(self) -> Usage | None:
+        """What it has used until now."""
+        return usage_of(self.pid) if self.pid and self.alive else None
+
+    def kill(self) -> None:
+        """End everything inside, at once: the machine is the first process of its namespace."""
+        if not self.alive:
+            return
+        try:
+            if self._pidfd >= 0:
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            else:
+                self._process.signalProcess("KILL")
+        except (ProcessLookupError, ProcessExitedAlready):
+            return
+
+    def processEnded(self, reason: Failure) -> None:  # noqa: N802
+        """The process is reaped, and every descriptor is closed."""
+        self.alive = False
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+        self.clean()
+        status = reason.value
+        if isinstance(status, ProcessDone | ProcessTerminated):
+            self.ended.callback(Ending(status.exitCode, status.signal))
+        else:
+            self.ended.callback(Ending(None, signal.SIGKILL))

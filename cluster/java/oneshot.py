@@ -1,0 +1,241 @@
+"""A virtual machine that waits for one program, runs it, and is gone (J2): limits, streams and verdict of that run."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+
+import attrs
+import msgspec
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from cluster.java.entry import Entry
+from cluster.java.flags import data_limit, resident_limit
+from cluster.java.frames import NONCE_BYTES, Record, RecordReader, encode_task
+from cluster.java.jvm import Ending, Jvm, Usage
+from cluster.java.sandbox import CHANNEL, CONTROL, STDERR, STDIN, STDOUT
+from cluster.java.verdict import Cause, Evidence, judge
+from cluster.limits import Limits
+from cluster.wire.jobs import Input, Run, Verdict
+
+START_S = 20.0
+"""How long a virtual machine may take until it waits for its program."""
+WATCH_S = 0.1
+"""Between two looks at a running program's processor time and memory; deadlines have timers of their own."""
+
+_MESSAGE_MAX = 4 * 4096 + 64
+_COMPLAINT_MAX = 2000
+_NEAR = 0.9
+
+
+@attrs.frozen
+class Task:
+    """A compiled program with one input, and what it may use."""
+
+    entry: Entry
+    classes: Mapping[str, bytes]
+    given: Input
+    limits: Limits
+
+
+@attrs.define
+class _Stream:
+    """What a program wrote to one descriptor, up to its limit."""
+
+    cause: Cause
+    data: bytearray = attrs.Factory(bytearray)
+    truncated: bool = False
+
+    def take(self, data: bytes, limit: int) -> bool:
+        """Keep what fits; False when something did not."""
+        room = limit - len(self.data)
+        self.data += data[:room] if room > 0 else b""
+        self.truncated = self.truncated or len(data) > room
+        return not self.truncated
+
+
+class OneShot:
+    """One waiting virtual machine.
+
+    Args:
+        clock: for deadlines.
+        jvm: just started; its `on_data` is taken over.
+
+    Attributes:
+        ready: it waits for its program; `on_ready` is called when that becomes true.
+        complaint: what it wrote to standard error before it had a program: why it did not start.
+    """
+
+    def __init__(self, clock: IReactorTime, jvm: Jvm) -> None:
+        self._clock = clock
+        self._jvm = jvm
+        self._reader = RecordReader(64)
+        self._task: Task | None = None
+        self._handed = False
+        self._cause: Cause | None = None
+        self._streams = {STDOUT: _Stream(Cause.STDOUT), STDERR: _Stream(Cause.STDERR)}
+        self._outcome: Record | None = None
+        self._exiting = False
+        self._usage = Usage()
+        self._base = Usage()
+        self._began = clock.seconds()
+        self._remaining = 0.0
+        self._timers: list[IDelayedCall] = []
+        self._done: Deferred[Run] = Deferred()
+        self.ready = False
+        self.on_ready: Callable[[], None] = lambda: None
+        self.complaint = ""
+        jvm.on_data = self._received
+        jvm.ended.addCallback(self._ended)
+        self._start_timer = clock.callLater(START_S, self._kill, Cause.BROKEN)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is still there."""
+        return self._jvm.alive
+
+    @property
+    def pid(self) -> int:
+        """The virtual machine's number on this host; 0 until it is known."""
+        return self._jvm.pid
+
+    def run(self, task: Task, remaining_s: float) -> Deferred[Run]:
+        """Run a program; never fails, and fires when everything is dead and reaped (S5)."""
+        self._task = task
+        self._remaining = remaining_s
+        if not self._jvm.alive:
+            self._clock.callLater(0, self._done.callback, self._broken())
+        elif self.ready:
+            self._hand_over()
+        return self._done
+
+    def cancel(self) -> None:
+        """End it, whether it has a program or not."""
+        self._kill(Cause.CANCELLED)
+
+    def _received(self, descriptor: int, data: bytes) -> None:
+        if descriptor == CHANNEL:
+            for record in self._reader.feed(data):
+                self._told(record)
+        elif self._task is None or not self._handed:
+            text = data.decode("utf-8", "replace")
+            self.complaint = (self.complaint + text)[:_COMPLAINT_MAX]
+        elif stream := self._streams.get(descriptor):
+            if not stream.take(data, self._task.limits.output_bytes):
+                self._kill(stream.cause)
+
+    def _told(self, record: Record) -> None:
+        if not self.ready:
+            self.ready = record.kind == "R"
+            if self._start_timer.active():
+                self._start_timer.cancel()
+            if self._task is not None:
+                self._hand_over()
+            self.on_ready()
+            return
+        self._look()
+        if record.kind == "E":
+            self._exiting = True
+        elif self._outcome is None:
+            self._outcome = record
+            if record.kind == "L":
+                self._kill(Cause.VALUE)
+
+    def _hand_over(self) -> None:
+        if self._task is None or self._cause is not None:
+            return
+        task, limits = self._task, self._task.limits
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        self._jvm.bound_cpu(limits.cpu_s)
+        self._base = self._usage = self._jvm.usage() or Usage()
+        self._reader.allow(nonce, max(limits.output_bytes, _MESSAGE_MAX))
+        self._handed = True
+        self._began = self._clock.seconds()
+        self._jvm.write(
+            CONTROL,
+            encode_task(
+                nonce,
+                task.entry.kind,
+                limits.output_bytes,
+                task.entry.main_class,
+                task.given.args,
+                task.classes,
+            ),
+        )
+        self._jvm.close(CONTROL)
+        self._jvm.write(STDIN, task.given.stdin)
+        self._jvm.close(STDIN)
+        late = Cause.WALL if limits.wall_s <= self._remaining else Cause.EXPIRED
+        self._timers = [
+            self._clock.callLater(max(min(limits.wall_s, self._remaining), 0), self._kill, late),
+            self._clock.callLater(WATCH_S, self._watch),
+        ]
+
+    def _watch(self) -> None:
+        """Processor time and memory, as the kernel counts them."""
+        self._look()
+        if self._task is None or not self._jvm.alive or self._cause is not None:
+            return
+        limits = self._task.limits
+        left = limits.cpu_s - self._cpu()
+        if left <= 0:
+            self._kill(Cause.CPU)
+        elif self._usage.resident > resident_limit(limits):
+            self._kill(Cause.MEMORY)
+        else:
+            self._timers[1] = self._clock.callLater(min(WATCH_S, max(left, 0.01)), self._watch)
+
+    def _look(self) -> None:
+        if now := self._jvm.usage():
+            peak = max(self._usage.peak, now.peak)
+            self._usage = attrs.evolve(now, peak=peak, cpu_s=max(now.cpu_s, self._usage.cpu_s))
+
+    def _cpu(self) -> float:
+        return max(self._usage.cpu_s - self._base.cpu_s, 0.0)
+
+    def _kill(self, cause: Cause) -> None:
+        if self._cause is None and self._jvm.alive:
+            self._look()
+            self._cause = cause
+        self._jvm.kill()
+
+    def _ended(self, ending: Ending) -> None:
+        for timer in (*self._timers, self._start_timer):
+            if timer.active():
+                timer.cancel()
+        if self._task is None:
+            return
+        if not self._handed and self._cause not in {Cause.CANCELLED, Cause.EXPIRED}:
+            self._done.callback(self._broken())
+            return
+        self._done.callback(self._finished(self._task, ending))
+
+    def _broken(self) -> Run:
+        why = self.complaint.strip() or "it said nothing"
+        return Run(Verdict.INTERNAL_ERROR, message=f"the virtual machine did not start: {why}")
+
+    def _finished(self, task: Task, ending: Ending) -> Run:
+        limits = task.limits
+        evidence = Evidence(
+            cause=self._cause,
+            exit_code=ending.exit_code,
+            signal=ending.signal,
+            outcome=self._outcome,
+            exiting=self._exiting,
+            started=self._handed,
+            data_full=self._usage.data > _NEAR * data_limit(limits),
+            cpu_spent=self._cpu() > _NEAR * limits.cpu_s,
+        )
+        out, err = self._streams[STDOUT], self._streams[STDERR]
+        return msgspec.structs.replace(
+            judge(evidence, limits),
+            stdout=bytes(out.data),
+            stderr=bytes(err.data),
+            stdout_truncated=out.truncated,
+            stderr_truncated=err.truncated,
+            wall_s=self._clock.seconds() - self._began if self._handed else 0.0,
+            cpu_s=self._cpu(),
+            peak_memory_bytes=self._usage.peak,
+        )

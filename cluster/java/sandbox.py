@@ -1,0 +1,270 @@
+"""The command that starts a virtual machine with nothing of the host in view (S1, S2), and its mode without.
+
+Argument vectors only; the program's own bytes never reach one (J3). Descriptors of a sandboxed process: 0-2 are the
+program's, 3 brings its task, 4 carries what the launcher says, 5 tells the process's number on the host.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import attrs
+
+from twisted.internet.interfaces import IProcessTransport, IReactorProcess
+from twisted.internet.protocol import ProcessProtocol
+
+from cluster.config import SandboxSettings
+from cluster.errors import EnvironmentFault
+from cluster.java import seccomp
+from cluster.java.jdk import Jdk
+from cluster.limits import MIB
+
+STDIN, STDOUT, STDERR, CONTROL, CHANNEL, INFO = range(6)
+_SECCOMP, _JAR = 6, 7
+
+CLASSES_BYTES = 48 * MIB
+"""Size of the memory file system that holds a program's own classes."""
+SHM_BYTES = MIB
+NICE = 5
+"""Programs give way to the node (W12)."""
+NOBODY = 65534
+"""Who a program is on the host when the node itself is root: root's processes pass by the limit on their number."""
+
+_INSIDE_JAR = "/run/harness.jar"
+_INSIDE_PRLIMIT = "/run/prlimit"
+_INSIDE_CLASSES = "/app"
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+_ENVIRONMENT = {"LANG": "C.UTF-8"}
+
+
+@attrs.frozen
+class SandboxReport:
+    """What protects this host from the programs (S4).
+
+    Attributes:
+        level: short, for status and metrics, such as `bubblewrap+seccomp`.
+        text: one line for people.
+    """
+
+    level: str
+    namespaces: bool
+    seccomp: bool
+    cgroup2: bool
+    text: str
+
+
+@attrs.define
+class Place:
+    """Where one process runs; `clean` is called once it is dead."""
+
+    transport: IProcessTransport
+    clean: Callable[[], None]
+
+
+class Sandbox:
+    """Starts virtual machines, confined as the settings and the machine allow.
+
+    Args:
+        state_directory: holds the private directories that mode `none` needs, and nothing else.
+    """
+
+    def __init__(
+        self, reactor: IReactorProcess, settings: SandboxSettings, jdk: Jdk, jar: Path, state_directory: Path
+    ) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._jdk = jdk
+        self._jar = jar
+        self._directory = state_directory
+        self.confined = settings.mode == "bubblewrap"
+        self._bwrap = ""
+        self._filter = b""
+        if self.confined:
+            self._bwrap = _found(settings.bwrap)
+            try:
+                self._filter = seccomp.filter_program()
+            except OSError as error:
+                if "seccomp" in settings.require:
+                    raise EnvironmentFault(
+                        f"sandbox.require lists seccomp, and libseccomp can't build the filter ({error}): "
+                        "apt-get install libseccomp2"
+                    ) from error
+
+    @property
+    def filtered(self) -> bool:
+        """Whether system calls are filtered."""
+        return bool(self._filter)
+
+    def command(self, java: Sequence[str], bounds: Sequence[str], *, tmp_bytes: int, boot: bool) -> list[str]:
+        """The whole argument vector of a confined virtual machine.
+
+        The kernel's limits are set inside: it compares the number of threads with the user's processes in the
+        innermost user namespace alone only if the limit was lowered there.
+
+        Args:
+            java: the virtual machine's flags, then its main class and what follows.
+            bounds: the kernel's limits, as arguments of `prlimit`.
+            tmp_bytes: size of `/tmp`.
+            boot: the harness goes to the boot class path, and the program's classes are the class path.
+        """
+        root = os.geteuid() == 0
+        drop = [_found("setpriv"), f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"] if root else []
+        return [
+            *drop,
+            _found("nice"),
+            f"-n{NICE}",
+            self._bwrap,
+            *view(self._jdk, _found("prlimit"), tmp_bytes),
+            *(("--seccomp", str(_SECCOMP)) if self._filter else ()),
+            "--",
+            _INSIDE_PRLIMIT,
+            *bounds,
+            str(self._jdk.java),
+            *_class_path(_INSIDE_JAR, _INSIDE_CLASSES, boot=boot),
+            *java,
+        ]
+
+    def spawn(
+        self,
+        protocol: ProcessProtocol,
+        java: Sequence[str],
+        bounds: Sequence[str],
+        *,
+        tmp_bytes: int,
+        boot: bool,
+    ) -> Place:
+        """Start one; see `command`.
+
+        Raises:
+            OSError: no process can be made now.
+        """
+        children: dict[int, int | str] = {
+            STDIN: "w",
+            STDOUT: "r",
+            STDERR: "r",
+            CONTROL: "w",
+            CHANNEL: "r",
+        }
+        if not self.confined:
+            return self._spawn_bare(protocol, java, bounds, children, boot=boot)
+        argv = self.command(java, bounds, tmp_bytes=tmp_bytes, boot=boot)
+        held: list[int] = []
+        try:
+            children[INFO] = "r"
+            children[_JAR] = os.open(self._jar, os.O_RDONLY | os.O_CLOEXEC)
+            held.append(children[_JAR])
+            if self._filter:
+                children[_SECCOMP] = _memory_file(self._filter)
+                held.append(children[_SECCOMP])
+            transport = self._reactor.spawnProcess(
+                protocol, argv[0], argv, env=_ENVIRONMENT, childFDs=children
+            )
+        finally:
+            for descriptor in held:
+                os.close(descriptor)
+        return Place(transport, lambda: None)
+
+    def _spawn_bare(
+        self,
+        protocol: ProcessProtocol,
+        java: Sequence[str],
+        bounds: Sequence[str],
+        children: dict[int, int | str],
+        *,
+        boot: bool,
+    ) -> Place:
+        """Mode `none`: a private empty directory, and the limits that the node sets from outside."""
+        directory = tempfile.mkdtemp(prefix="run-", dir=self._directory)
+        argv = [
+            _found("nice"),
+            f"-n{NICE}",
+            _found("env"),
+            f"--chdir={directory}",
+            _found("prlimit"),
+            *(bound for bound in bounds if not bound.startswith("--nproc")),
+            str(self._jdk.java),
+            *_class_path(str(self._jar), directory, boot=boot),
+            *java,
+        ]
+        try:
+            transport = self._reactor.spawnProcess(
+                protocol, argv[0], argv, env=_ENVIRONMENT, childFDs=children
+            )
+        except BaseException:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+        return Place(transport, lambda: shutil.rmtree(directory, ignore_errors=True))
+
+    def report(self, version: str) -> SandboxReport:
+        """The words for what `probe` has proven.
+
+        Raises:
+            EnvironmentFault: the settings require more than there is.
+        """
+        works = {"namespaces": self.confined, "seccomp": self.filtered, "cgroup2": False}
+        missing = [name for name in self._settings.require if not works[name]]
+        if missing and self.confined:
+            raise EnvironmentFault(
+                f"sandbox.require lists {', '.join(missing)}, which does not work here; "
+                "provide it, or take it off the list"
+            )
+        level = "none"
+        if self.confined:
+            level = "bubblewrap+seccomp" if self.filtered else "bubblewrap"
+        text = f"sandbox: {level}, rlimits and watchdog, JDK {version}"
+        if not self.confined:
+            text = (
+                f"SANDBOX OFF: programs run with this node's own rights (sandbox.mode: none), JDK {version}"
+            )
+        return SandboxReport(level, self.confined, self.filtered, cgroup2=False, text=text)
+
+
+def view(jdk: Jdk, prlimit: str, tmp_bytes: int) -> list[str]:
+    """bubblewrap's arguments: own namespaces, the JDK and its libraries read-only, and nothing else of the host.
+
+    There is no `/proc` but for the one link by which the virtual machine finds itself: nobody can open
+    another's, or its own, descriptors and memory by name.
+    """
+    home = str(jdk.home)
+    argv = ["--unshare-all", "--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL"]
+    argv += ["--clearenv", "--hostname", "localhost", "--info-fd", str(INFO)]
+    for name, value in _ENVIRONMENT.items():
+        argv += ["--setenv", name, value]
+    for path in (home, *map(str, jdk.view)):
+        argv += ["--ro-bind", path, path]
+    if (jdk.home / "lib" / "jspawnhelper").exists():
+        argv += ["--ro-bind", "/dev/null", f"{home}/lib/jspawnhelper"]
+    argv += ["--ro-bind", prlimit, _INSIDE_PRLIMIT]
+    argv += ["--dir", "/proc/self", "--symlink", str(jdk.java), "/proc/self/exe"]
+    for name in _DEVICES:
+        argv += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+    argv += ["--size", str(SHM_BYTES), "--tmpfs", "/dev/shm"]  # noqa: S108  (inside, and empty)
+    argv += ["--size", str(max(tmp_bytes, 4096)), "--tmpfs", "/tmp"]  # noqa: S108
+    argv += ["--size", str(CLASSES_BYTES), "--tmpfs", _INSIDE_CLASSES]
+    argv += ["--ro-bind-data", str(_JAR), _INSIDE_JAR, "--remount-ro", "/", "--chdir", "/tmp"]  # noqa: S108
+    return argv
+
+
+def _class_path(jar: str, classes: str, *, boot: bool) -> list[str]:
+    return [f"-Xbootclasspath/a:{jar}", "-cp", classes] if boot else ["-cp", jar]
+
+
+def _memory_file(data: bytes) -> int:
+    descriptor = os.memfd_create("filter")
+    os.write(descriptor, data)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def _found(program: str) -> str:
+    path = shutil.which(program)
+    if path is None:
+        package = {"bwrap": "bubblewrap", "setpriv": "util-linux", "prlimit": "util-linux"}.get(
+            program, "coreutils"
+        )
+        raise EnvironmentFault(f"{program} not found: apt-get install {package}")
+    return path

@@ -1,0 +1,77 @@
+"""The system calls that a Java virtual machine does not need are answered with an error (S2).
+
+An error and no kill: virtual machines try calls at start-up to find out what the kernel can do. `execve` stays open,
+because bubblewrap still has to start the virtual machine; a program gains nothing by it, since no new process can
+be made and nothing else to execute is in view (S1).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+
+import pyseccomp
+
+_REFUSED = """
+ptrace process_vm_readv process_vm_writev process_madvise process_mrelease kcmp
+mount umount2 pivot_root chroot move_mount open_tree fsopen fsconfig fsmount fspick mount_setattr
+unshare setns add_key request_key keyctl bpf perf_event_open userfaultfd
+io_uring_setup io_uring_enter io_uring_register io_setup io_submit
+init_module finit_module delete_module kexec_load kexec_file_load reboot swapon swapoff acct quotactl quotactl_fd syslog
+settimeofday clock_settime clock_adjtime adjtimex sethostname setdomainname
+name_to_handle_at open_by_handle_at
+shmget shmat shmctl msgget msgsnd msgrcv semget semop semtimedop
+mq_open mq_unlink mq_timedsend mq_timedreceive memfd_create memfd_secret
+set_mempolicy get_mempolicy mbind migrate_pages move_pages set_mempolicy_home_node
+fanotify_init fanotify_mark inotify_init inotify_init1 inotify_add_watch
+setpriority sched_setscheduler sched_setparam sched_setattr sched_setaffinity ioprio_set
+setuid setgid setreuid setregid setresuid setresgid setgroups setfsuid setfsgid setsid
+mlock mlock2 mlockall splice vmsplice tee
+fork vfork execveat mknod mknodat signalfd signalfd4 pidfd_open pidfd_getfd pidfd_send_signal
+personality iopl ioperm modify_ldt lookup_dcookie vhangup uselib ustat sysfs nfsservctl
+landlock_create_ruleset seccomp
+""".split()  # noqa: SIM905  (a table of names reads best as text)
+"""Refused with EPERM; names that this libseccomp or this machine does not know are left out."""
+
+_CLONE_THREAD = 0x0001_0000
+_CLONE_NEW = (0x0002_0000, 0x0200_0000, 0x0400_0000, 0x0800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000, 0x80)
+_SOCKET_FAMILIES = (1, 2, 10)
+"""UNIX, INET, INET6: Java itself opens these when it looks for the network; there is none (S1)."""
+_MAP_SHARED_ANONYMOUS = 0x01 | 0x20
+_MAP_GROWSDOWN = 0x0100
+
+
+def filter_program() -> bytes:
+    """The filter as the kernel takes it.
+
+    Raises:
+        OSError: libseccomp can't build it here.
+    """
+    rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
+    refuse = pyseccomp.ERRNO(errno.EPERM)
+    for name in _REFUSED:
+        if _known(name):
+            rules.add_rule(refuse, name)
+    rules.add_rule(pyseccomp.ERRNO(errno.ENOSYS), "clone3")  # libc then uses clone, whose flags can be seen
+    rules.add_rule(refuse, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _CLONE_THREAD, 0))
+    for flag in _CLONE_NEW:
+        rules.add_rule(refuse, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, flag))
+    no_family = pyseccomp.ERRNO(errno.EAFNOSUPPORT)
+    rules.add_rule(no_family, "socket", pyseccomp.Arg(0, pyseccomp.GT, max(_SOCKET_FAMILIES)))
+    for family in range(max(_SOCKET_FAMILIES)):
+        if family not in _SOCKET_FAMILIES:
+            rules.add_rule(no_family, "socket", pyseccomp.Arg(0, pyseccomp.EQ, family))
+    # Both would hold memory that RLIMIT_DATA does not count.
+    for flags in (_MAP_SHARED_ANONYMOUS, _MAP_GROWSDOWN):
+        rules.add_rule(refuse, "mmap", pyseccomp.Arg(3, pyseccomp.MASKED_EQ, flags, flags))
+    with tempfile.TemporaryFile() as file:
+        rules.export_bpf(file)
+        return os.pread(file.fileno(), 1 << 20, 0)
+
+
+def _known(name: str) -> bool:
+    try:
+        return int(pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name)) >= 0
+    except (OSError, ValueError):
+        return False

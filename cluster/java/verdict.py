@@ -1,0 +1,137 @@
+"""From evidence to a verdict (R2). Nothing here looks at a text that the program printed."""
+
+from __future__ import annotations
+
+import enum
+import signal
+
+import attrs
+
+from cluster.java.frames import Record
+from cluster.limits import MIB, Limits
+from cluster.wire.jobs import Run, Verdict
+
+
+class Cause(enum.StrEnum):
+    """Why the node ended a run."""
+
+    WALL = "wall"
+    CPU = "cpu"
+    MEMORY = "native"
+    STDOUT = "stdout"
+    STDERR = "stderr"
+    VALUE = "value"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    BROKEN = "broken"
+
+
+@attrs.frozen
+class Evidence:
+    """Everything known of a finished run, all of it from outside the program or vouched for by the nonce.
+
+    Attributes:
+        cause: why we ended it; None when it ended by itself.
+        exit_code: as the process showed it: bubblewrap adds 128 to a signal's number.
+        signal: of the process itself.
+        outcome: the launcher's record of how the entry point ended, when there was one.
+        exiting: the launcher saw an orderly exit begin.
+        started: the program was handed over.
+        data_full: the last look saw private memory near its limit.
+        cpu_spent: the last look saw the processor time at its limit.
+    """
+
+    cause: Cause | None
+    exit_code: int | None
+    signal: int | None
+    outcome: Record | None = None
+    exiting: bool = False
+    started: bool = True
+    data_full: bool = False
+    cpu_spent: bool = False
+
+
+_MEMORY_KINDS = {b"h": "heap", b"m": "metaspace", b"d": "direct", b"t": "threads", b"n": "native"}
+
+_SIGNAL_BASE = 128
+
+
+def judge(evidence: Evidence, limits: Limits) -> Run:
+    """The verdict with its detail, message, value and exit; streams and figures are filled in by the caller."""
+    if evidence.cause is not None:
+        return _ended_by_us(evidence.cause, limits)
+    code, number = _exit(evidence)
+    if number is not None:
+        return _signalled(number, evidence, limits)
+    outcome = evidence.outcome
+    kind = outcome.kind if outcome else ""
+    if outcome is not None and kind == "X" and code:
+        memory = _MEMORY_KINDS.get(outcome.payload[:1], "")
+        message = outcome.payload[1:].decode("utf-8", "replace")
+        if memory:
+            return Run(Verdict.MEMORY_LIMIT, memory, message or _memory(limits), exit_code=code)
+        return Run(Verdict.RUNTIME_ERROR, message=message, exit_code=code)
+    if kind == "L":
+        return Run(Verdict.OUTPUT_LIMIT, "value", _output("the value", limits), exit_code=code)
+    if code:
+        if not evidence.started or (not kind and not evidence.exiting and evidence.data_full):
+            return Run(Verdict.MEMORY_LIMIT, "native", _memory(limits), exit_code=code)
+        return Run(Verdict.RUNTIME_ERROR, message=f"exit code {code}", exit_code=code)
+    value = outcome.payload if outcome is not None and kind == "V" else None
+    return Run(Verdict.OK, value=value, exit_code=code)
+
+
+def _exit(evidence: Evidence) -> tuple[int | None, int | None]:
+    """Exit code or signal. A code above 128 without an orderly exit is a signal that bubblewrap passed on."""
+    code = evidence.exit_code
+    if evidence.signal is not None:
+        return None, evidence.signal
+    if code is not None and not evidence.exiting and code > _SIGNAL_BASE:
+        try:
+            return None, signal.Signals(code - _SIGNAL_BASE).value
+        except ValueError:
+            return code, None
+    return code, None
+
+
+def _ended_by_us(cause: Cause, limits: Limits) -> Run:
+    match cause:
+        case Cause.WALL:
+            return Run(
+                Verdict.TIME_LIMIT, "wall", f"ran longer than {limits.wall_s:g} s", signal=signal.SIGKILL
+            )
+        case Cause.CPU:
+            message = f"used more than {limits.cpu_s:g} s of processor time"
+            return Run(Verdict.TIME_LIMIT, "cpu", message, signal=signal.SIGKILL)
+        case Cause.MEMORY:
+            return Run(Verdict.MEMORY_LIMIT, "native", _memory(limits), signal=signal.SIGKILL)
+        case Cause.STDOUT | Cause.STDERR | Cause.VALUE:
+            what = {Cause.STDOUT: "standard output", Cause.STDERR: "standard error"}.get(cause, "the value")
+            return Run(Verdict.OUTPUT_LIMIT, cause.value, _output(what, limits), signal=signal.SIGKILL)
+        case Cause.CANCELLED:
+            return Run(Verdict.CANCELLED, message="cancelled", signal=signal.SIGKILL)
+        case Cause.EXPIRED:
+            return Run(Verdict.EXPIRED, message="the job's deadline passed", signal=signal.SIGKILL)
+        case Cause.BROKEN:
+            return Run(Verdict.INTERNAL_ERROR, message="the virtual machine could not be started")
+
+
+def _signalled(number: int, evidence: Evidence, limits: Limits) -> Run:
+    if number == signal.SIGXCPU or (number == signal.SIGKILL and evidence.cpu_spent):
+        message = f"used more than {limits.cpu_s:g} s of processor time"
+        return Run(Verdict.TIME_LIMIT, "cpu", message, signal=number)
+    if number == signal.SIGKILL or evidence.data_full:
+        return Run(Verdict.MEMORY_LIMIT, "native", _memory(limits), signal=number)
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = f"signal {number}"
+    return Run(Verdict.SIGNALLED, message=f"the virtual machine died of {name}", signal=number)
+
+
+def _memory(limits: Limits) -> str:
+    return f"used more memory than {limits.memory_bytes / MIB:g} MiB"
+
+
+def _output(what: str, limits: Limits) -> str:
+    return f"{what} is longer than {limits.output_bytes} bytes"
