@@ -74,7 +74,6 @@ class Dispatch:
         now: float,
         *,
         awaited: frozenset[NodeId],
-        works: bool = False,
     ) -> None:
         """Begin to lead.
 
@@ -84,11 +83,9 @@ class Dispatch:
             epoch: its epoch.
             now: monotonic seconds.
             awaited: alive workers whose HELLO is waited for, the replaced leader left out (W7).
-            works: the leader is the only voter and runs jobs itself, so that its own `Slots` count.
         """
         self._settings = settings
         self._epoch = epoch
-        self._works = works
         self._awaited = set(awaited)
         self._roster = Roster(settings)
         self._board = Board(settings, collecting=bool(awaited))
@@ -173,6 +170,11 @@ class Dispatch:
     @property
     def queued(self) -> int:
         """Jobs that wait for a worker."""
+        return self._board.waiting()
+
+    @property
+    def queued(self) -> int:
+        """Jobs that wait."""
         return self._board.waiting()
 
     def snapshot(self) -> DispatchSnapshot:
@@ -314,9 +316,7 @@ class Dispatch:
             case Returned():
                 self._jobs.returned(worker, frame.key, now)
             case Slots():
-                if worker.channel != OWN_CHANNEL or self._works:
-                    worker.slots = frame.slots
-                worker.draining = frame.draining
+                worker.slots, worker.draining = frame.slots, frame.draining
             case Pong():
                 pass
             case _:

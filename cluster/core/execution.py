@@ -229,6 +229,10 @@ class Execution:
         times = [at for at in (self._alarms.next(), self._oldest_expiry()) if at is not None]
         return min(times, default=None)
 
+    def load(self) -> tuple[int, int]:
+        """Slots, and how many of them are busy."""
+        return self._slots, len(self._runs)
+
     def snapshot(self) -> ExecutionSnapshot:
         """What is going on, for people and metrics."""
         return ExecutionSnapshot(
