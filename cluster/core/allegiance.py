@@ -189,7 +189,7 @@ class Allegiance:
     def tick(self, now: float) -> Steps:
         """F without a heartbeat (L7); the guard's end (L4)."""
         steps = self._answer_pending(now)
-        if self.leader is not None and now - self._heard_at >= self._settings.follower_timeout_s:
+        if self.leader is not None and now >= self._heard_at + self._settings.follower_timeout_s:
             steps = (*self.abandon("no heartbeat"), *steps)
         return steps
 

@@ -1,7 +1,8 @@
 """Class files, read just far enough to find where a program starts (P2).
 
-The bytes come out of a compiler that has read hostile sources, so every count and length is checked against what
-is there, and the only exception is `MalformedClass`. Layout: The Java Virtual Machine Specification, chapter 4.
+The bytes come out of a compiler that has read hostile sources, so every count and length is checked
+against what is there, and the only exception is `MalformedClass`. Layout: The Java Virtual Machine
+Specification, chapter 4.
 """
 
 from __future__ import annotations

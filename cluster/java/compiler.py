@@ -1,6 +1,7 @@
 """The warm compiler (J1): one long-lived virtual machine that compiles and never runs what it compiled.
 
-Losing it never loses a job: what it was compiling is given once more to the next one, and what waits, waits for it.
+Losing it never loses a job: what it was compiling is given once more to the next one, and what waits,
+waits for it.
 """
 
 from __future__ import annotations
@@ -191,7 +192,7 @@ class Compiler:
     def compile(
         self, sources: Sequence[Source], limit_s: float, remaining_s: float
     ) -> Deferred[Answer | str]:
-        """Compile; fires with an answer, or with the reason why there is none: `compile` (its limit) or `expired`.
+        """Compile; fires with an answer, or with why there is none: `compile` (its limit) or `expired`.
 
         Cancelling the Deferred takes the request out of the queue, or ignores its answer.
         """

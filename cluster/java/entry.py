@@ -17,7 +17,10 @@ _NAMED_MAX = 10
 _LINEAGE_MAX = 100
 """Superclasses that are followed."""
 
-_WANTED = "a class with `public String run()` and a public no-argument constructor, or `public static void main(String[])`"
+_WANTED = (
+    "a class with `public String run()` and a public no-argument constructor, "
+    "or `public static void main(String[])`"
+)
 
 
 @attrs.frozen
@@ -36,7 +39,7 @@ class NoEntry:
 
 
 def choose(classes: Iterable[bytes], wanted: str = "") -> Entry | NoEntry:
-    """Find the one class to start: the one called `wanted`; else the one public class; else the only candidate.
+    """Find the class to start: the one called `wanted`, else the one public class, else the only candidate.
 
     Args:
         classes: the compiled class files.

@@ -9,13 +9,13 @@ import attrs
 from cluster.limits import MIB, Limits
 
 MEMORY_MIN = 32 * MIB
-"""A virtual machine does not start usefully in less; a smaller limit gets this much and dies of it."""
+"""A virtual machine does not start usefully in less: a smaller limit gets this much."""
 
 STACK_BYTES = MIB
-"""Of every Java thread: what plain `java` gives on 64-bit Linux, so that recursion goes as deep."""
+"""Of every Java thread: as plain `java` gives on 64-bit Linux, so that recursion goes as deep."""
 
 OVERHEAD_BYTES = 64 * MIB
-"""What the virtual machine itself may take beside the program's memory, before the watchdog calls it too much."""
+"""What the virtual machine itself may take beside the memory that the program was promised."""
 
 JVM_THREADS = 16
 """Threads of the virtual machine's own, granted beside the program's."""
@@ -55,7 +55,6 @@ _COMMON = (
     "-XX:-UsePerfData",
     "-XX:+DisableAttachMechanism",
     "-XX:-UseContainerSupport",
-    "-XX:-CreateCoredumpOnCrash",
     "-XX:ErrorFile=/dev/null",
     "-Dfile.encoding=UTF-8",
     "-Dsun.stdout.encoding=UTF-8",
@@ -94,7 +93,7 @@ def program_flags(limits: Limits, processors: int = 1) -> tuple[str, ...]:
 
 
 def compiler_flags(memory_bytes: int) -> tuple[str, ...]:
-    """Flags for the compiler's virtual machine: it lives long, so the better of the two compilers may work."""
+    """Flags for the compiler's virtual machine: it lives long, so both of its own compilers may work."""
     heap = max(memory_bytes * 5 // 8, 64 * MIB) // MIB * MIB
     return (
         *_COMMON,
@@ -120,7 +119,10 @@ def resident_limit(limits: Limits) -> int:
 
 
 def program_bounds(limits: Limits) -> tuple[str, ...]:
-    """The kernel's own limits of a program (S3), as arguments of `prlimit`; processor time is only a last resort."""
+    """The kernel's own limits of a program (S3), as arguments of `prlimit`.
+
+    Processor time is only a last resort: the watchdog ends a program sooner.
+    """
     return (
         f"--cpu={math.ceil(limits.cpu_s) + START_CPU_S}",
         f"--data={data_limit(limits)}",

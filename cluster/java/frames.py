@@ -1,7 +1,8 @@
-"""The bytes between the node and its two Java mains. Big-endian; a text is its UTF-8 with four bytes of length before it.
+"""The bytes between the node and its two Java mains.
 
-The other ends are `harness/Compiler.java` and `harness/Launcher.java`. What comes from there is bounded and
-checked here: the runner's side shares its machine with the program that it runs.
+Numbers are big-endian; a text is its UTF-8 with four bytes of length before it. The other ends are
+`harness/Compiler.java` and `harness/Launcher.java`. What comes from there is bounded and checked here: the
+runner's side shares its machine with the program that it runs.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from cluster.wire.jobs import Diagnostic, Source
 ANSWER_MAX = 32 * MIB
 """Bytes of one compilation's answer; the compiler itself stops at 24 MiB of classes."""
 NONCE_BYTES = 16
+_LENGTH = 4
 
 SUCCEEDED, FAILED, CRASHED = range(3)
 
@@ -115,14 +117,14 @@ class AnswerBuffer:
             RemoteProtocolError: one is announced that is larger than `ANSWER_MAX`.
         """
         self._data += data
-        while len(self._data) >= 4:
-            length = int.from_bytes(self._data[:4], "big")
+        while len(self._data) >= _LENGTH:
+            length = int.from_bytes(self._data[:_LENGTH], "big")
             if length > ANSWER_MAX:
                 raise RemoteProtocolError("oversize")
-            if len(self._data) < 4 + length:
+            if len(self._data) < _LENGTH + length:
                 return
-            payload = bytes(self._data[4 : 4 + length])
-            del self._data[: 4 + length]
+            payload = bytes(self._data[_LENGTH : _LENGTH + length])
+            del self._data[: _LENGTH + length]
             yield payload
 
 
@@ -152,8 +154,11 @@ def encode_task(
 
 @attrs.frozen
 class Record:
-    """What a runner says: `R` ready; then, in a program's name, `V` value, `L` value too long, `D` done,
-    `X` uncaught exception, `E` exiting.
+    """What a runner says.
+
+    Attributes:
+        kind: `R` ready; then `V` value, `L` value too long, `D` done, `X` uncaught exception, `E` exiting.
+        payload: of `V` the value's UTF-8; of `X` one byte for the kind of memory that ended, and a message.
     """
 
     kind: str

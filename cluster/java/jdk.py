@@ -26,6 +26,8 @@ _LIBRARIES = (
     "lib/libawt.so",
     "lib/libawt_headless.so",
 )
+_LOCALES = (Path("/usr/lib/locale/C.utf8"), Path("/usr/lib/locale/C.UTF-8"))
+_ETC = Path("/etc")
 _LOADED_LATE = ("libdl.so.2", "libpthread.so.0", "librt.so.1")
 
 
@@ -105,11 +107,11 @@ def _libraries(root: Path) -> tuple[Path, ...]:
     system = {path for path in found if not path.resolve().is_relative_to(root) and path.exists()}
     for path in tuple(system):
         system.update(late for name in _LOADED_LATE if (late := path.parent / name).exists())
-    return tuple(sorted(system))
+    return tuple(sorted(system | {path for path in _LOCALES if path.is_dir()}))
 
 
 def _outside(root: Path) -> tuple[Path, ...]:
-    """What the JDK's own links lead to under `/etc`: its configuration directory whole, of others one file each."""
+    """What the JDK's own links lead to under `/etc`: its configuration directory, and single files of others."""
     found = set()
     for part in ("conf", "lib"):
         for directory, _, names in os.walk(root / part):

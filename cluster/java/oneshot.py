@@ -1,4 +1,4 @@
-"""A virtual machine that waits for one program, runs it, and is gone (J2): limits, streams and verdict of that run."""
+"""A virtual machine that waits for one program, runs it, and is gone (J2)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cluster.java.flags import data_limit, resident_limit
 from cluster.java.frames import NONCE_BYTES, Record, RecordReader, encode_task
 from cluster.java.jvm import Ending, Jvm, Usage
 from cluster.java.sandbox import CHANNEL, CONTROL, STDERR, STDIN, STDOUT
-from cluster.java.verdict import Cause, Evidence, judge
+from cluster.java.verdict import Cause, Evidence, judge, memory_kind
 from cluster.limits import Limits
 from cluster.wire.jobs import Input, Run, Verdict
 
@@ -24,6 +24,8 @@ START_S = 20.0
 """How long a virtual machine may take until it waits for its program."""
 WATCH_S = 0.1
 """Between two looks at a running program's processor time and memory; deadlines have timers of their own."""
+DYING_S = 0.25
+"""What a program that ran out of memory has left to print its stack trace."""
 
 _MESSAGE_MAX = 4 * 4096 + 64
 _COMPLAINT_MAX = 2000
@@ -120,11 +122,11 @@ class OneShot:
             for record in self._reader.feed(data):
                 self._told(record)
         elif self._task is None or not self._handed:
-            text = data.decode("utf-8", "replace")
-            self.complaint = (self.complaint + text)[:_COMPLAINT_MAX]
-        elif stream := self._streams.get(descriptor):
-            if not stream.take(data, self._task.limits.output_bytes):
-                self._kill(stream.cause)
+            self.complaint = (self.complaint + data.decode("utf-8", "replace"))[:_COMPLAINT_MAX]
+        elif (stream := self._streams.get(descriptor)) and not stream.take(
+            data, self._task.limits.output_bytes
+        ):
+            self._kill(stream.cause)
 
     def _told(self, record: Record) -> None:
         if not self.ready:
@@ -142,6 +144,9 @@ class OneShot:
             self._outcome = record
             if record.kind == "L":
                 self._kill(Cause.VALUE)
+            elif memory_kind(record):
+                # Its other threads could go on for ever; what it prints of its death may still arrive.
+                self._timers.append(self._clock.callLater(DYING_S, self._kill, Cause.MEMORY))
 
     def _hand_over(self) -> None:
         if self._task is None or self._cause is not None:

@@ -1,4 +1,7 @@
-"""Virtual machines started ahead of the programs that they will run (J2). An empty pool is a cold start, never an error."""
+"""Virtual machines started ahead of the programs that they will run (J2).
+
+An empty pool is a cold start, never an error.
+"""
 
 from __future__ import annotations
 

@@ -31,8 +31,11 @@ public class Report {
         List<Sale> sales = IntStream.range(0, 20)
                 .mapToObj(i -> new Sale("c" + i % 3, i, i * 1.5)).collect(Collectors.toList());
         Map<String, Integer> byCity = sales.stream()
-                .collect(Collectors.groupingBy(Sale::city, TreeMap::new, Collectors.summingInt(Sale::amount)));
-        Function<Integer, String> word = n -> switch (n % 3) { case 0 -> "none"; case 1 -> "one"; default -> "more"; };
+                .collect(Collectors.groupingBy(
+                        Sale::city, TreeMap::new, Collectors.summingInt(Sale::amount)));
+        Function<Integer, String> word = n -> switch (n % 3) {
+            case 0 -> "none"; case 1 -> "one"; default -> "more";
+        };
         StringBuilder text = new StringBuilder();
         for (Map.Entry<String, Integer> e : byCity.entrySet())
             text.append(String.format("%s=%d %s%n", e.getKey(), e.getValue(), word.apply(e.getValue())));
@@ -62,7 +65,8 @@ public class Classic {
     private static final Map<Integer, Long> memo = new HashMap<>();
     static long fib(int n) { return n < 2 ? n : memo.computeIfAbsent(n, k -> 0L) + fib(n - 1) + fib(n - 2); }
     public static void main(String[] args) throws Exception {
-        try (Scanner in = new Scanner(System.in); BufferedReader r = new BufferedReader(new StringReader("a"))) {
+        try (Scanner in = new Scanner(System.in);
+                BufferedReader r = new BufferedReader(new StringReader("a"))) {
             int[][] grid = new int[3][4];
             while (in.hasNextInt()) grid[0][0] += in.nextInt();
             ExecutorService pool = Executors.newFixedThreadPool(2);

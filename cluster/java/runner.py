@@ -13,6 +13,7 @@ import msgspec
 from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from cluster.config import JavaSettings, SandboxSettings
 from cluster.errors import EnvironmentFault
@@ -68,7 +69,7 @@ class JavaRunner:
         state_directory: for the compiled harness; the only place on the host that is written to.
         slots: how many programs run at once, and how many virtual machines wait for one.
         caps: the most that a job's limits may ask; also the shape of the waiting virtual machines.
-        on_capacity: called with the number of jobs that can be taken, whenever it changes: 0 without a compiler.
+        on_capacity: called with the number of jobs that can be taken when it changes: 0 without a compiler.
 
     Attributes:
         java_version: such as `17.0.15`; empty before `start` is done.
@@ -78,7 +79,7 @@ class JavaRunner:
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: Any,  # noqa: ANN401  (timers, processes and threads: no one interface has them all)
         java: JavaSettings,
         sandbox: SandboxSettings,
         state_directory: Path,
@@ -186,7 +187,7 @@ class JavaRunner:
         self._works[job.id] = work
         done: Deferred[Outcome] = self._perform(job, work, remaining_s)
 
-        def broken(failure: Any) -> Outcome:
+        def broken(failure: Failure) -> Outcome:
             self._log.failure("a job could not be performed", failure)
             return Outcome(Verdict.INTERNAL_ERROR, "the worker failed; its log says why")
 
@@ -304,7 +305,7 @@ _FINAL = frozenset({Verdict.CANCELLED, Verdict.EXPIRED, Verdict.INTERNAL_ERROR})
 
 
 def bounded(limits: Limits, caps: Limits) -> Limits:
-    """The limits asked for, none above its cap; what is no positive number becomes the cap, never unlimited."""
+    """The limits asked for, none above its cap; what is no positive number becomes the cap."""
     chosen = {
         name: asked if math.isfinite(asked) and 0 < asked <= cap else cap
         for name in Limits.__struct_fields__

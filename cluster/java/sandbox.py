@@ -1,7 +1,8 @@
 """The command that starts a virtual machine with nothing of the host in view (S1, S2), and its mode without.
 
-Argument vectors only; the program's own bytes never reach one (J3). Descriptors of a sandboxed process: 0-2 are the
-program's, 3 brings its task, 4 carries what the launcher says, 5 tells the process's number on the host.
+Argument vectors only; the program's own bytes never reach one (J3). Descriptors of a sandboxed process:
+0-2 are the program's, 3 brings its task, 4 carries what the launcher says, 5 tells the process's number on
+the host.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ SHM_BYTES = MIB
 NICE = 5
 """Programs give way to the node (W12)."""
 NOBODY = 65534
-"""Who a program is on the host when the node itself is root: root's processes pass by the limit on their number."""
+"""Who a program is on the host when the node is root, whose processes no limit on their number binds."""
 
 _INSIDE_JAR = "/run/harness.jar"
 _INSIDE_PRLIMIT = "/run/prlimit"
@@ -155,11 +156,11 @@ class Sandbox:
         held: list[int] = []
         try:
             children[INFO] = "r"
-            children[_JAR] = os.open(self._jar, os.O_RDONLY | os.O_CLOEXEC)
-            held.append(children[_JAR])
+            held.append(os.open(self._jar, os.O_RDONLY | os.O_CLOEXEC))
+            children[_JAR] = held[-1]
             if self._filter:
-                children[_SECCOMP] = _memory_file(self._filter)
-                held.append(children[_SECCOMP])
+                held.append(_memory_file(self._filter))
+                children[_SECCOMP] = held[-1]
             transport = self._reactor.spawnProcess(
                 protocol, argv[0], argv, env=_ENVIRONMENT, childFDs=children
             )
@@ -224,7 +225,7 @@ class Sandbox:
 
 
 def view(jdk: Jdk, prlimit: str, tmp_bytes: int) -> list[str]:
-    """bubblewrap's arguments: own namespaces, the JDK and its libraries read-only, and nothing else of the host.
+    """The arguments of bubblewrap: own namespaces, the JDK and its libraries read-only, nothing else.
 
     There is no `/proc` but for the one link by which the virtual machine finds itself: nobody can open
     another's, or its own, descriptors and memory by name.

@@ -1,8 +1,8 @@
 """The system calls that a Java virtual machine does not need are answered with an error (S2).
 
-An error and no kill: virtual machines try calls at start-up to find out what the kernel can do. `execve` stays open,
-because bubblewrap still has to start the virtual machine; a program gains nothing by it, since no new process can
-be made and nothing else to execute is in view (S1).
+An error and no kill: virtual machines try calls at start-up to find out what the kernel can do. `execve`
+stays open, because bubblewrap still has to start the virtual machine; a program gains nothing by it, since
+no new process can be made and all that could be executed runs in the same sandbox (S1).
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import errno
 import os
 import tempfile
 
-import pyseccomp
+import pyseccomp  # type: ignore[import-untyped]  # it ships no types
 
 _REFUSED = """
 ptrace process_vm_readv process_vm_writev process_madvise process_mrelease kcmp
 mount umount2 pivot_root chroot move_mount open_tree fsopen fsconfig fsmount fspick mount_setattr
 unshare setns add_key request_key keyctl bpf perf_event_open userfaultfd
 io_uring_setup io_uring_enter io_uring_register io_setup io_submit
-init_module finit_module delete_module kexec_load kexec_file_load reboot swapon swapoff acct quotactl quotactl_fd syslog
+init_module finit_module delete_module kexec_load kexec_file_load reboot
+swapon swapoff acct quotactl quotactl_fd syslog
 settimeofday clock_settime clock_adjtime adjtimex sethostname setdomainname
 name_to_handle_at open_by_handle_at
 shmget shmat shmctl msgget msgsnd msgrcv semget semop semtimedop

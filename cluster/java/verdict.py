@@ -52,24 +52,28 @@ class Evidence:
 
 
 _MEMORY_KINDS = {b"h": "heap", b"m": "metaspace", b"d": "direct", b"t": "threads", b"n": "native"}
+_AFTER_MEMORY = frozenset({None, Cause.WALL, Cause.CPU, Cause.MEMORY, Cause.EXPIRED})
+"""However a program ends that has run out of memory: that is what it died of."""
+_ABORTED = 127
+"""How `abort()` ends the first process of a namespace, which signals of its own don't end."""
 
 _SIGNAL_BASE = 128
 
 
 def judge(evidence: Evidence, limits: Limits) -> Run:
-    """The verdict with its detail, message, value and exit; streams and figures are filled in by the caller."""
-    if evidence.cause is not None:
-        return _ended_by_us(evidence.cause, limits)
-    code, number = _exit(evidence)
-    if number is not None:
-        return _signalled(number, evidence, limits)
+    """The verdict, its detail, message, value and exit; the caller fills in streams and figures."""
     outcome = evidence.outcome
     kind = outcome.kind if outcome else ""
-    if outcome is not None and kind == "X" and code:
-        memory = _MEMORY_KINDS.get(outcome.payload[:1], "")
-        message = outcome.payload[1:].decode("utf-8", "replace")
-        if memory:
-            return Run(Verdict.MEMORY_LIMIT, memory, message or _memory(limits), exit_code=code)
+    message = outcome.payload[1:].decode("utf-8", "replace") if outcome is not None and kind == "X" else ""
+    memory = memory_kind(outcome)
+    code, number = _exit(evidence)
+    if memory and evidence.cause in _AFTER_MEMORY:
+        return Run(Verdict.MEMORY_LIMIT, memory, message or _memory(limits), exit_code=code, signal=number)
+    if evidence.cause is not None:
+        return _ended_by_us(evidence.cause, limits)
+    if number is not None:
+        return _signalled(number, evidence, limits)
+    if kind == "X" and code:
         return Run(Verdict.RUNTIME_ERROR, message=message, exit_code=code)
     if kind == "L":
         return Run(Verdict.OUTPUT_LIMIT, "value", _output("the value", limits), exit_code=code)
@@ -81,11 +85,18 @@ def judge(evidence: Evidence, limits: Limits) -> Run:
     return Run(Verdict.OK, value=value, exit_code=code)
 
 
+def memory_kind(record: Record | None) -> str:
+    """Which part of the memory the entry point died of, by the launcher's record; empty when it did not."""
+    return _MEMORY_KINDS.get(record.payload[:1], "") if record is not None and record.kind == "X" else ""
+
+
 def _exit(evidence: Evidence) -> tuple[int | None, int | None]:
     """Exit code or signal. A code above 128 without an orderly exit is a signal that bubblewrap passed on."""
     code = evidence.exit_code
     if evidence.signal is not None:
         return None, evidence.signal
+    if code == _ABORTED and not evidence.exiting and evidence.outcome is None:
+        return None, signal.SIGABRT
     if code is not None and not evidence.exiting and code > _SIGNAL_BASE:
         try:
             return None, signal.Signals(code - _SIGNAL_BASE).value
@@ -120,7 +131,7 @@ def _signalled(number: int, evidence: Evidence, limits: Limits) -> Run:
     if number == signal.SIGXCPU or (number == signal.SIGKILL and evidence.cpu_spent):
         message = f"used more than {limits.cpu_s:g} s of processor time"
         return Run(Verdict.TIME_LIMIT, "cpu", message, signal=number)
-    if number == signal.SIGKILL or evidence.data_full:
+    if evidence.data_full:
         return Run(Verdict.MEMORY_LIMIT, "native", _memory(limits), signal=number)
     try:
         name = signal.Signals(number).name

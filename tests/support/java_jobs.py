@@ -1,8 +1,7 @@
-"""A process with a reactor and a `JavaRunner`: JSON requests on standard input, JSON answers on standard output.
+"""A process with a reactor and a `JavaRunner`: JSON lines in, JSON lines out.
 
-One object a line. `{"op": "run", "id": ..., "program": ..., "remaining_s": ...}` answers with the outcome;
-`{"op": "cancel", "id": ...}`, `{"op": "snapshot"}` and the end of the input (stop) do what they say. The first line out
-tells how the start went.
+One object a line. `{"op": "run", "id": ..., "program": ...}` answers with the outcome; `cancel` with an id,
+`snapshot`, and the end of the input (stop) do what they say. The first line out tells how the start went.
 """
 
 from __future__ import annotations
@@ -71,7 +70,9 @@ class Driver(LineOnlyReceiver):
         )
 
     def _say(self, **fields: Any) -> None:
-        self.sendLine(msgspec.json.encode(fields))
+        self.sendLine(  # type: ignore[no-untyped-call]
+            msgspec.json.encode(fields)
+        )
 
     def lineReceived(self, line: bytes) -> None:  # noqa: N802
         """Do one request."""

@@ -26,10 +26,14 @@ from cluster.core.views import NodeSettings
 from cluster.identity import Boot, NodeId, Role, voters_hash
 from cluster.wire.codec import decode_datagram, decode_frame, encode_datagram, encode_frame
 from cluster.wire.jobs import Input, Outcome, Program, Run, Source, Verdict
-from cluster.wire.messages import Frame, NodeFacts, Promise
+from cluster.wire.messages import Datagram, Frame, NodeFacts, Promise
 
 EPOCH_ZERO = 1_000_000.0
 """Virtual seconds at which the world begins: nothing may rely on small clocks."""
+
+
+SPIN_MAX = 20_000
+"""Events at one instant; more, and some deadline is never met."""
 
 
 @attrs.define
@@ -97,6 +101,7 @@ class World:
         self.cluster = "world"
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
+        self._idle = 0
         self._ids = itertools.count(1)
         self.lives: dict[NodeId, Life] = {}
         self.disks: dict[NodeId, Disk] = {}
@@ -183,6 +188,8 @@ class World:
             if done():
                 return True
             moment, _, action = heapq.heappop(self._queue)
+            self._idle = self._idle + 1 if moment == self.now else 0
+            assert self._idle < SPIN_MAX, f"time stands still: {self.deadlines()}"
             self.now = moment
             action()
         finished = done()
@@ -271,6 +278,10 @@ class World:
         message = decode_datagram(encode_datagram(effect.message))
         event = ev.DatagramArrived(node, life.boot, life.sequence, message)
         self.at(self.now + self.rng.uniform(*self.delay_s), lambda: self._deliver(node, effect.to, event))
+
+    def forge(self, sender: NodeId, to: NodeId, message: Datagram) -> None:
+        """A datagram that `sender`'s core never decided to send."""
+        self._send(sender, self.lives[sender], fx.Send(to, message))
 
     def _deliver(self, sender: NodeId, to: NodeId, event: ev.DatagramArrived) -> None:
         if (sender, to) not in self.cut:
@@ -404,6 +415,16 @@ class World:
             assert holder == (node, life.boot), f"epoch {leadership.epoch} has two leaders (I1)"
         self.leader()
 
+    def deadlines(self) -> dict[NodeId, dict[str, float | None]]:
+        """Which part wants to be woken when, relative to now."""
+        parts = ("election", "allegiance", "leadership", "admission")
+        return {
+            node: {name: _until(getattr(life.core.authority, name).next_deadline(), self.now) for name in parts}
+            | {"membership": _until(life.core.membership.next_deadline(), self.now)}
+            | {"ledger": _until(life.core._ledger.next_deadline(), self.now)}
+            for node, life in self.lives.items()
+        }
+
     def partition(self, *groups: list[NodeId]) -> None:
         """Nobody hears anybody of another group; channels across break only by silence."""
         for one, other in itertools.permutations(groups, 2):
@@ -414,3 +435,7 @@ class World:
         for link in list(self.links.values()):
             if link.open and link.lost:
                 self._break(link, "timed out")
+
+
+def _until(moment: float | None, now: float) -> float | None:
+    return None if moment is None else moment - now

@@ -156,8 +156,27 @@ public final class Launcher {
         System.err.flush();
     }
 
+    /** An error that the virtual machine keeps ready for when memory ends shows hidden frames too. */
+    private static void hideOurselves(Throwable failure) {
+        int depth = 0;
+        for (Throwable t = failure; t instanceof VirtualMachineError && depth < CAUSES_MAX; t = t.getCause(), depth++) {
+            StackTraceElement[] frames = t.getStackTrace();
+            int end = frames.length;
+            if (end == 0 || !frames[end - 1].getClassName().equals(Launcher.class.getName())) {
+                continue;
+            }
+            while (end > 0
+                    && (frames[end - 1].getClassName().equals(Launcher.class.getName())
+                            || frames[end - 1].getClassName().startsWith("java.lang.invoke.LambdaForm"))) {
+                end--;
+            }
+            t.setStackTrace(java.util.Arrays.copyOf(frames, end));
+        }
+    }
+
     /** The errors that only the virtual machine's own limits raise are told apart for the verdict (R2). */
     private static void report(Throwable failure) {
+        hideOurselves(failure);
         byte kind = 0;
         int depth = 0;
         for (Throwable t = failure; t != null && depth < CAUSES_MAX; t = t.getCause(), depth++) {
