@@ -1,0 +1,231 @@
+"""Rules N1-N6: who votes, what is remembered, and how the vote is gained."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from cluster.config import parse
+from cluster.core.effects import Persist, Send
+from cluster.core.ledger import Ledger
+from cluster.core.quorum import Electorate, quorum_of
+from cluster.core.record import Record
+from cluster.errors import ConfigError
+from cluster.identity import Boot, Epoch, NodeId, State, voters_hash
+from cluster.wire.messages import Heartbeat, HeartbeatAck, Promise
+from tests.support.world import World
+
+
+def record(**changes: object) -> Record:
+    base = Record("c", 1, voters_hash("c", [NodeId(1), NodeId(2), NodeId(3)]), boot=7, may_vote=True)
+    return msgspec.structs.replace(base, **changes)
+
+
+@pytest.mark.parametrize(("voters", "quorum"), [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3), (7, 4)])
+def test_n1_quorum_is_a_strict_majority_of_the_configured_voters(voters: int, quorum: int) -> None:
+    assert quorum_of(voters) == quorum
+    assert 2 * quorum > voters
+
+
+def test_n1_nodes_that_do_not_vote_are_never_counted() -> None:
+    electorate = Electorate.of("c", [NodeId(1), NodeId(2), NodeId(3)])
+    assert not electorate.is_quorum([NodeId(1), NodeId(100), NodeId(101)])
+    assert electorate.is_quorum([NodeId(1), NodeId(3)])
+
+
+def test_n1_the_hash_names_the_list_whatever_its_order() -> None:
+    one = Electorate.of("c", [NodeId(3), NodeId(1), NodeId(2)])
+    assert one.hash == Electorate.of("c", [NodeId(1), NodeId(2), NodeId(3)]).hash
+    assert one.hash != Electorate.of("c", [NodeId(1), NodeId(2), NodeId(4)]).hash
+    assert one.hash != Electorate.of("d", [NodeId(1), NodeId(2), NodeId(3)]).hash
+
+
+def test_n1_a_voter_with_another_list_is_not_heard() -> None:
+    """Its election datagrams are dropped, so it neither votes nor is voted for."""
+    world = World(3)
+    stranger = world.lives[NodeId(3)].core.authority
+    stranger.election._electorate = Electorate.of("world", [NodeId(2), NodeId(3), NodeId(4)])
+    assert world.run_until(world.has_leader, 5)
+    assert world.leader() == NodeId(2)
+
+
+def test_n1_a_single_voter_leads_and_works() -> None:
+    world = World(1, new=True)
+    assert world.run_until(world.has_leader, 5)
+    request = world.ask("hello")
+    assert world.run_until(world.answered(request), 5)
+
+
+def test_n2_boot_rises_with_every_life_and_with_the_clock() -> None:
+    world = World(3)
+    first = world.lives[NodeId(1)].boot
+    world.crash(NodeId(1))
+    world.start(NodeId(1))
+    assert world.lives[NodeId(1)].boot > first
+    assert world.lives[NodeId(1)].boot >= int(world.now)
+
+
+def test_n3_nothing_in_the_record_goes_backwards() -> None:
+    ledger = Ledger(record(accepted=5, fence_epoch=4))
+    with pytest.raises(AssertionError):
+        ledger.accept(Epoch(5), NodeId(2), Boot(1))
+    with pytest.raises(AssertionError):
+        ledger.fence(Epoch(4), NodeId(2), Boot(1))
+
+
+def test_n3_the_fence_raises_acceptance_with_it() -> None:
+    ledger = Ledger(record())
+    ledger.fence(Epoch(3), NodeId(2), Boot(1))
+    assert (ledger.record.accepted, ledger.record.promised_node) == (3, 2)
+
+
+def test_n4_what_depends_on_a_record_waits_for_the_disk() -> None:
+    """The promise travels inside the write; what is said meanwhile shows the old numbers."""
+    ledger = Ledger(record())
+    promise = Send(NodeId(2), Promise(1, 9, "h"))
+    write = ledger.accept(Epoch(1), NodeId(2), Boot(1), (promise,))
+    assert isinstance(write, Persist)
+    assert write.then == (promise,)
+    assert ledger.durable.accepted == 0
+    ledger.persisted(write.token)
+    assert ledger.durable.accepted == 1
+
+
+def test_n4_when_durable_adds_a_write_only_while_one_is_pending() -> None:
+    ledger = Ledger(record())
+    effect = Send(NodeId(2), HeartbeatAck(1, 1))
+    assert ledger.when_durable((effect,)) == (effect,)
+    ledger.accept(Epoch(1), NodeId(2), Boot(1))
+    (held,) = ledger.when_durable((effect,))
+    assert isinstance(held, Persist)
+
+
+def test_n4_a_leader_with_a_storage_error_resigns_and_another_serves() -> None:
+    world = World(3)
+    assert world.run_until(world.settled, 5)
+    leader = world.leader()
+    assert leader is not None
+    world.disks[leader].failing = True
+    # The next thing that needs its disk: a proposal after it lost the others for a while.
+    others = [peer for peer in world.peers if peer != leader]
+    world.partition([leader], [*others, *world.gateways])
+    assert world.run_until(lambda: world.leader() in others, 5)
+    world.heal()
+    world.run(3)
+    assert world.leader() in others
+    assert not world.lives[leader].core.snapshot(world.now).storage_ok
+
+
+def test_n4_a_broken_disk_is_tried_again_and_the_voter_comes_back() -> None:
+    world = World(3)
+    world.disks[NodeId(1)].failing = True
+    assert world.run_until(world.has_leader, 5)
+    world.run(1)
+    assert not world.lives[NodeId(1)].core.snapshot(world.now).storage_ok
+    world.disks[NodeId(1)].failing = False
+    world.run(3)
+    assert world.lives[NodeId(1)].core.snapshot(world.now).storage_ok
+
+
+def test_n5_a_new_cluster_gains_the_vote_when_every_voter_is_new() -> None:
+    world = World(3, new=True)
+    assert world.run_until(world.settled, 2)
+    assert all(world.disks[peer].record.may_vote for peer in world.peers)
+
+
+def test_n5_a_new_cluster_waits_for_every_configured_voter() -> None:
+    """One that never answered might remember a promise that the others forgot."""
+    world = World(3, new=True)
+    world.crash(NodeId(3))
+    world.run(5)
+    assert world.leader() is None
+    world.start(NodeId(3))
+    assert world.run_until(world.settled, 5)
+
+
+def test_n5_a_voter_that_lost_its_disk_observes_and_then_comes_back_by_itself() -> None:
+    world = World(3)
+    assert world.run_until(world.settled, 5)
+    lost = next(peer for peer in world.peers if peer != world.leader())
+    world.crash(lost)
+    world.disks[lost].record = world.fresh_record(lost, may_vote=False)
+    world.start(lost)
+    world.run(5)
+    core = world.lives[lost].core
+    assert core.authority.state is State.OBSERVING
+    assert core.authority.leadership.snapshot(world.now).handshakes == 0
+    assert world.run_until(lambda: core.authority.state is State.FOLLOWING, 10)
+    assert world.disks[lost].record.accepted >= 1
+
+
+def test_n5_an_amnesiac_is_counted_in_no_quorum() -> None:
+    """Two of three voters are needed; one of the two left has forgotten everything: nobody leads (M6)."""
+    world = World(3)
+    assert world.run_until(world.settled, 5)
+    leader = world.leader()
+    assert leader is not None
+    lost, other = (peer for peer in world.peers if peer != leader)
+    world.crash(lost)
+    world.disks[lost].record = world.fresh_record(lost, may_vote=False)
+    world.crash(leader)
+    world.start(lost)
+    world.run(15)
+    assert world.leader() is None
+    assert not world.disks[lost].record.may_vote
+    assert other in world.lives
+
+
+def test_n5_while_observing_it_still_works() -> None:
+    world = World(3)
+    assert world.run_until(world.settled, 5)
+    lost = next(peer for peer in world.peers if peer != world.leader())
+    world.crash(lost)
+    world.disks[lost].record = world.fresh_record(lost, may_vote=False)
+    world.start(lost)
+    world.run(1)
+    requests = [world.ask(f"hello {i}") for i in range(4)]
+    assert world.run_until(world.answered(*requests), 5)
+    workers = {world.answers[request].result.worker for request in requests}  # type: ignore[union-attr]
+    assert lost in workers
+
+
+def test_n6_an_absurd_epoch_is_refused() -> None:
+    """One hostile or broken number must not use up the space."""
+    world = World(3)
+    assert world.run_until(world.settled, 5)
+    follower = next(peer for peer in world.peers if peer != world.leader())
+    core = world.lives[follower].core
+    before = core.authority.allegiance.epoch
+    other = next(peer for peer in world.peers if peer != follower)
+    world.forge(other, follower, Heartbeat(2**40, 1, 0.4))
+    world.run(0.01)
+    assert core.authority.allegiance.epoch == before
+    assert core._ledger.record.accepted < 2**20
+
+
+def test_g7_the_slow_profile_is_the_lan_profile_times_four() -> None:
+    text = """
+cluster: a
+node: 1
+key_file: k
+tls: {authority: a, certificate: b, key: c}
+members: [{id: 1, role: peer, host: 127.0.0.1, udp: 1, tcp: 2}]
+profile: PROFILE
+"""
+    lan, slow = parse(text.replace("PROFILE", "lan")), parse(text.replace("PROFILE", "slow"))
+    for name in ("heartbeat_s", "lease_s", "guard_s", "follower_timeout_s", "finalize_s", "rejoin_s"):
+        assert getattr(slow.timing, name) == pytest.approx(4 * getattr(lan.timing, name))
+    assert slow.timing_digest() != lan.timing_digest()
+
+
+def test_l4_a_guard_shorter_than_the_lease_allows_is_refused() -> None:
+    text = """
+cluster: a
+node: 1
+key_file: k
+tls: {authority: a, certificate: b, key: c}
+members: [{id: 1, role: peer, host: 127.0.0.1, udp: 1, tcp: 2}]
+timing: {guard_s: 0.41}
+"""
+    with pytest.raises(ConfigError, match=r"timing.guard_s"):
+        parse(text)
