@@ -172,11 +172,6 @@ class Dispatch:
         """Jobs that wait for a worker."""
         return self._board.waiting()
 
-    @property
-    def queued(self) -> int:
-        """Jobs that wait."""
-        return self._board.waiting()
-
     def snapshot(self) -> DispatchSnapshot:
         """What is going on, for people and metrics."""
         queued, running, done, unclaimed = self._board.counts()
