@@ -1,0 +1,105 @@
+"""Execution beyond the numbered rules: the disk, deadlines, odd orders of events."""
+
+from __future__ import annotations
+
+from cluster.config import WorkSettings
+from cluster.core.effects import Persist, StartRun, StopRun
+from cluster.core.execution import Execution
+from cluster.identity import NodeId
+from cluster.wire.jobs import Outcome, Verdict
+from cluster.wire.messages import Assign, AttemptKey, CancelRun, Finished, Release, Returned, Slots
+from tests.support.work import BOOT, EPOCH, LEADER, frames, job, ledger, outcome, quiet
+
+
+def make(slots: int = 2) -> Execution:
+    execution = Execution(WorkSettings(), NodeId(1), ledger(1, LEADER))
+    execution.capacity(slots, 0.0)
+    execution.welcomed(7, EPOCH, 0.0)
+    return execution
+
+
+def assign(execution: Execution, name: str, left: float = 60.0) -> None:
+    execution.receive(7, LEADER, BOOT, Assign(1, 1, job(name), left), 0.0)
+
+
+def test_a_change_of_capacity_is_told_once() -> None:
+    execution = make()
+    assert frames(execution.capacity(5, 1.0), Slots, 7) == [Slots(5)]
+    assert execution.capacity(5, 1.0) == ()
+    execution.disconnected(2.0)
+    assert execution.capacity(6, 2.0) == ()
+
+
+def test_a_run_that_outlives_its_deadline_is_stopped_and_reported_expired() -> None:
+    execution = make()
+    assign(execution, "a", left=3.0)
+    assert execution.next_deadline() == 3.0
+    assert quiet(execution.tick(3.0)) == [StopRun("a")]
+    (finished,) = frames(execution.run_finished("a", Outcome(Verdict.CANCELLED), 3.1), Finished)
+    assert finished.outcome.verdict is Verdict.EXPIRED
+
+
+def test_a_run_that_ended_by_itself_at_its_deadline_keeps_its_verdict() -> None:
+    execution = make()
+    assign(execution, "a", left=3.0)
+    execution.tick(3.0)
+    (finished,) = frames(execution.run_finished("a", outcome(), 3.0), Finished)
+    assert finished.outcome.verdict is Verdict.OK
+
+
+def test_a_failed_write_hands_back_what_waited_for_it() -> None:
+    execution = Execution(WorkSettings(), NodeId(1), ledger(1, LEADER))
+    execution.capacity(2, 0.0)
+    execution.welcomed(7, EPOCH, 0.0)
+    (write,) = execution.receive(7, LEADER, BOOT, Assign(2, 1, job("a"), 60.0), 0.0)
+    assert isinstance(write, Persist)
+    assert execution.persist_failed(write.token + 1, 0.1) == ()
+    assert frames(execution.persist_failed(write.token, 0.1), Returned) == [Returned(AttemptKey("a", 2, 1))]
+    assert execution.load() == (2, 0)
+    assert execution.next_deadline() is None
+    execution.validate()
+
+
+def test_a_stop_never_overtakes_a_start_that_waits_for_the_disk() -> None:
+    book = ledger(1, LEADER)
+    execution = Execution(WorkSettings(), NodeId(1), book)
+    execution.capacity(2, 0.0)
+    execution.welcomed(7, EPOCH, 0.0)
+    (start,) = execution.receive(7, LEADER, BOOT, Assign(2, 1, job("a"), 60.0), 0.0)
+    (stop,) = quiet(execution.receive(7, LEADER, BOOT, CancelRun(2, ("a",)), 0.1))
+    assert isinstance(start, Persist)
+    assert isinstance(stop, Persist)
+    assert any(isinstance(step, StartRun) for step in start.then)
+    assert stop.then == (StopRun("a"),)
+    assert start.token < stop.token
+
+
+def test_a_cancelled_run_is_neither_reported_nor_given_the_same_job_again() -> None:
+    execution = make()
+    assign(execution, "a")
+    execution.receive(7, LEADER, BOOT, CancelRun(1, ("a",)), 1.0)
+    assert execution.hello_fields()[1] == ()
+    steps = execution.receive(7, LEADER, BOOT, Assign(1, 2, job("a"), 60.0), 1.1)
+    assert frames(steps, Returned) == [Returned(AttemptKey("a", 1, 2))]
+    assert execution.receive(7, LEADER, BOOT, CancelRun(1, ("a",)), 1.2) == ()
+
+
+def test_cancelling_or_releasing_what_is_not_here_does_nothing() -> None:
+    execution = make()
+    assert execution.receive(7, LEADER, BOOT, CancelRun(1, ("a",)), 1.0) == ()
+    assert execution.receive(7, LEADER, BOOT, Release(("a",)), 1.0) == ()
+
+
+def test_a_cancel_drops_a_kept_result() -> None:
+    execution = make()
+    assign(execution, "a")
+    execution.run_finished("a", outcome(), 1.0)
+    execution.receive(7, LEADER, BOOT, CancelRun(1, ("a",)), 1.1)
+    assert execution.hello_fields()[2] == ()
+    execution.validate()
+
+
+def test_the_end_of_a_run_that_nobody_started_is_counted() -> None:
+    execution = make()
+    assert execution.run_finished("ghost", outcome(), 1.0) == ()
+    assert execution.snapshot().strays == 1

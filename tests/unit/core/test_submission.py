@@ -1,0 +1,83 @@
+"""Submission beyond the numbered rules: bounds, repeated ids, what it does without need."""
+
+from __future__ import annotations
+
+from cluster.config import CacheSettings, GatewaySettings, WorkSettings
+from cluster.core.submission import Submission
+from cluster.identity import Epoch
+from cluster.wire.jobs import Outcome, Reason, Refusal, Verdict
+from cluster.wire.messages import Refused, Result, Submit
+from tests.support.work import EPOCH, GATEWAY, LEADER, answers, frames, outcome, request
+
+
+def make(**settings: int) -> Submission:
+    return Submission(WorkSettings(), GatewaySettings(**settings), CacheSettings(), GATEWAY)
+
+
+def refusal_of(submission: Submission, number: int, text: str = "") -> Reason | None:
+    given = answers(submission.request(request(number, f"job{number}", text), 0.0))
+    return given[0].result.reason if given and isinstance(given[0].result, Refusal) else None
+
+
+def test_requests_beyond_the_bound_are_refused_at_once() -> None:
+    submission = make(pending_max=2)
+    assert [refusal_of(submission, n) for n in range(3)] == [None, None, Reason.OVERLOADED]
+    submission.validate()
+
+
+def test_bytes_beyond_the_bound_are_refused_at_once() -> None:
+    submission = make(pending_bytes=4000)
+    assert [refusal_of(submission, n, "x" * 2000 + str(n)) for n in range(2)] == [None, Reason.OVERLOADED]
+    submission.validate()
+
+
+def test_a_kept_answer_is_given_even_when_full() -> None:
+    submission = make(pending_max=1)
+    submission.welcomed(4, LEADER, EPOCH, 0.0)
+    submission.request(request(1, "job1", "same"), 0.0)
+    submission.receive(4, Result(1, "job1", outcome()), 0.1)
+    submission.request(request(2, "job2", "other"), 0.2)
+    (answer,) = answers(submission.request(request(3, "job3", "same"), 0.3))
+    assert answer.cached
+
+
+def test_a_repeated_id_shares_the_job_and_another_program_under_it_is_refused() -> None:
+    submission = make()
+    submission.request(request(1, "job", "same", use_cache=False), 0.0)
+    assert submission.request(request(2, "job", "same", use_cache=False), 0.0) == ()
+    (answer,) = answers(submission.request(request(3, "job", "other"), 0.0))
+    assert isinstance(answer.result, Outcome)
+    assert answer.result.verdict is Verdict.INTERNAL_ERROR
+    submission.validate()
+    submission.welcomed(4, LEADER, EPOCH, 1.0)
+    given = answers(submission.receive(4, Result(1, "job", outcome()), 2.0))
+    assert [answer.request for answer in given] == [1, 2]
+
+
+def test_a_leaders_refusal_is_passed_on_and_not_retried() -> None:
+    submission = make()
+    submission.welcomed(4, LEADER, EPOCH, 0.0)
+    submission.request(request(1, "a"), 0.0)
+    refusal = Refusal(Reason.OVERLOADED, "full", 3.0)
+    steps = submission.receive(4, Refused(1, "a", refusal), 0.1)
+    assert [answer.result for answer in answers(steps)] == [refusal]
+    assert frames(steps, Submit) == []
+    assert submission.receive(4, Refused(1, "a", refusal), 0.2) == ()
+
+
+def test_what_is_left_of_the_patience_travels_with_the_job() -> None:
+    submission = make()
+    submission.request(request(1, "a"), 0.0)
+    (first,) = frames(submission.welcomed(4, LEADER, EPOCH, 4.0), Submit)
+    assert (first.queue_s, first.remaining_s) == (6.0, 56.0)
+    (second,) = frames(submission.welcomed(4, LEADER, Epoch(2), 55.0), Submit)
+    assert (second.queue_s, second.remaining_s) == (5.0, 5.0), "never beyond the deadline"
+
+
+def test_leaving_twice_or_without_having_come_does_nothing() -> None:
+    submission = make()
+    submission.request(request(1, "a"), 0.0)
+    submission.abandon(1, 0.1)
+    assert submission.abandon(1, 0.2) == ()
+    assert submission.abandon(9, 0.2) == ()
+    assert submission.next_deadline() is None
