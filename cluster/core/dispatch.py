@@ -147,8 +147,8 @@ class Dispatch:
 
     def suspect(self, nodes: frozenset[NodeId]) -> None:
         """Gossip doubts exactly these: round robin skips them (W3)."""
-        self._roster.suspect(nodes)
-        if self._board.queue and self._roster.any_ready():
+        news = self._roster.suspect(nodes)
+        if news and self._board.queue and self._roster.any_ready():
             self._alarms.set(("look", "", 0), 0.0)  # the next tick assigns what waited for a worker
 
     def tick(self, now: float) -> Effects:

@@ -131,9 +131,11 @@ class Roster:
         """Slots of all connected workers."""
         return sum(worker.slots for worker in self._workers.values())
 
-    def suspect(self, nodes: frozenset[NodeId]) -> None:
-        """Gossip doubts these: they are skipped (W3)."""
+    def suspect(self, nodes: frozenset[NodeId]) -> bool:
+        """Gossip doubts these: they are skipped (W3). Returns whether that is news."""
+        news = nodes != self._suspects
         self._suspects = nodes
+        return news
 
     def next_ready(self, job: str) -> Worker | None:
         """The next worker in circular id order that can take this job; the pointer moves on to it (W3).

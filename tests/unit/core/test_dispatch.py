@@ -82,6 +82,16 @@ def test_a_worker_that_hands_back_gets_nothing_for_a_moment() -> None:
     dispatch.validate()
 
 
+def test_saying_the_same_suspects_again_sets_no_alarm() -> None:
+    dispatch = leading(1)
+    for name in "ab":
+        dispatch.receive(GATEWAY_CHANNEL, submit(name), 0.0)
+    dispatch.suspect(frozenset({NodeId(1)}))
+    before = dispatch.next_deadline()
+    dispatch.suspect(frozenset({NodeId(1)}))
+    assert dispatch.next_deadline() == before == 1.0, "the next ping"
+
+
 def test_a_stale_hand_back_is_ignored() -> None:
     dispatch = leading(1)
     dispatch.receive(GATEWAY_CHANNEL, submit("a"), 0.0)
