@@ -111,7 +111,7 @@ def _libraries(root: Path) -> tuple[Path, ...]:
 
 
 def _outside(root: Path) -> tuple[Path, ...]:
-    """What the JDK's own links lead to under `/etc`: its configuration directory, and single files of others."""
+    """What the JDK links to under `/etc`: its configuration directory, and single files of others."""
     found = set()
     for part in ("conf", "lib"):
         for directory, _, names in os.walk(root / part):

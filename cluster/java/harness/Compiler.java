@@ -55,7 +55,7 @@ public final class Compiler {
     private static final int TEXT_MAX = 64 << 10;
     private static final long STACK_BYTES = 4L << 20;
     private static final List<String> OPTIONS =
-            List.of("-proc:none", "-g", "-XDuseUnsharedTable=true", "-Xmaxerrs", "100", "-Xmaxwarns", "100",
+            List.of("-proc:none", "-Xmaxerrs", "100", "-Xmaxwarns", "100",
                     "-encoding", "UTF-8");
 
     private static final byte SUCCEEDED = 0;

@@ -1,0 +1,186 @@
+"""Ordinary programs: what they print, return and die of is what plain `java` would give (P1-P4, R1-R3)."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cluster.limits import MIB
+from cluster.wire.jobs import Input, Program, Source, Verdict
+from tests.support.java_driver import JavaDriver, main_class, program
+
+MAIN = "public static void main(String[] a) {}"
+
+
+def test_run_returns_its_value(java: JavaDriver) -> None:
+    run = java.run(
+        'class Hidden {} public class Greeting { public String run() { return "grüezi \\uD83D\\uDE00"; } }'
+    )
+    assert (run.verdict, run.value, run.stdout, run.exit_code) == (Verdict.OK, "grüezi 😀".encode(), b"", 0)
+
+
+def test_main_sees_its_arguments_and_its_input(java: JavaDriver) -> None:
+    text = main_class("System.out.print(Arrays.toString(args)); System.in.transferTo(System.out);")
+    run = java.run(text, Input(args=("a b", "ü", ""), stdin=b"\x00\xff\n"))
+    assert run.stdout == "[a b, ü, ]".encode() + b"\x00\xff\n"
+    assert run.value is None
+
+
+def test_a_program_is_compiled_once_and_run_for_each_input(java: JavaDriver) -> None:
+    before = java.snapshot().snapshot
+    base = program(main_class("System.out.print(args[0]);"))
+    inputs = tuple(Input(args=(word,)) for word in ("one", "two", "three"))
+    outcome = java.outcome(Program(base.sources, inputs=inputs, limits=base.limits))
+    after = java.snapshot().snapshot
+    assert [run.stdout for run in outcome.runs] == [b"one", b"two", b"three"]
+    assert before is not None
+    assert after is not None
+    assert after["compilations"] - before["compilations"] == 1
+
+
+def test_several_files_and_packages_run_together(java: JavaDriver) -> None:
+    sources = (
+        Source(
+            "app/Main.java",
+            "package app; public class Main { public String run() { return lib.Text.of(7); } }",
+        ),
+        Source(
+            "lib/Text.java",
+            'package lib; public class Text { public static String of(int n) { return "n" + n; } }',
+        ),
+    )
+    outcome = java.outcome(Program(sources))
+    assert outcome.verdict is Verdict.OK, outcome
+    assert outcome.runs[0].value == b"n7"
+
+
+def test_a_compile_error_names_its_place(java: JavaDriver) -> None:
+    outcome = java.outcome(program('public class Bad {\n    int x = "text";\n}\n'))
+    assert outcome.verdict is Verdict.COMPILE_ERROR
+    assert outcome.compilation is not None
+    found = outcome.compilation.diagnostics[0]
+    assert (found.file, found.line, found.column, found.severity) == ("Bad.java", 2, 13, "error")
+    assert found.code == "compiler.err.prob.found.req"
+    assert "1 error" in outcome.compilation.text
+    assert outcome.runs == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "class A { public static void main(String[] a) {} } class B { public static void main(String[] a) {} }",
+            "A, B",
+        ),
+        ("public class Empty {}", "Empty"),
+        ("", "nothing to start"),
+        ("// nothing\n", "nothing to start"),
+    ],
+)
+def test_no_single_entry_point_is_a_compile_error_that_names_candidates(
+    java: JavaDriver, text: str, words: str
+) -> None:
+    outcome = java.outcome(program(text))
+    assert outcome.verdict is Verdict.COMPILE_ERROR
+    assert words in outcome.message
+
+
+def test_an_exit_code_is_reported_as_such_and_not_as_a_signal(java: JavaDriver) -> None:
+    for code in (3, 137, 139, 143):
+        run = java.run(main_class(f'System.out.print("before"); System.exit({code});'))
+        assert (run.verdict, run.exit_code, run.signal) == (Verdict.RUNTIME_ERROR, code, None)
+        assert run.stdout == b"before"
+
+
+PLAIN = {
+    "cause": main_class(
+        'try { Integer.parseInt("x"); } catch (Exception e) { throw new IllegalStateException("wrapped", e); }'
+    ),
+    "initialiser": main_class("", "static { if (true) { int[] none = null; none[0] = 1; } }"),
+    "lambda": main_class("List.of(1).forEach(x -> { throw new RuntimeException(); });"),
+    "recursion": main_class("again(1);", "static int again(int n) { return again(n + 1) + 1; }"),
+    "memory": main_class("int[] much = new int[Integer.MAX_VALUE / 2];"),
+    "hostile": main_class(
+        "throw new RuntimeException() { @Override public String toString() { return null; } };"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_stack_trace_is_that_of_plain_java(java: JavaDriver, tmp_path: Path, name: str) -> None:
+    """P4: no frames of ours."""
+    (tmp_path / "M.java").write_text(PLAIN[name])
+    subprocess.run(["javac", "M.java"], cwd=tmp_path, check=True)
+    plain = subprocess.run(
+        ["java", "-Xmx64m", "-cp", ".", "M"], cwd=tmp_path, capture_output=True, check=False
+    )
+    run = java.run(PLAIN[name])
+    assert run.exit_code == plain.returncode == 1
+    assert run.stderr == plain.stderr
+
+
+def test_an_exception_from_run_shows_no_frame_of_ours(java: JavaDriver) -> None:
+    run = java.run(
+        'public class R {\n public String run() {\n throw new RuntimeException("bad\\nluck");\n }\n}'
+    )
+    assert (run.verdict, run.exit_code, run.message) == (
+        Verdict.RUNTIME_ERROR,
+        1,
+        "java.lang.RuntimeException: bad",
+    )
+    trace = b'Exception in thread "main" java.lang.RuntimeException: bad\nluck\n\tat R.run(R.java:3)\n'
+    assert run.stderr == trace
+
+
+def test_the_environment_is_that_of_the_promise(java: JavaDriver) -> None:
+    """P4: UTF-8, UTC, root locale, one processor, nobody's variables, nobody's threads."""
+    run = java.run(
+        main_class(
+            'System.out.print(java.nio.charset.Charset.defaultCharset() + "|" + TimeZone.getDefault().getID()'
+            ' + "|" + Locale.getDefault() + "|" + Runtime.getRuntime().availableProcessors()'
+            ' + "|" + Thread.currentThread() + "|" + M.class.getResource("M.class")'
+            ' + "|" + System.getProperty("sun.java.command") + "|" + System.getProperty("sun.jnu.encoding")'
+            ' + "|" + System.getenv().keySet());'
+        )
+    )
+    shown = run.stdout.decode().split("|")
+    assert shown[:5] == ["UTF-8", "UTC", "", "1", "Thread[main,5,main]"]
+    assert shown[5:8] == ["file:/app/M.class", "M", "UTF-8"]
+    assert "HOME" not in shown[8]
+
+
+def test_every_byte_survives(java: JavaDriver) -> None:
+    """R3: invalid UTF-8 too."""
+    run = java.run(main_class("for (int i = 0; i < 256; i++) System.out.write(i); System.out.flush();"))
+    assert run.stdout == bytes(range(256))
+
+
+@pytest.mark.parametrize("over", [-1, 0, 1])
+def test_output_is_cut_exactly_at_its_limit(java: JavaDriver, over: int) -> None:
+    run = java.run(main_class(f"System.out.write(new byte[{MIB + over}]); System.out.flush();"))
+    assert len(run.stdout) == min(MIB, MIB + over)
+    assert run.stdout_truncated is (over > 0)
+    assert run.verdict is (Verdict.OUTPUT_LIMIT if over > 0 else Verdict.OK)
+
+
+def test_a_value_over_the_limit_is_an_output_limit(java: JavaDriver) -> None:
+    text = 'public class V { public String run() { return "v".repeat(1001); } }'
+    run = java.run(text, output_bytes=1000)
+    assert (run.verdict, run.detail, run.value) == (Verdict.OUTPUT_LIMIT, "value", None)
+    assert java.run(text, output_bytes=1001).value == b"v" * 1001
+
+
+def test_names_of_one_program_mean_nothing_to_the_next(java: JavaDriver) -> None:
+    """J1: the compiler's context is used again, what it learnt from a program is not."""
+    ok = 'public String run() { return new String("x"); }'
+    assert java.outcome(program(f"class Leak {{}} public class A {{ {ok} }}")).verdict is Verdict.OK
+    seen = java.outcome(program(f"public class A {{ Leak leak; {ok} }}"))
+    assert seen.verdict is Verdict.COMPILE_ERROR
+    shadow = "class String {} public class A { public static void main(java.lang.String[] a) {} }"
+    assert java.outcome(program(shadow)).verdict is Verdict.OK
+    assert java.outcome(program(f"public class A {{ {ok} }}")).verdict is Verdict.OK
+    packaged = Program((Source("p/A.java", f"package p; public class A {{ {ok} }}"),))
+    assert java.outcome(packaged).verdict is Verdict.OK
+    assert java.outcome(program(f"import p.*; public class B {{ {ok} }}")).verdict is Verdict.COMPILE_ERROR
