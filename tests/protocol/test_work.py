@@ -430,6 +430,24 @@ def test_w7_what_no_gateway_claims_within_five_seconds_is_cancelled_or_released(
     assert frames(steps, Release, 10) == [Release(("b",))]
 
 
+def test_w7_changes_of_leader_alone_run_no_job_twice() -> None:
+    world = WorkWorld(7)
+    for _ in range(15):
+        world.elect()
+        for node in (GATEWAY, *world.workers):
+            world.connect(node)
+        for _ in range(20):
+            world.ask()
+            for _ in range(world.rng.randrange(20)):
+                world.deliver()
+            world.advance(0.1)
+            world.validate()
+    world.heal()
+    world.check_settled()
+    assert len(world.starts) > 100
+    assert set(world.starts.values()) == {1}
+
+
 # --- W8 ----------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ Channels keep order and lose everything when they break. Whatever the seed does,
 from __future__ import annotations
 
 import random
-from collections import deque
+from collections import Counter, deque
 
 import attrs
 
@@ -75,6 +75,7 @@ class WorkWorld:
         self.wires: dict[ChannelId, Wire] = {}
         self.answers: dict[int, list[Answer]] = {}
         self.abandoned: set[int] = set()
+        self.starts: Counter[str] = Counter()
         self.requests = 0
         self.channels = 0
 
@@ -257,6 +258,7 @@ class WorkWorld:
                 self.wires[step.channel].up.append(step.frame)
             elif isinstance(step, StartRun):
                 assert step.job.id not in worker.ends, "one run of a job at a worker (W5)"
+                self.starts[step.job.id] += 1
                 worker.ends[step.job.id] = (self.now + self.rng.choice((0.0, 0.05, 0.3, 2.0)), False)
             elif isinstance(step, StopRun):
                 if step.job in worker.ends:
