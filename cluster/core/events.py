@@ -94,6 +94,14 @@ class CapacityChanged:
 
 
 @attrs.frozen
+class RunnerDescribed:
+    """The Java side has started: what it runs on, for the facts (G5) and HELLO (W2)."""
+
+    java: str
+    sandbox: str
+
+
+@attrs.frozen
 class RequestArrived:
     """An HTTP client wants a program's outcome.
 
@@ -140,6 +148,7 @@ Event = (
     | PersistFailed
     | RunFinished
     | CapacityChanged
+    | RunnerDescribed
     | RequestArrived
     | RequestAbandoned
     | LoopLagged

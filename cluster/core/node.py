@@ -147,6 +147,9 @@ class NodeCore:
             case events.LoopLagged():
                 self.membership.lagged(event.seconds, now)
                 return ()
+            case events.RunnerDescribed():
+                self.work.java = event.java
+                return self.membership.update_facts(now, java=event.java, sandbox=event.sandbox)
             case events.StopRequested():
                 return self._on_stop(now)
             case _:

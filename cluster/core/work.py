@@ -304,6 +304,7 @@ class Work:
         steps: Steps = ()
         while self._held and self.dispatch is not None:
             event = self._held.popleft()
+            more: Steps
             if isinstance(event, ChannelClosed):
                 more = self.dispatch.channel_closed(event.channel, event.reason, now)
             else:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 
-from cluster.identity import Role, State, Status
+from cluster.config import Member
+from cluster.core.views import NodeSnapshot
+from cluster.identity import NodeId, Role, State, Status
+from cluster.wire.messages import NodeFacts
 
 
 @attrs.frozen
@@ -71,3 +76,71 @@ class ClusterView:
     def node(self, node_id: int) -> NodeView | None:
         """The row of a node, if it is known."""
         return next((node for node in self.nodes if node.id == node_id), None)
+
+
+def view_of(snapshot: NodeSnapshot, cluster: str, members: Sequence[Member]) -> ClusterView:
+    """What this node shows, from its core's snapshot and the configured members.
+
+    A node that was never heard is listed with its configured addresses and nothing else; one that gossip
+    knows beyond the configuration is listed with what it says of itself.
+    """
+    seen = {view.node: view for view in snapshot.membership.members}
+    configured = {member.id: member for member in members}
+    rows = []
+    for node in sorted(seen.keys() | configured.keys()):
+        member, view = configured.get(node), seen.get(NodeId(node))
+        facts = view.facts if view is not None else None
+        if facts is None and member is None:
+            continue
+        said = facts or NodeFacts(node, 0, 0, member.role if member else Role.WORKER)
+        me = node == snapshot.me
+        rows.append(
+            NodeView(
+                id=node,
+                role=said.role,
+                state=said.state if facts is not None else None,
+                status=Status.ALIVE if me else view.status if view is not None else Status.UNKNOWN,
+                host=said.host or (member.host if member else ""),
+                udp=said.udp or (member.udp if member else 0),
+                tcp=said.tcp or (member.tcp if member else 0),
+                http=said.http or (member.http if member else 0),
+                boot=view.boot if view is not None else 0,
+                heartbeat_age_s=view.heartbeat_age_s if view is not None and view.boot else None,
+                slots=said.slots,
+                running=said.running,
+                queued=said.queued,
+                java=said.java,
+                software=said.software,
+                sandbox=said.sandbox,
+                epoch=said.epoch,
+                draining=said.draining,
+            )
+        )
+    reason = _not_ready(snapshot)
+    return ClusterView(
+        me=snapshot.me,
+        role=snapshot.role,
+        state=snapshot.state,
+        leader=snapshot.leader,
+        epoch=snapshot.epoch,
+        cluster=cluster,
+        may_act=snapshot.may_act,
+        nodes=tuple(rows),
+        ready=not reason,
+        not_ready_reason=reason,
+    )
+
+
+def _not_ready(snapshot: NodeSnapshot) -> str:
+    """Why this node can't do what its role is for; empty when it can."""
+    if snapshot.stopping:
+        return "stopping"
+    if not snapshot.storage_ok:
+        return "the durable record can't be written: is the disk full?"
+    if snapshot.leader is None:
+        return "no leader: fewer than a quorum of peers can be reached, or an election is under way"
+    execution = snapshot.work.execution
+    if execution is not None and execution.slots == 0:
+        return "the compiler is starting"
+    leads = snapshot.leader == snapshot.me
+    return "" if leads or snapshot.work.welcomed else "not connected to the leader yet"

@@ -1,0 +1,374 @@
+"""The composition root: the one place that knows all the parts of a node (architecture A1.4).
+
+Order matters at both ends of a life. Going up: the record and the secrets are read, every port is bound, the
+core begins to live, and only then the Java side warms up, so that a node votes and follows long before it can
+run a program; whatever fails on the way takes everything down again and is told in one line. Going down
+(W10): a gateway's port closes first, the core hands over and drains, and when it says `Stopped` (or the
+drain timeout passed) programs, channels and sockets go.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from random import SystemRandom
+from typing import Any
+
+import attrs
+
+from treq.client import HTTPClient
+from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger, globalLogPublisher
+from twisted.python.failure import Failure
+from twisted.web.client import Agent, HTTPConnectionPool
+
+from cluster.config import NodeConfig
+from cluster.core.effects import Level
+from cluster.core.events import CapacityChanged, RunFinished, RunnerDescribed, StopRequested
+from cluster.core.node import NodeCore
+from cluster.core.record import Record
+from cluster.core.views import NodeSettings
+from cluster.errors import EnvironmentFault
+from cluster.gateway.app import GatewayParts, NodeParts, gateway_resource, node_resource
+from cluster.gateway.log_access import PeerLogs
+from cluster.gateway.relay import Requests
+from cluster.gateway.site import make_site
+from cluster.gateway.view import ClusterView, view_of
+from cluster.identity import Boot, NodeId, Role, voters_hash
+from cluster.java.runner import JavaRunner
+from cluster.java.sandbox import SandboxReport
+from cluster.net.addresses import Addresses, is_literal
+from cluster.net.channels import Channels, endpoints_of
+from cluster.net.datagram import DatagramPort
+from cluster.net.driver import Driver, Ports
+from cluster.net.reactor import now, utc
+from cluster.net.store import RecordStore
+from cluster.net.tls import contexts, load_keyring
+from cluster.telemetry.logs import RECEIVED, SENT, LogObserver, NodeLogs
+from cluster.telemetry.metrics import Metrics, Reading
+from cluster.telemetry.notify import Notifier
+from cluster.telemetry.readings import readings_of
+from cluster.version import __version__
+from cluster.wire.jobs import Job, Outcome
+from cluster.wire.messages import Datagram, NodeFacts
+from cluster.wire.sealing import Opener, Sealer
+
+DRAIN_GRACE_S = 2.0
+"""Beyond the core's own drain timeout, before the node stops without its consent."""
+
+JOB_ID_BYTES = 16
+
+PEER_LOGS_CONNECT_S = 2.0
+
+
+def start(config: NodeConfig, reactor: Any) -> Deferred[None]:  # noqa: ANN401  (every reactor interface)
+    """Run one node.
+
+    Returns:
+        Fires when the node has stopped, after SIGTERM or SIGINT. Fails with EnvironmentFault or ConfigError
+        when it can't start, everything taken down again.
+    """
+    return Node(config, reactor).start()
+
+
+@attrs.define
+class _Runs:
+    """Performs StartRun and StopRun, and tells the core how a run ended."""
+
+    runner: JavaRunner
+    driver: Driver | None = None
+
+    def start(self, job: Job, remaining_s: float) -> None:
+        def finished(outcome: Outcome) -> None:
+            if self.driver is not None:
+                self.driver.feed(RunFinished(job.id, outcome))
+
+        self.runner.run(job, remaining_s).addCallback(finished)
+
+    def stop(self, job: str) -> None:
+        self.runner.cancel(job)
+
+
+class _NoRuns:
+    """A gateway is never told to run anything."""
+
+    def start(self, job: Job, remaining_s: float) -> None:
+        raise AssertionError(f"a gateway was told to run job {job.id} ({remaining_s} s)")
+
+    def stop(self, job: str) -> None:
+        raise AssertionError(f"a gateway was told to stop job {job}")
+
+
+class Node:
+    """One node's parts, and the order in which they come and go."""
+
+    _log = Logger()
+
+    def __init__(self, config: NodeConfig, reactor: Any) -> None:  # noqa: ANN401
+        """Nothing is opened before `start`."""
+        self._config = config
+        self._reactor = reactor
+        self._me = NodeId(config.node)
+        self._ended: Deferred[None] = Deferred()
+        self._http: list[IListeningPort] = []
+        self._stopping = False
+        self._core_stopped: Deferred[None] = Deferred()
+        self._opened: list[tuple[str, Any]] = []
+
+    # --- going up -----------------------------------------------------------------------------------
+
+    def start(self) -> Deferred[None]:
+        """See the module's `start`."""
+        try:
+            self._open()
+        except Exception:  # noqa: BLE001  (told by the Deferred, whatever it is)
+            self._take_down(Failure())
+            return self._ended
+        self._reactor.addSystemEventTrigger("before", "shutdown", self.stop)
+        if (runner := self._runner) is not None:
+            runner.start().addCallbacks(lambda report: self._runner_started(runner, report), self._take_down)
+        return self._ended
+
+    def _open(self) -> None:
+        """Read what must be there, bind every port, begin to live."""
+        config, reactor, me = self._config, self._reactor, self._me
+        self._logs = NodeLogs(config.log, reactor, lambda: utc().timestamp(), sys.stdout)
+        self._opened.append(("logs", self._logs.close))
+        observer = LogObserver(self._logs)
+        globalLogPublisher.addObserver(observer)
+        self._opened.append(("observer", lambda: globalLogPublisher.removeObserver(observer)))
+        store = RecordStore(Path(config.state_directory), reactor)
+        self._opened.append(("store", store.close))
+        record = store.load(config.cluster, me, voters_hash(config.cluster, config.voters))
+        self._runner = self._make_runner()
+        core = self._make_core(record)
+        self._core = core
+        self._requests = Requests(self._feed, lambda: secrets.token_hex(JOB_ID_BYTES))
+        self._metrics = Metrics(self._readings)
+        self._datagrams = self._make_datagrams(Boot(record.boot))
+        self._channels = self._make_channels()
+        runs = _Runs(self._runner) if self._runner is not None else _NoRuns()
+        self._driver = Driver(
+            core,
+            reactor,
+            Ports(
+                datagrams=self._datagrams,
+                channels=self._channels,
+                store=store,
+                runs=runs,
+                answer=self._requests.answered,
+                log=lambda effect: self._logs.write(effect.level, effect.text),
+                stopped=self._on_core_stopped,
+            ),
+        )
+        if isinstance(runs, _Runs):
+            runs.driver = self._driver
+        self._bind()
+        self._notifier = Notifier.from_environment(os.environ, reactor)
+        self._opened.append(("notifier", self._notifier.close))
+        self._opened.append(("driver", self._driver.stop))
+        self._driver.start()
+        self._notifier.ready()
+
+    def _make_core(self, record: Record) -> NodeCore:
+        member = self._config.me
+        facts = NodeFacts(
+            node=self._me,
+            boot=record.boot,
+            version=1,
+            role=member.role,
+            host=member.host,
+            udp=member.udp,
+            tcp=member.tcp,
+            http=member.http,
+            software=__version__,
+        )
+        return NodeCore(NodeSettings.of(self._config), record, facts, SystemRandom(), now(self._reactor))
+
+    def _make_runner(self) -> JavaRunner | None:
+        config = self._config
+        if config.me.role is Role.GATEWAY:
+            return None
+        runner = JavaRunner(
+            self._reactor,
+            config.java,
+            config.sandbox,
+            Path(config.state_directory),
+            config.work.slots or os.cpu_count() or 1,
+            config.limits,
+            lambda slots: self._feed(CapacityChanged(slots)),
+        )
+        self._opened.append(("runner", runner.stop))
+        return runner
+
+    def _make_datagrams(self, boot: Boot) -> DatagramPort:
+        config, me = self._config, self._me
+        keyring = load_keyring(Path(config.key_file))
+        members = [NodeId(member.id) for member in config.members]
+        hosts = {NodeId(member.id): member.host for member in config.members}
+        addresses = Addresses(self._reactor, hosts, self._reactor.resolve)
+        self._opened.append(("addresses", addresses.stop))
+        addresses.start()
+        return DatagramPort(
+            self._reactor,
+            me,
+            {NodeId(member.id): member.udp for member in config.members},
+            addresses,
+            Sealer(keyring, config.cluster, me, boot),
+            Opener(keyring, config.cluster, me, members),
+            self._feed,
+            self._traffic,
+        )
+
+    def _make_channels(self) -> Channels:
+        config = self._config
+        peers = [member for member in config.members if member.role is Role.PEER]
+        return Channels(
+            self._reactor,
+            config.cluster,
+            self._me,
+            endpoints_of(self._reactor, peers),
+            frozenset(NodeId(member.id) for member in config.members),
+            contexts(config.tls),
+            SystemRandom(),
+            self._feed,
+        )
+
+    def _bind(self) -> None:
+        """Every port, before anything is said: a taken one ends the start with its name."""
+        config = self._config
+        member = config.me
+        host = config.listen or member.host
+        if not is_literal(host):
+            raise EnvironmentFault(
+                f"this node can't bind to the name `{host}`: give its IP address as $.listen in node.yml"
+            )
+        self._opened.append(("datagrams", self._datagrams.stop))
+        self._datagrams.listen(host, member.udp)
+        self._opened.append(("channels", self._channels.stop))
+        if member.tcp and member.role is Role.PEER:
+            self._channels.listen(host, member.tcp)
+        if member.http:
+            self._listen_http(host, member.http)
+
+    def _listen_http(self, host: str, port: int) -> None:
+        parts = NodeParts(self.view, self._logs, self._metrics.exposition, self._metrics, self._reactor)
+        if self._config.me.role is Role.GATEWAY:
+            pool = HTTPConnectionPool(self._reactor)
+            self._opened.append(("peer logs", pool.closeCachedConnections))
+            agent = Agent(self._reactor, connectTimeout=PEER_LOGS_CONNECT_S, pool=pool)
+            peer_logs = PeerLogs(HTTPClient(agent), self._reactor)
+            submit = self._requests.submit
+            gateway = GatewayParts(submit, peer_logs, self._config.gateway, self._config.limits)
+            resource = gateway_resource(parts, gateway)
+        else:
+            resource = node_resource(parts)
+        site = make_site(resource, self._config.gateway, self._reactor, self._metrics.responded)
+        try:
+            listening = self._reactor.listenTCP(port, site, interface=host)
+        except CannotListenError as error:
+            raise EnvironmentFault(
+                f"TCP port {port} of {host} can't be bound ({error.socketError}); "
+                f"is another node running here, and is this address the machine's own?"
+            ) from error
+        self._http.append(listening)
+        self._opened.append(("http", self._close_http))
+
+    def _runner_started(self, runner: JavaRunner, report: SandboxReport) -> None:
+        self._logs.write(Level.SUMMARY, f"{self._me}: {report.text}")
+        self._feed(RunnerDescribed(runner.java_version, report.level))
+
+    # --- while it lives -----------------------------------------------------------------------------
+
+    def _feed(self, event: Any) -> None:  # noqa: ANN401  (every event)
+        """To the driver; what comes before it exists (nothing does) or after it stopped is dropped there."""
+        self._driver.feed(event)
+
+    def _traffic(self, direction: str, peer: NodeId, message: Datagram) -> None:
+        self._logs.traffic(SENT if direction == "sent" else RECEIVED, peer, message)
+
+    def view(self) -> ClusterView:
+        """The cluster as this node sees it now."""
+        snapshot = self._core.snapshot(now(self._reactor))
+        return view_of(snapshot, self._config.cluster, self._config.members)
+
+    def _readings(self) -> Iterator[Reading]:
+        yield from readings_of(self._core.snapshot(now(self._reactor)))
+        driver = self._driver
+        yield Reading(
+            "javacluster_loop_lag_seconds", "How late the last timer was.", "gauge", {}, driver.lag_s
+        )
+        for name, value in sorted(driver.counters.items()):
+            yield Reading(
+                "javacluster_driver_events", "The driver's counters.", "counter", {"event": name}, value
+            )
+        for what, counts in (
+            ("sent", self._datagrams.sent),
+            ("received", self._datagrams.received),
+            ("dropped", self._datagrams.dropped),
+            ("failed", self._datagrams.failed),
+            ("frames", self._channels.frames),
+            ("channel_faults", self._channels.faults),
+        ):
+            for kind, value in sorted(counts.items()):
+                labels = {"what": what, "kind": kind}
+                yield Reading("javacluster_messages", "Datagrams and frames.", "counter", labels, value)
+        if self._runner is not None:
+            for name, value in attrs.asdict(self._runner.snapshot()).items():
+                yield Reading("javacluster_java", "The Java side.", "gauge", {"what": name}, float(value))
+
+    # --- going down ---------------------------------------------------------------------------------
+
+    def _on_core_stopped(self) -> None:
+        if not self._core_stopped.called:
+            self._core_stopped.callback(None)
+
+    @inlineCallbacks
+    def stop(self) -> Any:  # noqa: ANN401  (a generator of Deferreds)
+        """Drain and stop (W10); the reactor waits for this before it ends."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self._notifier.stopping()
+        if self._config.me.role is Role.GATEWAY:
+            yield self._close_http()
+        self._driver.feed(StopRequested())
+        patience = self._config.work.drain_s + DRAIN_GRACE_S
+        late = self._reactor.callLater(patience, self._on_core_stopped)
+        yield self._core_stopped
+        if late.active():
+            late.cancel()
+        yield self._close_all()
+        self._end(None)
+
+    def _take_down(self, failure: Failure) -> None:
+        """The node can't live: close what is open, and say why."""
+        self._stopping = True
+        self._close_all().addBoth(lambda _closed: self._end(failure))
+
+    @inlineCallbacks
+    def _close_all(self) -> Any:  # noqa: ANN401
+        """Everything that was opened, the newest first; a part that fails to close holds up no other."""
+        while self._opened:
+            name, close = self._opened.pop()
+            try:
+                yield maybeDeferred(close)
+            except Exception:  # noqa: BLE001
+                self._log.failure("closing {name} failed", name=name)
+
+    def _close_http(self) -> Deferred[Any]:
+        ports, self._http = self._http, []
+        return maybeDeferred(ports[0].stopListening) if ports else maybeDeferred(lambda: None)
+
+    def _end(self, failure: Failure | None) -> None:
+        if self._ended.called:
+            return
+        if failure is None:
+            self._ended.callback(None)
+        else:
+            self._ended.errback(failure)

@@ -1,0 +1,82 @@
+"""One node's core, seen as numbers (H10): a reading for each thing worth watching, made at scrape time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from cluster.core.views import NodeSnapshot
+from cluster.identity import State, Status
+from cluster.telemetry.metrics import Reading
+
+_NOTHING: Mapping[str, str] = {}
+
+
+def _gauge(name: str, text: str, value: float, labels: Mapping[str, str] = _NOTHING) -> Reading:
+    return Reading(f"javacluster_{name}", text, "gauge", labels, value)
+
+
+def _counter(name: str, text: str, value: float, labels: Mapping[str, str] = _NOTHING) -> Reading:
+    return Reading(f"javacluster_{name}", text, "counter", labels, value)
+
+
+def readings_of(snapshot: NodeSnapshot) -> Iterator[Reading]:
+    """Everything that a core's snapshot tells."""
+    yield from _authority(snapshot)
+    yield from _membership(snapshot)
+    yield from _work(snapshot)
+
+
+def _authority(snapshot: NodeSnapshot) -> Iterator[Reading]:
+    for state in State:
+        text = "1 for what this node does now."
+        yield _gauge("state", text, snapshot.state is state, {"state": state.value})
+    yield _gauge("epoch", "Epoch that this node follows or leads; 0 without a leader.", snapshot.epoch)
+    yield _gauge("accepted_epoch", "Highest epoch promised or followed, durable.", snapshot.record.accepted)
+    yield _gauge("may_vote", "1 when this node's record lets it vote (N5).", snapshot.record.may_vote)
+    yield _gauge(
+        "lease_seconds", "What is left of the leader's lease; negative without.", snapshot.leadership.lease_s
+    )
+    yield _gauge("storage_ok", "0 while the durable record can't be written.", snapshot.storage_ok)
+    yield _counter("ballots", "Elections decided as seen here (E5).", snapshot.election.ballots)
+    yield _counter("handshakes", "Handshakes opened by this node (L1).", snapshot.leadership.handshakes)
+    yield _counter("leaderships", "Epochs that this node has led.", snapshot.leadership.established)
+    yield _counter("resignations", "Epochs that it gave up (L5).", snapshot.leadership.resigned)
+    yield _counter("promises", "Proposals granted (L1).", snapshot.allegiance.promises)
+    yield _counter("refusals", "Proposals refused (L1).", snapshot.allegiance.refusals)
+
+
+def _membership(snapshot: NodeSnapshot) -> Iterator[Reading]:
+    statuses = [view.status for view in snapshot.membership.members if view.node != snapshot.me]
+    for status in Status:
+        text = "Other nodes by this node's verdict (G3)."
+        yield _gauge("members", text, statuses.count(status), {"status": status.value})
+    yield _gauge(
+        "gossip_stretch",
+        "Factor on this node's timeouts; above 1 it doubts itself (G4).",
+        snapshot.membership.stretch,
+    )
+    for name, value in sorted(snapshot.membership.counters.items()):
+        yield _counter("gossip_events", "What gossip did and dropped.", value, {"event": name})
+
+
+def _work(snapshot: NodeSnapshot) -> Iterator[Reading]:
+    work = snapshot.work
+    yield _gauge("channels", "Open work channels.", work.channels)
+    yield _gauge("held_frames", "Frames that a leader without its lease holds back (L3).", work.held)
+    if work.execution is not None:
+        execution = work.execution
+        yield _gauge("slots", "Jobs that this node can run at once.", execution.slots)
+        yield _gauge("slots_busy", "Jobs that it runs now.", len(execution.running))
+        yield _gauge("kept_results", "Results that wait for their release (W5).", execution.kept)
+        yield _counter("runs_finished", "Jobs finished here.", execution.finished)
+        yield _counter("orders_fenced", "Orders of an older epoch refused (L6).", execution.fenced)
+    if work.dispatch is not None:
+        yield _gauge("queue", "Jobs that wait at this leader.", work.dispatch.queued)
+        for name, value in work.dispatch.counters:
+            yield _counter("dispatch_events", "What the leader's half did.", value, {"event": name})
+    if work.submission is not None:
+        submission = work.submission
+        yield _gauge("requests_waiting", "Clients that wait for an answer.", submission.requests)
+        yield _gauge("cache_bytes", "Bytes of kept answers.", submission.cache.bytes)
+        yield _counter("requests_shared", "Requests that shared another's run (C4).", submission.shared)
+        yield _counter("outcomes_late", "Outcomes that nobody waited for any longer (W8).", submission.late)
