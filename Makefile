@@ -22,7 +22,7 @@ APT := DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0
 
 .PHONY: up
 up: $(VENV)/.runtime system ## start a cluster on this machine and run an example; PEERS=7 for more peers
-	@$(BIN)/javacluster up $(if $(PEERS),--peers $(PEERS)) --example examples/HelloCluster.java
+	@$(BIN)/javacluster up $(if $(PEERS),--peers $(PEERS)) --example examples/Hello.java
 
 .PHONY: down
 down: ## stop the cluster

@@ -98,7 +98,7 @@ def view_of(snapshot: NodeSnapshot, cluster: str, members: Sequence[Member]) -> 
             NodeView(
                 id=node,
                 role=said.role,
-                state=said.state if facts is not None else None,
+                state=_state_of(node, facts, snapshot),
                 status=Status.ALIVE if me else view.status if view is not None else Status.UNKNOWN,
                 host=said.host or (member.host if member else ""),
                 udp=said.udp or (member.udp if member else 0),
@@ -129,6 +129,17 @@ def view_of(snapshot: NodeSnapshot, cluster: str, members: Sequence[Member]) -> 
         ready=not reason,
         not_ready_reason=reason,
     )
+
+
+def _state_of(node: int, facts: NodeFacts | None, snapshot: NodeSnapshot) -> State | None:
+    """What a node does: of itself and of its leader this node knows more than gossip has told (I11)."""
+    if node == snapshot.me:
+        return snapshot.state
+    if node == snapshot.leader:
+        return State.LEADING  # its own heartbeats say so (E6)
+    if facts is None or facts.state is State.LEADING:
+        return None  # an old claim: that leader is not the one followed
+    return facts.state
 
 
 def _not_ready(snapshot: NodeSnapshot) -> str:
