@@ -6,6 +6,8 @@ import fcntl
 import hashlib
 import os
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import msgspec
 
@@ -30,6 +32,23 @@ class Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     checksum: str
 
 
+class _DaemonThread(Thread):
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401  (a thread's own)
+        super().__init__(**options, daemon=True)
+
+
+class _OneThread(ThreadPool):
+    """One thread, that does not keep a process alive which failed before it could `close` the store.
+
+    To die in the middle of a write does no harm: that is what the way of writing is for.
+    """
+
+    threadFactory = _DaemonThread  # noqa: N815  (Twisted's name)
+
+    def __init__(self) -> None:
+        super().__init__(minthreads=0, maxthreads=1, name="record")
+
+
 class RecordStore:
     """Reads and writes one node's record; writes are done one after another, in the order asked for.
 
@@ -50,7 +69,7 @@ class RecordStore:
         self._path = directory / RECORD
         self._reactor = reactor
         self._disk = disk or Disk()
-        self._pool = pool or ThreadPool(minthreads=0, maxthreads=1, name="record")
+        self._pool = pool or _OneThread()
         self._pool_runs = False
         self._lock: int | None = None
         self._latest: Record | None = None

@@ -303,3 +303,17 @@ def test_writes_are_done_in_order_off_the_reactors_thread(directory: Path) -> No
     assert len(set(threads)) == 1
     assert threads[0] != threading.main_thread().name
     assert load(directory).accepted == 5
+
+
+def test_a_node_that_fails_at_start_up_does_not_hang_on_its_store(directory: Path) -> None:
+    code = (
+        "import pathlib\n"
+        "from cluster.net.reactor import install\n"
+        "from cluster.net.store import RecordStore\n"
+        f"store = RecordStore(pathlib.Path({str(directory)!r}), install())\n"
+        "store.write(store.load('c', 1, 'ff00'))\n"
+        "raise SystemExit(3)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
+    assert done.returncode == 3
+    load(directory)
