@@ -43,7 +43,7 @@ class _OneThread(ThreadPool):
     To die in the middle of a write does no harm: that is what the way of writing is for.
     """
 
-    threadFactory = _DaemonThread  # noqa: N815  (Twisted's name)
+    threadFactory = _DaemonThread  # type: ignore[assignment]  # noqa: N815  (made with keywords only)
 
     def __init__(self) -> None:
         super().__init__(minthreads=0, maxthreads=1, name="record")
