@@ -85,7 +85,7 @@ class Sandbox:
         self._bwrap = ""
         self._filter = b""
         if self.confined:
-            self._bwrap = _found(settings.bwrap)
+            self._bwrap = _found(settings.bwrap, "bubblewrap")
             try:
                 self._filter = seccomp.filter_program()
             except OSError as error:
@@ -113,13 +113,13 @@ class Sandbox:
             boot: the harness goes to the boot class path, and the program's classes are the class path.
         """
         root = os.geteuid() == 0
-        drop = [_found("setpriv"), f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"] if root else []
+        drop = [_found("setpriv", "util-linux"), f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"] if root else []
         return [
             *drop,
             _found("nice"),
             f"-n{NICE}",
             self._bwrap,
-            *view(self._jdk, _found("prlimit"), tmp_bytes),
+            *view(self._jdk, _found("prlimit", "util-linux"), tmp_bytes),
             *(("--seccomp", str(_SECCOMP)) if self._filter else ()),
             "--",
             _INSIDE_PRLIMIT,
@@ -185,7 +185,7 @@ class Sandbox:
             f"-n{NICE}",
             _found("env"),
             f"--chdir={directory}",
-            _found("prlimit"),
+            _found("prlimit", "util-linux"),
             *(bound for bound in bounds if not bound.startswith("--nproc")),
             str(self._jdk.java),
             *_class_path(str(self._jar), directory, boot=boot),
@@ -261,11 +261,8 @@ def _memory_file(data: bytes) -> int:
     return descriptor
 
 
-def _found(program: str) -> str:
+def _found(program: str, package: str = "coreutils") -> str:
     path = shutil.which(program)
     if path is None:
-        package = {"bwrap": "bubblewrap", "setpriv": "util-linux", "prlimit": "util-linux"}.get(
-            program, "coreutils"
-        )
         raise EnvironmentFault(f"{program} not found: apt-get install {package}")
     return path
