@@ -113,7 +113,11 @@ class Sandbox:
             boot: the harness goes to the boot class path, and the program's classes are the class path.
         """
         root = os.geteuid() == 0
-        drop = [_found("setpriv", "util-linux"), f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"] if root else []
+        drop = (
+            [_found("setpriv", "util-linux"), f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+            if root
+            else []
+        )
         return [
             *drop,
             _found("nice"),
@@ -261,8 +265,14 @@ def _memory_file(data: bytes) -> int:
     return descriptor
 
 
-def _found(program: str, package: str = "coreutils") -> str:
+def _found(program: str, package: str = "") -> str:
+    """Where a program of the host is.
+
+    Raises:
+        EnvironmentFault: nowhere; the text names the package that has it.
+    """
     path = shutil.which(program)
     if path is None:
+        package = package or {"setpriv": "util-linux", "prlimit": "util-linux"}.get(program, "coreutils")
         raise EnvironmentFault(f"{program} not found: apt-get install {package}")
     return path

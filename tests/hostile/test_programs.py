@@ -15,9 +15,8 @@ MAIN = "public static void main(String[] a) {}"
 
 
 def test_run_returns_its_value(java: JavaDriver) -> None:
-    run = java.run(
-        'class Hidden {} public class Greeting { public String run() { return "grüezi \\uD83D\\uDE00"; } }'
-    )
+    text = 'public String run() { return "grüezi \\uD83D\\uDE00"; }'
+    run = java.run(f"class Hidden {{}} public class Greeting {{ {text} }}")
     assert (run.verdict, run.value, run.stdout, run.exit_code) == (Verdict.OK, "grüezi 😀".encode(), b"", 0)
 
 
@@ -70,10 +69,7 @@ def test_a_compile_error_names_its_place(java: JavaDriver) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (
-            "class A { public static void main(String[] a) {} } class B { public static void main(String[] a) {} }",
-            "A, B",
-        ),
+        (f"class A {{ {MAIN} }} class B {{ {MAIN} }}", "A, B"),
         ("public class Empty {}", "Empty"),
         ("", "nothing to start"),
         ("// nothing\n", "nothing to start"),
@@ -96,7 +92,7 @@ def test_an_exit_code_is_reported_as_such_and_not_as_a_signal(java: JavaDriver) 
 
 PLAIN = {
     "cause": main_class(
-        'try { Integer.parseInt("x"); } catch (Exception e) { throw new IllegalStateException("wrapped", e); }'
+        'try { Integer.parseInt("x"); } catch (Exception e) { throw new IllegalStateException("w", e); }'
     ),
     "initialiser": main_class("", "static { if (true) { int[] none = null; none[0] = 1; } }"),
     "lambda": main_class("List.of(1).forEach(x -> { throw new RuntimeException(); });"),

@@ -1,0 +1,169 @@
+"""The warm compiler: losing it loses no job, and a source that breaks two is blamed (J1)."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from twisted.internet.defer import CancelledError
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from cluster.java.compiler import WARM_ROUNDS, Compiler
+from cluster.java.frames import CRASHED, SUCCEEDED, Answer
+from cluster.java.jvm import Jvm
+from cluster.java.rehearsal import PROGRAMS
+from cluster.java.sandbox import STDIN, STDOUT
+from cluster.wire.jobs import Source
+from tests.unit.java.fakes import FakeJvm
+
+SOURCE = (Source("", "class A {}"),)
+
+
+class Machine:
+    """One compiler process as the compiler under test sees it."""
+
+    def __init__(self, real: Jvm) -> None:
+        self.fake = FakeJvm()
+        self.fake.on_data = lambda fd, data: real.on_data(fd, data)  # noqa: PLW0108  (it changes later)
+        self.fake.ended = real.ended
+        real.write = self.fake.write  # type: ignore[method-assign]
+        real.kill = self.fake.kill  # type: ignore[method-assign]
+
+    def number(self) -> int:
+        """Of the last request."""
+        data, last = self.fake.written[STDIN], 0
+        while data:
+            length, last = struct.unpack(">II", data[:8])
+            data = data[4 + length :]
+        return last
+
+    def answer(self, status: int = SUCCEEDED) -> None:
+        """The last request's."""
+        body = struct.pack(">IB", self.number(), status) + b"\0" * 16
+        self.fake.say(STDOUT, struct.pack(">I", len(body)) + body)
+
+    def warm(self) -> None:
+        """Answer every rehearsal."""
+        for _ in range(WARM_ROUNDS * len(PROGRAMS)):
+            self.answer()
+
+
+class Scene:
+    """A compiler with a clock, the machines it started, and what came of the compilations."""
+
+    def __init__(self, recycle_after: int = 100) -> None:
+        self.clock = Clock()
+        self.machines: list[Machine] = []
+        self.capacity: list[bool] = []
+        self.results: list[Any] = []
+        self.compiler = Compiler(self.clock, self.spawn, confined=True, recycle_after=recycle_after)
+        self.compiler.on_ready = self.capacity.append
+        self.compiler.start()
+
+    def spawn(self, jvm: Jvm) -> None:
+        self.machines.append(Machine(jvm))
+        jvm.write = self.machines[-1].fake.write  # type: ignore[method-assign]
+
+    def compile(self, limit_s: float = 10.0, remaining_s: float = 60.0) -> Any:
+        return self.compiler.compile(SOURCE, limit_s, remaining_s).addBoth(self.results.append)
+
+
+def test_it_is_ready_after_its_rehearsals_and_not_before() -> None:
+    scene = Scene()
+    assert scene.capacity == []
+    scene.machines[0].warm()
+    assert scene.capacity == [True]
+
+
+def test_a_compilation_waits_for_the_compiler() -> None:
+    scene = Scene()
+    scene.compile()
+    scene.machines[0].warm()
+    assert scene.results == []
+    scene.machines[0].answer()
+    assert scene.results[0].status == SUCCEEDED
+
+
+def test_losing_the_compiler_loses_no_job() -> None:
+    scene = Scene()
+    scene.machines[0].warm()
+    scene.compile()
+    scene.compile()
+    scene.machines[0].fake.end()
+    assert scene.capacity == [True, False]
+    scene.machines[1].warm()
+    assert scene.capacity == [True, False, True]
+    scene.machines[1].answer()
+    scene.machines[1].answer()
+    assert [answer.status for answer in scene.results] == [SUCCEEDED, SUCCEEDED]
+
+
+def test_a_source_that_ends_two_compilers_is_to_blame() -> None:
+    scene = Scene()
+    scene.compile()
+    for machine in range(2):
+        scene.machines[machine].warm()
+        scene.machines[machine].fake.end()
+    assert isinstance(scene.results[0], Answer)
+    assert scene.results[0].status == CRASHED
+
+
+def test_a_compilation_over_its_limit_is_ended_and_the_next_one_served() -> None:
+    scene = Scene()
+    scene.machines[0].warm()
+    scene.compile(limit_s=1.0)
+    scene.compile()
+    scene.clock.advance(1.0)
+    assert scene.machines[0].fake.kills
+    scene.machines[0].fake.end()
+    assert scene.results == ["compile"]
+    scene.machines[1].warm()
+    scene.machines[1].answer()
+    assert len(scene.results) == 2
+
+
+def test_the_jobs_deadline_ends_its_waiting() -> None:
+    scene = Scene()
+    scene.compile(remaining_s=1.0)
+    scene.clock.advance(1.0)
+    assert scene.results == ["expired"]
+
+
+def test_a_cancelled_compilation_leaves_the_queue() -> None:
+    scene = Scene()
+    waiting = scene.compile()
+    waiting.cancel()
+    assert isinstance(scene.results[0], Failure)
+    assert scene.results[0].check(CancelledError)
+    assert scene.compiler.snapshot().queued == 0
+
+
+def test_a_worn_compiler_serves_until_its_spare_is_warm() -> None:
+    scene = Scene(recycle_after=1)
+    first = scene.machines[0]
+    first.warm()
+    scene.compile()
+    first.answer()
+    scene.compile()
+    first.answer()
+    spare = scene.machines[1]
+    assert first.fake.kills == 0
+    spare.warm()
+    assert first.fake.kills
+    scene.compile()
+    first.fake.end()
+    spare.answer()
+    assert len(scene.results) == 3
+    assert scene.capacity == [True]
+    assert scene.compiler.snapshot().recycles == 1
+
+
+def test_a_compiler_that_crashed_is_replaced() -> None:
+    scene = Scene()
+    scene.machines[0].warm()
+    scene.compile()
+    scene.machines[0].answer(CRASHED)
+    assert len(scene.machines) == 2
+    scene.machines[1].warm()
+    assert scene.machines[0].fake.kills

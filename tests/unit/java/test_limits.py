@@ -1,0 +1,77 @@
+"""Flags, the kernel's limits and the sandbox's arguments: computed, never pasted together (J6, S1, S3)."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.config import SandboxSettings
+from cluster.java.flags import budget, compiler_flags, program_bounds, program_flags
+from cluster.java.jdk import Jdk
+from cluster.java.runner import bounded
+from cluster.java.sandbox import Sandbox, view
+from cluster.limits import MIB, Limits
+
+KIT = Jdk(Path("/opt/jdk"), "17.0.1", (Path("/lib/libc.so.6"), Path("/etc/java-17-openjdk")))
+
+
+@given(st.integers(1, 64 * 1024 * MIB))
+def test_the_parts_of_the_memory_are_positive_and_the_heap_is_most(memory: int) -> None:
+    parts = budget(memory)
+    assert min(parts.heap, parts.metaspace, parts.direct, parts.code) >= MIB
+    assert parts.heap <= max(memory, 32 * MIB) * 3 // 4
+
+
+def test_flags_follow_the_limits() -> None:
+    flags = program_flags(Limits(memory_bytes=256 * MIB))
+    assert f"-Xmx{192 * MIB}" in flags
+    assert f"-XX:MaxDirectMemorySize={32 * MIB}" in flags
+    assert "-XX:+DisableAttachMechanism" in flags
+    assert "-XX:ActiveProcessorCount=1" in flags
+    assert all(flag.startswith("-") for flag in (*flags, *compiler_flags(512 * MIB)))
+
+
+def test_the_kernel_bounds_threads_files_and_memory() -> None:
+    bounds = dict(bound.split("=") for bound in program_bounds(Limits(processes=64, cpu_s=4.2)))
+    assert bounds["--nproc"] == "80"
+    assert bounds["--core"] == "0"
+    assert int(bounds["--data"]) > 256 * MIB
+    assert int(bounds["--cpu"]) >= 5
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf, 1e9])
+def test_a_limit_that_is_none_becomes_the_cap(bad: float) -> None:
+    """Never unlimited."""
+    limits = bounded(Limits(wall_s=bad, cpu_s=bad), Limits(wall_s=10, cpu_s=5))
+    assert (limits.wall_s, limits.cpu_s) == (10, 5)
+
+
+def test_a_smaller_limit_is_kept() -> None:
+    assert bounded(Limits(memory_bytes=64 * MIB), Limits()).memory_bytes == 64 * MIB
+
+
+def test_the_sandbox_shows_the_jdk_read_only_and_nothing_else_of_the_host() -> None:
+    """S1."""
+    argv = view(KIT, "/usr/bin/prlimit", 64 * MIB)
+    for flag in ("--unshare-all", "--die-with-parent", "--new-session", "--clearenv"):
+        assert flag in argv
+    assert argv[argv.index("--cap-drop") + 1] == "ALL"
+    shown = {argv[at + 1] for at, word in enumerate(argv) if word == "--ro-bind"}
+    assert shown == {"/opt/jdk", "/lib/libc.so.6", "/etc/java-17-openjdk", "/usr/bin/prlimit"}
+    assert not {"--bind", "--proc", "--dev", "--share-net", "--ro-bind-try"} & set(argv)
+    sizes = [argv[at + 1] for at, word in enumerate(argv) if word == "--size"]
+    assert len(sizes) == argv.count("--tmpfs")
+    assert str(64 * MIB) in sizes
+    assert argv[argv.index("--remount-ro") + 1] == "/"
+
+
+def test_mode_none_is_loud(tmp_path: Path) -> None:
+    """S4."""
+    settings = SandboxSettings(mode="none")
+    report = Sandbox(None, settings, KIT, tmp_path / "jar", tmp_path).report("17")  # type: ignore[arg-type]  # spawns nothing
+    assert (report.level, report.namespaces, report.seccomp) == ("none", False, False)
+    assert "SANDBOX OFF" in report.text

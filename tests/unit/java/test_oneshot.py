@@ -1,0 +1,149 @@
+"""One run: its deadlines, its streams, and that its answer comes only after its end (R2, R3, S3, S5)."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from twisted.internet.task import Clock
+
+from cluster.java.entry import Entry
+from cluster.java.frames import NONCE_BYTES
+from cluster.java.jvm import Usage
+from cluster.java.oneshot import START_S, OneShot, Task
+from cluster.java.sandbox import CHANNEL, CONTROL, STDERR, STDIN, STDOUT
+from cluster.limits import MIB, Limits
+from cluster.wire.jobs import Input, Run, Verdict
+from tests.unit.java.fakes import FakeJvm
+
+READY = b"R\x00\x00\x00\x00"
+
+
+class Scene:
+    """A clock, a virtual machine, and one run."""
+
+    def __init__(self, remaining_s: float = 60.0, **limits: float) -> None:
+        self.clock = Clock()
+        self.jvm = FakeJvm()
+        self.one = OneShot(self.clock, self.jvm)
+        self.limits = Limits(**{"wall_s": 2.0, "cpu_s": 1.0, "output_bytes": 8, **limits})  # type: ignore[arg-type]  # a test's own numbers
+        self.results: list[Run] = []
+        task = Task(Entry("A", "run"), {"A": b"class"}, Input(("x",), b"in"), self.limits)
+        self.one.run(task, remaining_s).addCallback(self.results.append)
+
+    def ready(self) -> None:
+        self.jvm.say(CHANNEL, READY)
+
+    def record(self, kind: bytes, payload: bytes = b"") -> None:
+        nonce = self.jvm.written[CONTROL][:NONCE_BYTES]
+        self.jvm.say(CHANNEL, kind + struct.pack(">I", NONCE_BYTES + len(payload)) + nonce + payload)
+
+    @property
+    def result(self) -> Run:
+        (run,) = self.results
+        assert self.clock.getDelayedCalls() == []
+        return run
+
+
+def test_a_program_is_handed_over_when_the_machine_waits_for_it() -> None:
+    scene = Scene()
+    assert scene.jvm.written == {}
+    scene.ready()
+    assert scene.jvm.written[STDIN] == b"in"
+    assert b"class" in scene.jvm.written[CONTROL]
+    assert sorted(scene.jvm.closed) == [STDIN, CONTROL]
+    assert scene.jvm.bound == 1.0
+
+
+def test_the_answer_waits_for_the_end_of_the_process() -> None:
+    """S5: a value alone frees no slot."""
+    scene = Scene()
+    scene.ready()
+    scene.jvm.say(STDOUT, b"text")
+    scene.record(b"V", b"value")
+    assert scene.results == []
+    scene.jvm.end(0)
+    assert (scene.result.verdict, scene.result.value, scene.result.stdout) == (Verdict.OK, b"value", b"text")
+
+
+@pytest.mark.parametrize(
+    ("remaining_s", "expected"), [(60.0, (Verdict.TIME_LIMIT, "wall")), (1.0, (Verdict.EXPIRED, ""))]
+)
+def test_the_nearer_of_wall_limit_and_deadline_ends_it(
+    remaining_s: float, expected: tuple[Verdict, str]
+) -> None:
+    scene = Scene(remaining_s)
+    scene.ready()
+    scene.clock.pump([0.05] * 60)
+    assert scene.jvm.kills
+    scene.jvm.end()
+    assert (scene.result.verdict, scene.result.detail) == expected
+
+
+def test_processor_time_before_the_program_is_not_its_own() -> None:
+    scene = Scene()
+    scene.jvm.used = Usage(cpu_s=5.0)
+    scene.ready()
+    scene.jvm.used = Usage(cpu_s=5.9)
+    scene.clock.advance(0.1)
+    assert scene.jvm.kills == 0
+    scene.jvm.used = Usage(cpu_s=6.1)
+    scene.clock.advance(0.1)
+    assert scene.jvm.kills
+    scene.jvm.end()
+    assert (scene.result.verdict, scene.result.detail) == (Verdict.TIME_LIMIT, "cpu")
+    assert scene.result.cpu_s == pytest.approx(1.1)
+
+
+def test_resident_memory_over_the_limit_ends_it() -> None:
+    scene = Scene()
+    scene.ready()
+    scene.jvm.used = Usage(resident=400 * MIB, peak=400 * MIB)
+    scene.clock.advance(0.1)
+    scene.jvm.end()
+    assert (scene.result.verdict, scene.result.detail) == (Verdict.MEMORY_LIMIT, "native")
+    assert scene.result.peak_memory_bytes == 400 * MIB
+
+
+@pytest.mark.parametrize(("descriptor", "name"), [(STDOUT, "stdout"), (STDERR, "stderr")])
+def test_output_over_the_limit_is_cut_and_ends_it(descriptor: int, name: str) -> None:
+    scene = Scene()
+    scene.ready()
+    scene.jvm.say(descriptor, b"12345678")
+    assert scene.jvm.kills == 0
+    scene.jvm.say(descriptor, b"9")
+    assert scene.jvm.kills
+    scene.jvm.say(descriptor, b"more")
+    scene.jvm.end()
+    assert (scene.result.verdict, scene.result.detail) == (Verdict.OUTPUT_LIMIT, name)
+    assert getattr(scene.result, name) == b"12345678"
+    assert getattr(scene.result, f"{name}_truncated")
+
+
+def test_the_first_cause_is_the_one_that_counts() -> None:
+    scene = Scene()
+    scene.ready()
+    scene.one.cancel()
+    scene.jvm.say(STDOUT, b"123456789")
+    scene.jvm.end()
+    assert scene.result.verdict is Verdict.CANCELLED
+
+
+def test_cancelling_before_the_hand_over_is_cancelled_too() -> None:
+    scene = Scene()
+    scene.one.cancel()
+    scene.ready()
+    assert CONTROL not in scene.jvm.written
+    scene.jvm.end()
+    assert scene.result.verdict is Verdict.CANCELLED
+
+
+def test_a_machine_that_does_not_start_is_our_failure_and_says_why() -> None:
+    scene = Scene()
+    scene.jvm.say(STDERR, b"no such thing")
+    scene.clock.advance(START_S)
+    assert scene.jvm.kills
+    scene.jvm.end()
+    assert scene.result.verdict is Verdict.INTERNAL_ERROR
+    assert "no such thing" in scene.result.message
