@@ -107,6 +107,7 @@ class World:
         self.disks: dict[NodeId, Disk] = {}
         self.links: dict[tuple[NodeId, int], Link] = {}
         self.cut: set[tuple[NodeId, NodeId]] = set()
+        self.cut_datagrams: set[tuple[NodeId, NodeId]] = set()
         self.answers: dict[int, fx.Answer] = {}
         self.asked: dict[int, NodeId] = {}
         self.runs: dict[str, int] = defaultdict(int)
@@ -284,7 +285,7 @@ class World:
         self._send(sender, self.lives[sender], fx.Send(to, message))
 
     def _deliver(self, sender: NodeId, to: NodeId, event: ev.DatagramArrived) -> None:
-        if (sender, to) not in self.cut:
+        if (sender, to) not in self.cut and (sender, to) not in self.cut_datagrams:
             self.feed(to, event)
 
     def _persist(self, node: NodeId, life: Life, effect: fx.Persist) -> None:
@@ -419,7 +420,9 @@ class World:
         """Which part wants to be woken when, relative to now."""
         parts = ("election", "allegiance", "leadership", "admission")
         return {
-            node: {name: _until(getattr(life.core.authority, name).next_deadline(), self.now) for name in parts}
+            node: {
+                name: _until(getattr(life.core.authority, name).next_deadline(), self.now) for name in parts
+            }
             | {"membership": _until(life.core.membership.next_deadline(), self.now)}
             | {"ledger": _until(life.core._ledger.next_deadline(), self.now)}
             for node, life in self.lives.items()
@@ -432,6 +435,7 @@ class World:
 
     def heal(self) -> None:
         self.cut.clear()
+        self.cut_datagrams.clear()
         for link in list(self.links.values()):
             if link.open and link.lost:
                 self._break(link, "timed out")
