@@ -265,7 +265,7 @@ class LocalCluster:
         return tuple(node for node, life in lives.items() if life.process in killed)
 
     def wait_until_serving(self, patience_s: float = READY_S) -> client.ClusterView:
-        """Wait for a leader that the gateway follows, and for every running node to be alive in its eyes.
+        """Wait for a leader that the gateway follows, and for every running node to be ready in its own eyes.
 
         Raises:
             EnvironmentFault: a node ended; the text is what it had to say.
@@ -279,11 +279,9 @@ class LocalCluster:
             self._require_running(started)
             try:
                 view = client.look(self.gateway_url)
+                return view.ready and view.leader is not None and all(self._serves(view, i) for i in started)
             except (Unavailable, RemoteProtocolError):
                 return False
-            return (
-                view.ready and view.leader is not None and all(self._serves(view, node) for node in started)
-            )
 
         if not wait_until(ready, patience_s):
             raise Unavailable(
@@ -292,11 +290,16 @@ class LocalCluster:
         return view
 
     def _serves(self, view: client.ClusterView, node: int) -> bool:
+        """Whether a node can do its part, its virtual machines warm, and follows the same leader.
+
+        What the gateway shows of a node that was started again is at first what it was before; so ask itself.
+        """
         row = view.node(node)
-        if row is None or row.status != "ALIVE" or row.state == "LOOKING":
-            return False
-        # The leader's machines must be warm too: it works again as soon as it follows.
-        return node == GATEWAY or row.slots > 0
+        alive = row is not None and row.status == "ALIVE"
+        if not alive or node == GATEWAY:
+            return alive
+        own = client.look(self.http_url(node))
+        return own.ready and own.leader == view.leader
 
     def _require_running(self, nodes: list[int]) -> None:
         for node in nodes:
