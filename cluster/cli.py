@@ -112,7 +112,7 @@ def node(config: Path) -> None:
     from twisted.internet.error import ReactorNotRunning  # noqa: PLC0415
     from twisted.python.failure import Failure  # noqa: PLC0415
 
-    from cluster import service  # noqa: PLC0415
+    from cluster.service import start  # noqa: PLC0415
 
     ended: list[object] = []
 
@@ -121,7 +121,7 @@ def node(config: Path) -> None:
         with contextlib.suppress(ReactorNotRunning):  # a signal may have stopped it already
             reactor.stop()
 
-    reactor.callWhenRunning(lambda: maybeDeferred(service.start, settings, reactor).addBoth(stop))
+    reactor.callWhenRunning(lambda: maybeDeferred(start, settings, reactor).addBoth(stop))
     reactor.run()
     for result in ended:
         if isinstance(result, Failure):

@@ -1,9 +1,9 @@
-"""A small deterministic world for whole node cores: virtual time, a lossy network, slow disks, stand-in runners.
+"""A small deterministic world for whole node cores: virtual time, a lossy network, slow disks, stand-in runs.
 
 Datagrams may be lost, delayed and cut by direction; channels are ordered and reliable until cut or crashed;
-a record is durable after `disk_s`; a job whose source is `sleep S` runs for S seconds. Every message goes
-through the real codec. After each event the core's own invariants and those across the cluster are checked:
-one leader an epoch (I1), nobody acts beside another (I6), persist before send (I2), one answer a request (I10).
+a record is durable after `disk_s`; a job whose source is `sleep S` runs for S seconds. Every message
+goes through the real codec. After each event the core's own invariants and those of the cluster are checked:
+one leader an epoch (I1), one may act at once (I6), persist before send (I2), one answer a request (I10).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import itertools
 import random
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 
 import attrs
 import msgspec
@@ -314,7 +315,7 @@ class World:
         seconds = float(words[1]) if words and words[0] == "sleep" else 0.01
 
         def done() -> None:
-            if self.lives.get(node) is life and life.running.pop(job.id, None):
+            if self.lives.get(node) is life and life.running.pop(job.id, 0):
                 run = Run(Verdict.OK, value=job.program.sources[0].text.encode())
                 outcome = Outcome(Verdict.OK, runs=(run,))
                 self._feed_life(node, life, ev.RunFinished(job.id, outcome))
@@ -367,10 +368,9 @@ class World:
             if life is None:
                 continue
             event = ev.ChannelClosed(channel, reason)
-            self.at(self.now + self.delay_s[1], lambda e=end, lf=life, evt=event: self._feed_life(e, lf, evt))
+            self.at(self.now + self.delay_s[1], partial(self._feed_life, end, life, event))
             if end == link.dialler and life.dialling == link.listener:
-                redial = lambda e=end, lf=life, to=link.listener: self._dial(e, lf, to)  # noqa: E731
-                self.at(self.now + 0.05, redial)
+                self.at(self.now + 0.05, partial(self._dial, end, life, link.listener))
 
     # --- clients ----------------------------------------------------------------------------------------
 
