@@ -104,6 +104,7 @@ def compiler_flags(memory_bytes: int) -> tuple[str, ...]:
         "-XX:ActiveProcessorCount=1",
         "-XX:+ExitOnOutOfMemoryError",
         "--add-exports=jdk.compiler/com.sun.tools.javac.api=ALL-UNNAMED",
+        "--add-exports=jdk.compiler/com.sun.tools.javac.util=ALL-UNNAMED",
     )
 
 

@@ -22,6 +22,7 @@ _BUILD_S = 120.0
 _EXPORTS = (
     "--add-exports=java.base/jdk.internal.vm.annotation=ALL-UNNAMED",
     "--add-exports=jdk.compiler/com.sun.tools.javac.api=ALL-UNNAMED",
+    "--add-exports=jdk.compiler/com.sun.tools.javac.util=ALL-UNNAMED",
 )
 
 

@@ -83,6 +83,18 @@ def test_no_single_entry_point_is_a_compile_error_that_names_candidates(
     assert words in outcome.message
 
 
+def test_diagnostics_are_in_the_words_of_plain_javac(java: JavaDriver, tmp_path: Path) -> None:
+    """R1."""
+    text = (
+        'import java.util.*;\nclass Bad {\n int x = "t";\n List<String> l = new ArrayList<Integer>(y);\n}\n'
+    )
+    (tmp_path / "Bad.java").write_text(text)
+    plain = subprocess.run(["javac", "Bad.java"], cwd=tmp_path, capture_output=True, check=False)
+    outcome = java.outcome(Program((Source("Bad.java", text),)))
+    assert outcome.compilation is not None
+    assert outcome.compilation.text == plain.stderr.decode()
+
+
 def test_an_exit_code_is_reported_as_such_and_not_as_a_signal(java: JavaDriver) -> None:
     for code in (3, 137, 139, 143):
         run = java.run(main_class(f'System.out.print("before"); System.exit({code});'))

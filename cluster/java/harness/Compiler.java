@@ -1,6 +1,10 @@
 package javacluster.internal;
 
+import com.sun.tools.javac.api.BasicJavacTask;
+import com.sun.tools.javac.api.ClientCodeWrapper;
 import com.sun.tools.javac.api.JavacTaskPool;
+import com.sun.tools.javac.util.Context;
+import com.sun.tools.javac.util.Log;
 import java.io.BufferedInputStream;
 import java.io.BufferedOutputStream;
 import java.io.ByteArrayInputStream;
@@ -20,6 +24,7 @@ import java.net.URI;
 import java.net.URISyntaxException;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.Iterator;
 import java.util.List;
 import java.util.Locale;
 import java.util.Set;
@@ -149,6 +154,7 @@ public final class Compiler {
     private final class Compilation implements DiagnosticListener<JavaFileObject> {
         private final List<Source> sources;
         private final List<Diagnostic<? extends JavaFileObject>> diagnostics = new ArrayList<>();
+        private final List<String> messages = new ArrayList<>();
         private final List<Output> outputs = new ArrayList<>();
         private final StringBuilder rendered = new StringBuilder();
         private final BoundedWriter log = new BoundedWriter();
@@ -156,6 +162,7 @@ public final class Compiler {
         private boolean success;
         private int bytes;
         private String crash = "";
+        private Context context;
 
         Compilation(List<Source> sources) {
             this.sources = sources;
@@ -165,6 +172,7 @@ public final class Compiler {
             try {
                 files.owner = this;
                 pool.getTask(log, files, this, OPTIONS, null, sources, task -> {
+                    context = ((BasicJavacTask) task).getContext();
                     success = task.call();
                     if (!success || outputs.stream().anyMatch(o -> o.name.indexOf('/') >= 0)) {
                         throw new Discarded();
@@ -176,7 +184,7 @@ public final class Compiler {
             } catch (OutOfMemoryError | StackOverflowError exhausted) {
                 crash = "the compiler ran out of "
                         + (exhausted instanceof OutOfMemoryError ? "memory" : "stack: the source nests too deeply");
-            } catch (RuntimeException bug) {
+            } catch (RuntimeException | AssertionError bug) {
                 crash = cut("the compiler crashed: " + bug, MESSAGE_MAX);
             }
             if (crash.isEmpty() && success) {
@@ -202,11 +210,25 @@ public final class Compiler {
                 errors++;
             }
             if (diagnostics.size() < DIAGNOSTICS_MAX) {
+                messages.add(cut(message(diagnostic), MESSAGE_MAX));
                 diagnostics.add(diagnostic);
             }
             if (rendered.length() < TEXT_MAX) {
-                rendered.append(cut(diagnostic.toString(), TEXT_MAX)).append('\n');
+                rendered.append(cut(text(diagnostic), TEXT_MAX)).append('\n');
             }
+        }
+
+        /** As the command prints it: with simple names where these are clear. */
+        private String text(Diagnostic<? extends JavaFileObject> diagnostic) {
+            return diagnostic instanceof ClientCodeWrapper.DiagnosticSourceUnwrapper wrapped && context != null
+                    ? Log.instance(context).getDiagnosticFormatter().format(wrapped.d, Locale.ROOT)
+                    : diagnostic.toString();
+        }
+
+        private String message(Diagnostic<? extends JavaFileObject> diagnostic) {
+            return diagnostic instanceof ClientCodeWrapper.DiagnosticSourceUnwrapper wrapped && context != null
+                    ? Log.instance(context).getDiagnosticFormatter().formatMessage(wrapped.d, Locale.ROOT)
+                    : diagnostic.getMessage(Locale.ROOT);
         }
 
         private void summary(int count, String word) {
@@ -223,6 +245,7 @@ public final class Compiler {
             write(out, cut(crash, MESSAGE_MAX));
             out.writeInt(diagnostics.size());
             int warnings = 0;
+            Iterator<String> messages = this.messages.iterator();
             for (Diagnostic<? extends JavaFileObject> diagnostic : diagnostics) {
                 boolean error = diagnostic.getKind() == Diagnostic.Kind.ERROR;
                 warnings += error || diagnostic.getKind() == Diagnostic.Kind.NOTE ? 0 : 1;
@@ -232,7 +255,7 @@ public final class Compiler {
                 out.writeInt((int) Math.max(0, diagnostic.getColumnNumber()));
                 write(out, diagnostic.getKind().name().toLowerCase(Locale.ROOT));
                 write(out, diagnostic.getCode() == null ? "" : diagnostic.getCode());
-                write(out, cut(diagnostic.getMessage(Locale.ROOT), MESSAGE_MAX));
+                write(out, messages.next());
             }
             summary(errors, "error");
             summary(warnings, "warning");
