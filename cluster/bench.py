@@ -135,7 +135,11 @@ def _timed(gateway: str, tags: list[str]) -> tuple[list[float], int]:
 
 
 def _answers(gateway: str, tag: str) -> bool:
-    return client.run(gateway, PROGRAM.format(tag=tag).encode()).text == f"hello {tag}"
+    """Whether the right answer came."""
+    try:
+        return client.run(gateway, PROGRAM.format(tag=tag).encode()).text == f"hello {tag}"
+    except (Unavailable, RemoteProtocolError):
+        return False
 
 
 def _kill_leader(cluster: LocalCluster, tag: str) -> float:
@@ -144,9 +148,9 @@ def _kill_leader(cluster: LocalCluster, tag: str) -> float:
     assert leader is not None  # noqa: S101 - what `wait_until_serving` waits for
     begin = time.perf_counter()
     cluster.kill(leader, signal.SIGKILL)
-    while not _answered(cluster.gateway_url, tag):
+    while not _answers(cluster.gateway_url, tag):
         if time.perf_counter() - begin > RECOVERY_S:
-            raise Unavailable(f"no answer within {RECOVERY_S:g} s of the leader's death")
+            raise Unavailable(f"no right answer within {RECOVERY_S:g} s of the leader's death")
         time.sleep(RETRY_S)
     seconds = time.perf_counter() - begin
     # What was killed must first be missed, or the wait below would take its last words for life.
@@ -154,13 +158,6 @@ def _kill_leader(cluster: LocalCluster, tag: str) -> float:
     cluster.start(leader)
     cluster.wait_until_serving(RECOVERY_S)
     return seconds
-
-
-def _answered(gateway: str, tag: str) -> bool:
-    try:
-        return _answers(gateway, tag)
-    except (Unavailable, RemoteProtocolError):
-        return False
 
 
 def machine() -> str:
