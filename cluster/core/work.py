@@ -19,8 +19,6 @@ from cluster.config import CacheSettings, GatewaySettings, WorkSettings
 from cluster.core.dispatch import Dispatch, DispatchSnapshot
 from cluster.core.effects import (
     Close,
-    Dial,
-    HangUp,
     HigherEpochProven,
     LeaderChannelBroke,
     Level,
@@ -40,8 +38,9 @@ from cluster.core.events import (
     RunFinished,
 )
 from cluster.core.execution import Execution, ExecutionSnapshot
-from cluster.core.hello import Peer, Terms
+from cluster.core.hello import Terms
 from cluster.core.ledger import Ledger
+from cluster.core.links import Links
 from cluster.core.submission import Submission, SubmissionSnapshot
 from cluster.identity import MAX_EPOCH_JUMP, Boot, Epoch, NodeId, Role
 from cluster.wire.messages import (
@@ -115,9 +114,7 @@ class Work:
         self.execution = Execution(settings, me, ledger) if role is not Role.GATEWAY else None
         self.submission = Submission(settings, gateway, cache, me) if role is Role.GATEWAY else None
         self.dispatch: Dispatch | None = None
-        self._peers: dict[ChannelId, Peer] = {}
-        self._dialled: ChannelId | None = None
-        self._target: tuple[NodeId, Epoch] | None = None
+        self._links = Links()
         self._leader_boot = Boot(0)
         self._welcomed = False
         self._leading = Epoch(0)
@@ -127,23 +124,17 @@ class Work:
 
     def follow(self, leader: NodeId, boot: Boot, epoch: Epoch, now: float) -> Steps:
         """Dial the leader of the epoch heard; on an open channel to it, say HELLO again (W2)."""
-        before = self._target
-        self._target = (leader, epoch)
         self._leader_boot = boot
-        self._welcomed = False
-        steps: Steps = ()
         if self.submission is not None:
             self.submission.epoch_changed(epoch, self.java)
-        if before is None or before[0] != leader:
-            steps = (*self._hang_up(f"server {leader} leads", now), Dial(leader))
-        elif self._dialled is not None:
-            steps = (*self._disconnected(now), *self._say_hello(self._dialled, epoch))
+        steps = (*self._disconnected(now), *self._links.follow(leader, epoch))
+        if self._links.dialled is not None:
+            steps = (*steps, *self._say_hello(self._links.dialled, epoch))
         return steps
 
     def lead(self, epoch: Epoch, now: float, awaited: frozenset[NodeId]) -> Steps:
         """Start handing out work; my own jobs and results are the first to be counted (W7)."""
-        steps = self._hang_up("this server leads", now)
-        self._target = None
+        steps = (*self._disconnected(now), *self._links.leave("this server leads"))
         self._leading = epoch
         self._leader_boot = Boot(self._ledger.record.boot)
         self._held.clear()
@@ -155,19 +146,12 @@ class Work:
         """Forget the held frames and close the channels: gateways and workers have everything (L3)."""
         self.dispatch = None
         self._held.clear()
-        steps = self._disconnected(now)
-        inbound = [channel for channel, peer in self._peers.items() if not peer.dialled]
-        return (*steps, *(Close(channel, "no longer the leader") for channel in inbound))
+        closing = (Close(channel, "no longer the leader") for channel in self._links.inbound())
+        return (*self._disconnected(now), *closing)
 
     def leader_lost(self, now: float) -> Steps:
         """Nobody is followed: a worker keeps jobs, results and channel (W2), clients wait (W11)."""
         return self.submission.disconnected(now) if self.submission is not None else ()
-
-    def _hang_up(self, reason: str, now: float) -> Steps:
-        if self._target is None:
-            return ()
-        self._dialled = None
-        return (*self._disconnected(now), HangUp(reason))
 
     def _disconnected(self, now: float) -> Steps:
         self._welcomed = False
@@ -181,46 +165,35 @@ class Work:
     # --- channels -------------------------------------------------------------------------------------
 
     def opened(self, event: ChannelOpened) -> Steps:
-        """A channel is up. One to each peer is enough: a newer one replaces an older."""
-        older = [
-            channel
-            for channel, peer in self._peers.items()
-            if peer.node == event.peer and peer.dialled == event.dialled
-        ]
-        self._peers[event.channel] = Peer(event.peer, event.role, event.dialled)
-        steps: Steps = tuple(Close(channel, "replaced by a newer channel") for channel in older)
-        if not event.dialled:
+        """A channel is up; on the one to the leader, say HELLO."""
+        steps = self._links.opened(event)
+        if event.channel != self._links.dialled or self._links.target is None:
             return steps
-        if self._target is None or self._target[0] != event.peer:
-            return (*steps, Close(event.channel, "not the leader any longer"))
-        self._dialled = event.channel
-        return (*steps, *self._say_hello(event.channel, self._target[1]))
+        return (*steps, *self._say_hello(event.channel, self._links.target[1]))
 
     def closed(self, event: ChannelClosed, now: float, *, may_act: bool) -> Steps:
         """A channel is gone."""
-        peer = self._peers.pop(event.channel, None)
+        peer, to_leader = self._links.closed(event.channel)
         if peer is None:
             return ()
-        if event.channel == self._dialled:
-            self._dialled = None
+        if to_leader:
             return (*self._disconnected(now), LeaderChannelBroke(peer.node, event.reason))
         if self.dispatch is None or peer.dialled:
             return ()
         if may_act and not self._held:
-            return self._routed(
-                self.dispatch.channel_closed(event.channel, event.reason, now), now, may_act=may_act
-            )
+            steps = self.dispatch.channel_closed(event.channel, event.reason, now)
+            return self._routed(steps, now, may_act=may_act)
         self._held.append(event)
         return ()
 
     def peer_of(self, channel: ChannelId) -> NodeId | None:
         """Who is at the other end; None when the channel is unknown."""
-        peer = self._peers.get(channel)
+        peer = self._links.peer(channel)
         return peer.node if peer else None
 
     def channel_to(self, node: NodeId) -> ChannelId | None:
         """An open channel to this node, if there is one."""
-        return next((channel for channel, peer in self._peers.items() if peer.node == node), None)
+        return self._links.to(node)
 
     # --- frames ---------------------------------------------------------------------------------------
 
@@ -228,7 +201,7 @@ class Work:
         """A frame arrived on an open channel, or on `OWN_CHANNEL`."""
         if event.channel == OWN_CHANNEL:
             return self._for_leader(event, now, may_act=may_act)
-        peer = self._peers.get(event.channel)
+        peer = self._links.peer(event.channel)
         if peer is None:
             return ()
         if isinstance(event.frame, Ping):
@@ -257,10 +230,11 @@ class Work:
         if channel == OWN_CHANNEL:
             assert self.execution is not None, "gateways never lead"
             return self.execution.welcomed(channel, Epoch(frame.epoch), now)
-        if self._target is None or frame.epoch != self._target[1] or channel != self._dialled:
+        target = self._links.target
+        if target is None or frame.epoch != target[1] or channel != self._links.dialled:
             return ()
         self._welcomed = True
-        leader, epoch = self._target
+        leader, epoch = target
         if self.execution is not None:
             return self.execution.welcomed(channel, epoch, now)
         assert self.submission is not None
@@ -335,7 +309,7 @@ class Work:
     def _take_on(self, channel: ChannelId, hello: Hello, now: float) -> Steps:
         """Check a HELLO against the certificate and the configuration, then welcome it (W2, X2, G7)."""
         assert self.dispatch is not None
-        peer = self._peers.get(channel)
+        peer = self._links.peer(channel)
         if peer is None and channel != OWN_CHANNEL:
             return ()
         problem = self._terms.problem_with(peer, hello) if peer is not None else ""
@@ -453,7 +427,7 @@ class Work:
         """What people and metrics see."""
         return WorkSnapshot(
             self._welcomed,
-            len(self._peers),
+            len(self._links),
             len(self._held),
             self.dispatch.snapshot() if self.dispatch else None,
             self.execution.snapshot() if self.execution else None,
@@ -465,4 +439,4 @@ class Work:
         for half in (self.dispatch, self.execution, self.submission):
             if half is not None:
                 half.validate()
-        assert self._dialled is None or self._dialled in self._peers
+        self._links.validate()
