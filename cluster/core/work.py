@@ -11,15 +11,11 @@ or forgotten when it resigns; gateways and workers still have everything (L3).
 
 from __future__ import annotations
 
-from collections import deque
-
 import attrs
 
 from cluster.config import CacheSettings, GatewaySettings, WorkSettings
 from cluster.core.dispatch import Dispatch, DispatchSnapshot
 from cluster.core.effects import (
-    Close,
-    HigherEpochProven,
     LeaderChannelBroke,
     Level,
     Log,
@@ -41,14 +37,14 @@ from cluster.core.execution import Execution, ExecutionSnapshot
 from cluster.core.hello import Terms
 from cluster.core.ledger import Ledger
 from cluster.core.links import Links
+from cluster.core.office import Office
 from cluster.core.submission import Submission, SubmissionSnapshot
-from cluster.identity import MAX_EPOCH_JUMP, Boot, Epoch, NodeId, Role
+from cluster.identity import Boot, Epoch, NodeId, Role
 from cluster.wire.messages import (
     Assign,
     AttemptKey,
     CancelRun,
     Fenced,
-    Finished,
     Frame,
     Hello,
     LossCounted,
@@ -57,12 +53,8 @@ from cluster.wire.messages import (
     Refused,
     Release,
     Result,
-    ResultAck,
-    Returned,
     Slots,
-    Submit,
     Welcome,
-    Withdraw,
 )
 
 LocalEvent = RunFinished | CapacityChanged | RequestArrived | RequestAbandoned
@@ -109,16 +101,18 @@ class Work:
         self._me = me
         self._alone = len(terms.electorate.voters) == 1
         self._ledger = ledger
-        self._settings = settings
         self.java = ""
         self.execution = Execution(settings, me, ledger) if role is not Role.GATEWAY else None
         self.submission = Submission(settings, gateway, cache, me) if role is Role.GATEWAY else None
-        self.dispatch: Dispatch | None = None
         self._links = Links()
+        self._office = Office(terms, ledger, settings, self._links)
         self._leader_boot = Boot(0)
         self._welcomed = False
-        self._leading = Epoch(0)
-        self._held: deque[FrameArrived | ChannelClosed] = deque()
+
+    @property
+    def dispatch(self) -> Dispatch | None:
+        """The leader's half; None while this node does not lead."""
+        return self._office.dispatch
 
     # --- who leads ------------------------------------------------------------------------------------
 
@@ -135,19 +129,14 @@ class Work:
     def lead(self, epoch: Epoch, now: float, awaited: frozenset[NodeId]) -> Steps:
         """Start handing out work; my own jobs and results are the first to be counted (W7)."""
         steps = (*self._disconnected(now), *self._links.leave("this server leads"))
-        self._leading = epoch
         self._leader_boot = Boot(self._ledger.record.boot)
-        self._held.clear()
-        self.dispatch = Dispatch(self._settings, self._me, epoch, now, awaited=awaited)
-        self._held.append(FrameArrived(OWN_CHANNEL, self._hello(epoch)))
+        # A leader hands work out; alone among voters it also does it (N1).
+        self._office.enter(epoch, now, awaited, self._hello(epoch, works=self._alone))
         return steps
 
     def stop_leading(self, now: float) -> Steps:
         """Forget the held frames and close the channels: gateways and workers have everything (L3)."""
-        self.dispatch = None
-        self._held.clear()
-        closing = (Close(channel, "no longer the leader") for channel in self._links.inbound())
-        return (*self._disconnected(now), *closing)
+        return (*self._disconnected(now), *self._office.leave())
 
     def leader_lost(self, now: float) -> Steps:
         """Nobody is followed: a worker keeps jobs, results and channel (W2), clients wait (W11)."""
@@ -178,13 +167,9 @@ class Work:
             return ()
         if to_leader:
             return (*self._disconnected(now), LeaderChannelBroke(peer.node, event.reason))
-        if self.dispatch is None or peer.dialled:
+        if peer.dialled:
             return ()
-        if may_act and not self._held:
-            steps = self.dispatch.channel_closed(event.channel, event.reason, now)
-            return self._routed(steps, now, may_act=may_act)
-        self._held.append(event)
-        return ()
+        return self._routed(self._office.closed(event, now, may_act=may_act), now, may_act=may_act)
 
     def peer_of(self, channel: ChannelId) -> NodeId | None:
         """Who is at the other end; None when the channel is unknown."""
@@ -200,17 +185,17 @@ class Work:
     def frame(self, event: FrameArrived, now: float, *, may_act: bool) -> Steps:
         """A frame arrived on an open channel, or on `OWN_CHANNEL`."""
         if event.channel == OWN_CHANNEL:
-            return self._for_leader(event, now, may_act=may_act)
+            return self._routed(self._office.arrived(event, now, may_act=may_act), now, may_act=may_act)
         peer = self._links.peer(event.channel)
         if peer is None:
             return ()
         if isinstance(event.frame, Ping):
             return (SendFrame(event.channel, Pong(event.frame.nonce)),)
         if peer.dialled:
-            return self._routed(
-                self._from_leader(event.channel, peer.node, event.frame, now), now, may_act=may_act
-            )
-        return self._for_leader(event, now, may_act=may_act)
+            steps = self._from_leader(event.channel, peer.node, event.frame, now)
+        else:
+            steps = self._office.arrived(event, now, may_act=may_act)
+        return self._routed(steps, now, may_act=may_act)
 
     def _from_leader(self, channel: ChannelId, leader: NodeId, frame: Frame, now: float) -> Steps:
         match frame:
@@ -240,63 +225,22 @@ class Work:
         assert self.submission is not None
         return self.submission.welcomed(channel, leader, epoch, now)
 
-    def _for_leader(self, event: FrameArrived, now: float, *, may_act: bool) -> Steps:
-        """A frame for the leader's half; held while the lease is lost (L3)."""
-        if self.dispatch is None:
-            return self._not_leading(event)
-        if may_act and not self._held:
-            return self._routed(self._lead_on(event, now), now, may_act=may_act)
-        if len(self._held) < self._settings.held_max:
-            self._held.append(event)
-            return ()
-        # Its sender has everything that is in it, and says it again on a new channel.
-        return (Close(event.channel, "the leader without its lease holds too many frames"),)
-
-    def _not_leading(self, event: FrameArrived) -> Steps:
-        if isinstance(event.frame, Hello):
-            return (
-                SendFrame(event.channel, Fenced(self._ledger.durable.fence_epoch)),
-                Close(event.channel, "this server does not lead"),
-            )
-        return ()
-
-    def _lead_on(self, event: FrameArrived, now: float) -> Steps:
-        assert self.dispatch is not None
-        frame = event.frame
-        match frame:
-            case Hello():
-                return self._take_on(event.channel, frame, now)
-            case Fenced():
-                return (HigherEpochProven(Epoch(frame.epoch)),) if self._is_later(frame.epoch) else ()
-            case Submit() | Withdraw() | Finished() | Returned() | Slots() | ResultAck() | Pong():
-                return self.dispatch.receive(event.channel, frame, now)
-            case _:
-                return ()
-
     def release_held(self, now: float) -> Steps:
         """The lease is back: act on what was held, in order (L3)."""
         steps: Steps = ()
-        while self._held and self.dispatch is not None:
-            event = self._held.popleft()
-            more: Steps
-            if isinstance(event, ChannelClosed):
-                more = self.dispatch.channel_closed(event.channel, event.reason, now)
-            else:
-                more = self._lead_on(event, now)
-            steps = (*steps, *self._routed(more, now, may_act=True))
+        while self.holds and self.dispatch is not None:
+            steps = (*steps, *self._routed(self._office.release_one(now), now, may_act=True))
         return steps
 
     # --- HELLO ----------------------------------------------------------------------------------------
 
-    def _hello(self, epoch: Epoch) -> Hello:
+    def _hello(self, epoch: Epoch, *, works: bool = True) -> Hello:
         nothing: tuple[int, tuple[AttemptKey, ...], tuple[AttemptKey, ...], bool] = (0, (), (), False)
         slots, running, kept, draining = self.execution.hello_fields() if self.execution else nothing
-        if epoch == self._leading and self.dispatch is not None and not self._alone:
-            slots = 0  # a leader hands work out; alone among voters it also does it (N1)
         return self._terms.hello(
             boot=self._ledger.record.boot,
             epoch=epoch,
-            slots=slots,
+            slots=slots if works else 0,
             java=self.java,
             running=running,
             kept=kept,
@@ -305,26 +249,6 @@ class Work:
 
     def _say_hello(self, channel: ChannelId, epoch: Epoch) -> Steps:
         return (SendFrame(channel, self._hello(epoch)),)
-
-    def _take_on(self, channel: ChannelId, hello: Hello, now: float) -> Steps:
-        """Check a HELLO against the certificate and the configuration, then welcome it (W2, X2, G7)."""
-        assert self.dispatch is not None
-        peer = self._links.peer(channel)
-        if peer is None and channel != OWN_CHANNEL:
-            return ()
-        problem = self._terms.problem_with(peer, hello) if peer is not None else ""
-        if problem:
-            text = f"{self._me}: refusing server {hello.node}: {problem}"
-            return (Log(Level.SUMMARY, text), Close(channel, problem))
-        if hello.epoch > self._leading:
-            return (HigherEpochProven(Epoch(hello.epoch)),) if self._is_later(hello.epoch) else ()
-        if hello.epoch < self._leading:
-            return (SendFrame(channel, Fenced(self._leading)),)
-        node = NodeId(hello.node)
-        return self.dispatch.hello(channel, node, hello.role, hello, now)
-
-    def _is_later(self, epoch: int) -> bool:
-        return self._leading < epoch <= self._leading + MAX_EPOCH_JUMP
 
     # --- frames to myself -----------------------------------------------------------------------------
 
@@ -338,16 +262,12 @@ class Work:
             frame = step.frame
             if isinstance(frame, Ping):
                 frame = Pong(frame.nonce)
+            if isinstance(frame, Slots) and not self._alone:
+                continue  # a leader's own slots are nobody's (N1)
             if isinstance(frame, FROM_LEADER):
                 more = self._from_leader(OWN_CHANNEL, self._me, frame, now)
-            elif isinstance(frame, Slots) and not self._alone:
-                continue
             else:
-                result = (
-                    *result,
-                    *self._for_leader(FrameArrived(OWN_CHANNEL, frame), now, may_act=may_act),
-                )
-                continue
+                more = self._office.arrived(FrameArrived(OWN_CHANNEL, frame), now, may_act=may_act)
             result = (*result, *self._routed(more, now, may_act=may_act))
         return result
 
@@ -401,7 +321,7 @@ class Work:
     @property
     def holds(self) -> bool:
         """Whether frames wait for the lease."""
-        return bool(self._held)
+        return len(self._office) > 0
 
     @property
     def idle(self) -> bool:
@@ -428,7 +348,7 @@ class Work:
         return WorkSnapshot(
             self._welcomed,
             len(self._links),
-            len(self._held),
+            len(self._office),
             self.dispatch.snapshot() if self.dispatch else None,
             self.execution.snapshot() if self.execution else None,
             self.submission.snapshot() if self.submission else None,
