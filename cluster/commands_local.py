@@ -80,6 +80,7 @@ def up(
         base_port or old.base_port,
         http_port or old.http_port,
         settings or old.settings,
+        old.gateways,
     )
     if not cluster.exists or old != layout:
         click.echo(f"making a cluster of one gateway and {layout.peers} peers in {cluster.directory}")

@@ -41,7 +41,8 @@ class Layout(msgspec.Struct, frozen=True):
 
     Attributes:
         peers: how many; their ids are 1 to `peers`, the gateway's is 0.
-        base_port: peer i has UDP base + 10 i, TCP 2 and HTTP 3 above that; the gateway has UDP base.
+        gateways: how many; further ones have the ids above the peers'.
+        base_port: node i has UDP base + 10 i, and TCP (peers) 2 and HTTP 3 above that; the gateway UDP base.
         http_port: where the gateway serves clients.
         settings: dotted key and value of `node.yml`, for every node.
     """
@@ -50,10 +51,15 @@ class Layout(msgspec.Struct, frozen=True):
     base_port: int = BASE_PORT
     http_port: int = HTTP_PORT
     settings: dict[str, Any] = {}
+    gateways: int = 1
 
     def ids(self) -> range:
-        """The gateway and the peers."""
-        return range(self.peers + 1)
+        """The gateway, the peers, and further gateways."""
+        return range(self.peers + self.gateways)
+
+    def gateway_ids(self) -> tuple[int, ...]:
+        """The gateways, the one that commands talk to first."""
+        return (GATEWAY, *range(self.peers + 1, self.peers + self.gateways))
 
     def members(self) -> list[dict[str, Any]]:
         """The `members` of `node.yml`."""
@@ -69,7 +75,12 @@ class Layout(msgspec.Struct, frozen=True):
             for i in range(1, self.peers + 1)
             for udp in (self.base_port + 10 * i,)
         ]
-        return [gateway, *peers]
+        more = [
+            {"id": i, "role": Role.GATEWAY.value, "host": HOST, "udp": udp, "http": udp + 3}
+            for i in self.gateway_ids()[1:]
+            for udp in (self.base_port + 10 * i,)
+        ]
+        return [gateway, *peers, *more]
 
     def document(self, node: int) -> dict[str, Any]:
         """What `node.yml` of this node says."""
@@ -248,7 +259,7 @@ class LocalCluster:
         return life.process.pid
 
     def down(self) -> tuple[int, ...]:
-        """Stop every node: the gateway first, so that the peers still answer what it owes its clients.
+        """Stop every node: the gateways first, so that the peers still answer what it owes its clients.
 
         Returns:
             the nodes that did not stop in time and were killed.
@@ -256,10 +267,11 @@ class LocalCluster:
         if not self.exists:
             return ()
         lives = {node: life for node in self.layout.ids() if (life := self._life(node))}
-        peers = [life.process for node, life in lives.items() if node != GATEWAY]
-        gateway = [life.process for node, life in lives.items() if node == GATEWAY]
+        fronts = self.layout.gateway_ids()
+        peers = [life.process for node, life in lives.items() if node not in fronts]
+        gateways = [life.process for node, life in lives.items() if node in fronts]
         patience = load(self.config_file(GATEWAY)).work.drain_s + STOP_MARGIN_S
-        killed = {*stop(gateway, patience), *stop(peers, patience)}
+        killed = {*stop(gateways, patience), *stop(peers, patience)}
         for node in lives:
             self._process_file(node).unlink(missing_ok=True)
         return tuple(node for node, life in lives.items() if life.process in killed)
@@ -297,7 +309,7 @@ class LocalCluster:
         row = view.node(node)
         alive = row is not None and row.status == "ALIVE"
         if not alive or node == GATEWAY:
-            return alive
+            return alive  # `view` is what that gateway says of itself
         own = client.look(self.http_url(node))
         return own.ready and own.leader == view.leader
 

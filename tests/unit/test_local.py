@@ -19,6 +19,20 @@ def test_ports_are_where_the_original_had_them() -> None:
     assert (members[7]["udp"], members[7]["tcp"], members[7]["http"]) == (8070, 8072, 8073)
 
 
+def test_further_gateways_come_after_the_peers() -> None:
+    layout = Layout(peers=3, gateways=2)
+    assert layout.gateway_ids() == (0, 4)
+    assert [member["id"] for member in layout.members()] == list(layout.ids())
+    assert layout.members()[4] == {
+        "id": 4,
+        "role": "gateway",
+        "host": "127.0.0.1",
+        "udp": 8040,
+        "http": 8043,
+    }
+    assert [port.number for port in layout.ports(4)] == [8040, 8043]
+
+
 def test_every_node_gets_a_configuration_that_loads(tmp_path: Path) -> None:
     cluster = LocalCluster(tmp_path / "c")
     cluster.make(Layout(peers=3, settings={"work.queue_timeout_s": 3, "cluster": "mine"}))
