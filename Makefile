@@ -32,6 +32,10 @@ down: ## stop the cluster
 bench: $(VENV)/.runtime system ## measure a cluster of its own: latency, cache, and a leader killed 20 times
 	@$(BIN)/javacluster bench
 
+.PHONY: drill
+drill: $(VENV)/.runtime system ## load a cluster of its own, strike it for MINUTES by SEED, account for every request
+	@$(BIN)/javacluster drill --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1)
+
 ##@ Work on it
 
 .PHONY: test

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from cluster import commands_local
+from cluster import commands_drill, commands_local
 from cluster.config import load
 from cluster.errors import ClusterError, ConfigError, EnvironmentFault, JobError, Unavailable
 from cluster.version import PROTOCOL_VERSION, __version__
@@ -46,7 +46,7 @@ def main() -> None:
     """Compile and run Java on a cluster that survives the loss of its machines."""
 
 
-for command in commands_local.COMMANDS:
+for command in (*commands_local.COMMANDS, *commands_drill.COMMANDS):
     main.add_command(command)
 
 
@@ -80,18 +80,27 @@ def check_config(ctx: click.Context, file: Path) -> None:
 @click.option(
     "--voters", is_flag=True, help="Accept a changed list of peers; every peer must be stopped (N1)."
 )
-def init(config: Path, authority: Path | None, *, voters: bool) -> None:
+@click.option(
+    "--record-only", is_flag=True, help="Make the durable record; key and certificate come from elsewhere."
+)
+def init(config: Path, authority: Path | None, *, voters: bool, record_only: bool) -> None:
     """Make what a node needs before its first start: key, certificate, durable record.
 
     What exists is left alone. A new node may not vote until it has heard the cluster.
     """
+    if voters and record_only:
+        raise click.UsageError("--voters changes a record, --record-only makes one: give one of them")
     from cluster import provision  # noqa: PLC0415 - other commands need no cryptography and start sooner
 
     settings = load(config)
     if voters:
         click.echo(provision.accept_voters(settings))
         return
-    made = provision.provision(settings, authority or config.resolve().parent / "authority")
+    made = (
+        provision.make_record(settings)
+        if record_only
+        else provision.provision(settings, authority or config.resolve().parent / "authority")
+    )
     for line in [f"made {file}" for file in made] or ["nothing to make: everything is there"]:
         click.echo(line)
 

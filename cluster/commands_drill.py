@@ -1,0 +1,84 @@
+"""The command `javacluster drill`."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import click
+import msgspec
+
+from cluster.drill.play import Drill, Plan, summary
+from cluster.local import PEERS_MAX
+
+MAX_PORT = 65535 - 10 * PEERS_MAX - 1000
+DEFAULT = Plan()
+
+EXIT_VIOLATION = 1
+
+
+@click.command()
+@click.option("--minutes", type=click.FloatRange(0.1, 24 * 60), default=DEFAULT.minutes, show_default=True)
+@click.option(
+    "--seed", type=click.IntRange(0), default=DEFAULT.seed, show_default=True, help="Of the schedule."
+)
+@click.option("--peers", type=click.IntRange(3, 15), default=DEFAULT.peers, show_default=True)
+@click.option("--gateways", type=click.IntRange(1, 5), default=DEFAULT.gateways, show_default=True)
+@click.option("--clients", type=click.IntRange(1, 200), default=DEFAULT.clients, show_default=True)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0.1, 1000),
+    default=DEFAULT.rate,
+    show_default=True,
+    help="Requests a second.",
+)
+@click.option(
+    "--base-port", type=click.IntRange(1024, MAX_PORT), default=DEFAULT.base_port, show_default=True
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="For the summary, the picture and, after a violation, the nodes' logs.  [default: drill-SEED]",
+)
+@click.pass_context
+def drill(
+    ctx: click.Context,
+    minutes: float,
+    seed: int,
+    peers: int,
+    gateways: int,
+    clients: int,
+    rate: float,
+    base_port: int,
+    output: Path | None,
+) -> None:
+    """Strike a cluster of its own under load, and account for every request.
+
+    Exits with 1 if any request was lost, doubled or answered wrongly, or any job ran again without a cause.
+    """
+    plan = Plan(minutes, seed, peers, gateways, clients, rate, base_port)
+    place = output or Path(f"drill-{seed}")
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="javacluster-drill-") as directory:
+        made = Path(directory) / "cluster"
+        report, svg = Drill(plan, made, say=lambda text: click.echo(text, err=True)).run()
+        if report.account.violations:
+            _keep_logs(made, place / "logs")
+    lines = summary(report)
+    (place / "summary.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (place / "summary.json").write_bytes(msgspec.json.format(msgspec.json.encode(report)))
+    (place / "timeline.svg").write_text(svg, encoding="utf-8")
+    for line in lines:
+        click.echo(line)
+    click.echo(f"written to {place}: summary.txt, summary.json, timeline.svg")
+    if report.account.violations:
+        ctx.exit(EXIT_VIOLATION)
+
+
+def _keep_logs(cluster: Path, place: Path) -> None:
+    for log in cluster.glob("node-*/log"):
+        shutil.copytree(log, place / log.parent.name, dirs_exist_ok=True)
+
+
+COMMANDS = (drill,)

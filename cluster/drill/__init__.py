@@ -1,0 +1,1 @@
+"""The drill: a cluster of its own under load and faults, and an account of every request (docs/drills)."""
