@@ -18,9 +18,11 @@ from rich.table import Table
 from cluster import bench as measuring
 from cluster import client
 from cluster.errors import ConfigError, EnvironmentFault, JobError, RemoteProtocolError, Unavailable
-from cluster.local import GATEWAY, PEERS, PEERS_MAX, Layout, LocalCluster
+from cluster.local import GATEWAY, PEERS, PEERS_MAX, Layout, LocalCluster, NodeProcess
 
-MAX_PORT = 65535 - 10 * PEERS_MAX - 3
+GATEWAYS_MAX = 9
+
+MAX_PORT = 65535 - 10 * (PEERS_MAX + GATEWAYS_MAX) - 3
 
 EXIT_PROGRAM_FAILED = 1
 
@@ -55,6 +57,11 @@ def _setting(_ctx: click.Context, _option: click.Parameter, texts: tuple[str, ..
 @_directory
 @click.option("--peers", type=click.IntRange(1, PEERS_MAX), help=f"How many peers.  [default: {PEERS}]")
 @click.option(
+    "--gateways",
+    type=click.IntRange(1, GATEWAYS_MAX),
+    help="How many; others than 0 come last.  [default: 1]",
+)
+@click.option(
     "--base-port", type=click.IntRange(1024, MAX_PORT), help="Peer i: UDP at this + 10 i.  [default: 8000]"
 )
 @click.option("--http-port", type=click.IntRange(1024, 65535), help="The gateway's HTTP.  [default: 8888]")
@@ -67,6 +74,7 @@ def _setting(_ctx: click.Context, _option: click.Parameter, texts: tuple[str, ..
 def up(
     directory: Path,
     peers: int | None,
+    gateways: int | None,
     base_port: int | None,
     http_port: int | None,
     settings: dict[str, Any],
@@ -80,14 +88,15 @@ def up(
         base_port or old.base_port,
         http_port or old.http_port,
         settings or old.settings,
-        old.gateways,
+        gateways or old.gateways,
     )
     if not cluster.exists or old != layout:
-        click.echo(f"making a cluster of one gateway and {layout.peers} peers in {cluster.directory}")
+        gateways = "one gateway" if layout.gateways == 1 else f"{layout.gateways} gateways"
+        click.echo(f"making a cluster of {gateways} and {layout.peers} peers in {cluster.directory}")
     cluster.make(layout)
     started = cluster.start()
     if started:
-        click.echo(f"started {_nodes(started)}; waiting until they serve")
+        click.echo(f"started {_nodes(cluster, started)}; waiting until they serve")
     try:
         view = cluster.wait_until_serving()
     except EnvironmentFault:
@@ -103,7 +112,8 @@ def up(
 
 
 def _say_what_next(cluster: LocalCluster, view: client.ClusterView, example: Path | None) -> None:
-    followers = (node.id for node in view.nodes if node.id not in {GATEWAY, view.leader})
+    gateways = cluster.layout.gateway_ids()
+    followers = (node.id for node in view.nodes if node.id not in {*gateways, view.leader})
     victim = next(followers, view.leader)
     file = example or "FILE.java"
     default = Path(".javacluster").absolute() == cluster.directory
@@ -139,10 +149,10 @@ def down(directory: Path) -> None:
         return
     running = [process.id for process in cluster.processes() if process.pid]
     if running:
-        click.echo(f"stopping {_nodes(running)}")
+        click.echo(f"stopping {_nodes(cluster, running)}")
     killed = cluster.down()
     if killed:
-        click.echo(f"killed {_nodes(killed)}, which did not stop in time")
+        click.echo(f"killed {_nodes(cluster, killed)}, which did not stop in time")
     click.echo("nothing runs")
 
 
@@ -159,7 +169,8 @@ def status(directory: Path, *, as_json: bool) -> None:
     except (Unavailable, RemoteProtocolError):
         view = client.ClusterView()
         remark = f"no gateway answers at {cluster.gateway_url}: `javacluster up` starts what is down"
-    rows = [_row(process.id, process.pid, process.fate, view) for process in processes]
+    gateways = cluster.layout.gateway_ids()
+    rows = [_row(process, view, gateway=process.id in gateways) for process in processes]
     if as_json:
         whole = {"leader": view.leader, "epoch": view.epoch, "remark": remark, "nodes": rows}
         click.echo(msgspec.json.format(msgspec.json.encode(whole)))
@@ -169,15 +180,15 @@ def status(directory: Path, *, as_json: bool) -> None:
         click.echo(remark)
 
 
-def _row(node: int, pid: int, fate: str, view: client.ClusterView) -> dict[str, Any]:
-    seen = view.node(node) or client.NodeView(node)
+def _row(process: NodeProcess, view: client.ClusterView, *, gateway: bool) -> dict[str, Any]:
+    seen = view.node(process.id) or client.NodeView(process.id)
     return {
-        "id": node,
-        "role": "gateway" if node == GATEWAY else "peer",
-        "state": (seen.state or "-") if pid else fate,
+        "id": process.id,
+        "role": "gateway" if gateway else "peer",
+        "state": (seen.state or "-") if process.pid else process.fate,
         "status": seen.status or "-",
         "epoch": seen.epoch,
-        "pid": pid or "-",
+        "pid": process.pid or "-",
         "slots": f"{seen.running}/{seen.slots}",
     }
 
@@ -262,7 +273,9 @@ def start(directory: Path, nodes: tuple[int, ...]) -> None:
     cluster = LocalCluster(directory)
     started = cluster.start(*nodes)
     click.echo(
-        f"started {_nodes(started)}: `javacluster status`" if started else "nothing to start: they run"
+        f"started {_nodes(cluster, started)}: `javacluster status`"
+        if started
+        else "nothing to start: they run"
     )
 
 
@@ -315,9 +328,10 @@ def bench(kills: int, programs: int, base_port: int, *, as_json: bool) -> None:
         click.echo(line)
 
 
-def _nodes(nodes: tuple[int, ...] | list[int]) -> str:
-    names = [f"peer {node}" if node else "the gateway" for node in nodes]
-    return ", ".join(names)
+def _nodes(cluster: LocalCluster, nodes: tuple[int, ...] | list[int]) -> str:
+    gateways = cluster.layout.gateway_ids()
+    names = {node: f"gateway {node}" if node in gateways else f"peer {node}" for node in nodes}
+    return ", ".join("the gateway" if node == GATEWAY else name for node, name in names.items())
 
 
 COMMANDS = (up, down, status, run, kill, start, logs, bench)

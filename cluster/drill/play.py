@@ -23,10 +23,12 @@ from cluster.drill.schedule import Fault, Kind, faults
 from cluster.errors import RemoteProtocolError, Unavailable
 from cluster.limits import MIB
 from cluster.local import READY_S, Layout, LocalCluster
-from cluster.processes import wait_until
 
 HEAL_S = 60.0
 """How long a cluster may take to be whole again once everything runs; longer is a violation."""
+
+LOOK_S = 0.25
+"""Between two looks at the cluster: a look costs it as much as a request does."""
 
 ELECTION_S = 15.0
 """How long the second of two leaders in a row may take to appear."""
@@ -232,13 +234,17 @@ class Drill:
         return None
 
     def _whole(self) -> bool:
-        """Every node runs, is ready in its own eyes, and follows one leader whom both gateways follow."""
-        try:
-            views = [client.look(self._cluster.http_url(node)) for node in self._layout.ids()]
-        except (Unavailable, RemoteProtocolError):
-            return False
-        leader = views[0].leader
-        return leader is not None and all(view.ready and view.leader == leader for view in views)
+        """Every node runs, is ready in its own eyes, and follows the same leader."""
+        leaders = set()
+        for node in self._layout.ids():
+            try:
+                view = client.look(self._cluster.http_url(node))
+            except (Unavailable, RemoteProtocolError):
+                return False
+            leaders.add(view.leader)
+            if not view.ready or len(leaders) > 1:
+                return False
+        return leaders != {None}
 
     # --- telling -----------------------------------------------------------------------------------
 
@@ -277,6 +283,14 @@ class Drill:
                 for request in load.done
             ],
         )
+
+
+def wait_until(condition: Callable[[], bool], patience_s: float) -> bool:
+    """Look every `LOOK_S` until it holds or `patience_s` is over; tells whether it held."""
+    deadline = time.monotonic() + patience_s
+    while not (held := condition()) and time.monotonic() < deadline:
+        time.sleep(LOOK_S)
+    return held
 
 
 def summary(report: Report) -> list[str]:

@@ -88,9 +88,10 @@ def free_base_port() -> int:
 class Live:
     """One cluster in its own directory, on its own ports."""
 
-    def __init__(self, directory: Path, peers: int, settings: dict[str, Any]) -> None:
+    def __init__(self, directory: Path, peers: int, settings: dict[str, Any], gateways: int = 1) -> None:
         self.directory = directory
         self.peers = peers
+        self.gateways = gateways
         self.settings = settings
         self.base_port = free_base_port()
         self.http_port = self.base_port + 1
@@ -104,7 +105,7 @@ class Live:
         settings = [text for key, value in self.settings.items() for text in ("--set", f"{key}={value}")]
         ran = self.command(
             "up",
-            *("--peers", str(self.peers)),
+            *("--peers", str(self.peers), "--gateways", str(self.gateways)),
             *("--base-port", str(self.base_port), "--http-port", str(self.http_port)),
             *settings,
         )
@@ -184,9 +185,10 @@ class Live:
 
 
 @contextlib.contextmanager
-def live_cluster(directory: Path, peers: int = 3, **settings: Any) -> Iterator[Live]:
+def live_cluster(directory: Path, peers: int = 3, gateways: int = 1, **settings: Any) -> Iterator[Live]:
     """A cluster that serves, and that is gone afterwards whatever happened."""
-    cluster = Live(directory, peers, {key.replace("__", "."): value for key, value in settings.items()})
+    dotted = {key.replace("__", "."): value for key, value in settings.items()}
+    cluster = Live(directory, peers, dotted, gateways)
     try:
         cluster.up()
         yield cluster
