@@ -151,6 +151,12 @@ class GatewaySettings(Section, frozen=True):
     """Requests that wait for an answer at once; past it 503."""
     pending_bytes: Bytes = 256 * MIB
     source_bytes: Bytes = MIB
+    request_bytes: Annotated[int, Meta(ge=1, le=24 * MIB)] = 16 * MIB
+    """A JSON request: sources and standard input together; the program must fit a frame (`FRAME_MAX`)."""
+    jobs_max: Count = 1000
+    jobs_bytes: Bytes = 64 * MIB
+    jobs_s: Seconds = 600.0
+    """Bounds of the jobs that clients come back to (H5): beyond them the oldest that ended are forgotten."""
     connections_max: Count = 4000
     idle_timeout_s: Seconds = 75.0
 

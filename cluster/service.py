@@ -263,8 +263,7 @@ class Node:
             self._opened.append(("peer logs", pool.closeCachedConnections))
             agent = Agent(self._reactor, connectTimeout=PEER_LOGS_CONNECT_S, pool=pool)
             peer_logs = PeerLogs(HTTPClient(agent), self._reactor)
-            submit = self._requests.submit
-            gateway = GatewayParts(submit, peer_logs, self._config.gateway, self._config.limits)
+            gateway = GatewayParts(self._requests, peer_logs, self._config.gateway, self._config.limits)
             resource = gateway_resource(parts, gateway)
         else:
             resource = node_resource(parts)

@@ -10,7 +10,7 @@ cancels the method at its `await`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Protocol, cast
 
@@ -20,7 +20,6 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.http import parse_accept_header
 
 from klein import Klein
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -33,6 +32,8 @@ from cluster.config import GatewaySettings
 from cluster.core.effects import Level
 from cluster.errors import ClusterError, Unavailable
 from cluster.gateway import cluster_info
+from cluster.gateway.api import Api
+from cluster.gateway.endpoint import Endpoint, argument, begin, integer
 from cluster.gateway.log_access import (
     FOLLOWERS_MAX,
     LINES_DEFAULT,
@@ -41,13 +42,13 @@ from cluster.gateway.log_access import (
     LogStream,
     PeerLogs,
 )
-from cluster.gateway.relay import Answered
+from cluster.gateway.relay import Answered, Requests
 from cluster.gateway.replies import JSON, TEXT, HttpProblem, Reply, job_reply, problem_of, problem_reply
 from cluster.gateway.site import OTHER
 from cluster.gateway.sources import cache_wishes, read_source
 from cluster.gateway.view import ClusterView
 from cluster.limits import Limits
-from cluster.wire.jobs import Outcome, Program, Refusal
+from cluster.wire.jobs import Outcome, Refusal, Verdict
 
 COMPILE_AND_RUN = "/compileandrun"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
@@ -57,9 +58,6 @@ _POINTER = (
     "have it compiled and run; GET /cluster-info for the nodes, /logs/summary and /logs/verbose for what "
     "happened, /livez, /readyz and /metrics for those who look after it.\n"
 )
-
-Endpoint = Callable[[Request], Awaitable[Reply | None]]
-Submit = Callable[[Program, bool, bool], tuple[Deferred[Answered], Callable[[], None]]]
 
 
 class Observer(Protocol):
@@ -94,11 +92,11 @@ class GatewayParts:
     """What a gateway has besides.
 
     Attributes:
-        submit: see `Requests.submit`.
+        requests: where programs are sent.
         limits: what a program may use that asks for nothing.
     """
 
-    submit: Submit
+    requests: Requests
     peer_logs: PeerLogs
     settings: GatewaySettings
     limits: Limits
@@ -134,7 +132,7 @@ class NodeSite:
 
     async def cluster_info(self, request: Request) -> Reply:
         """The cluster as this node sees it (H2)."""
-        form = _argument(request, b"format") or _preferred_form(request)
+        form = argument(request, b"format") or _preferred_form(request)
         view = self._parts.view()
         if form == "text":
             return Reply(HTTPStatus.OK, cluster_info.as_text(view))
@@ -170,10 +168,10 @@ class NodeSite:
         raise HttpProblem(HTTPStatus.BAD_REQUEST, f"node={node}: ask a gateway, or that node itself")
 
     async def _log_reply(self, request: Request, kind: Level) -> Reply | None:
-        lines = _integer(request, b"lines", LINES_DEFAULT, LINES_MAX)
-        follow = _integer(request, b"follow", 0, 1)
+        lines = integer(request, b"lines", LINES_DEFAULT, LINES_MAX)
+        follow = integer(request, b"follow", 0, 1)
         me = self._parts.view().me
-        node = _integer(request, b"node", me, 2**31 - 1)
+        node = integer(request, b"node", me, 2**31 - 1)
         if node != me:
             if follow:
                 raise HttpProblem(
@@ -184,7 +182,7 @@ class NodeSite:
             return Reply(HTTPStatus.OK, self._parts.logs.tail(kind, lines))
         if self._followers >= FOLLOWERS_MAX:
             raise Unavailable(f"{FOLLOWERS_MAX} readers follow the logs of this node already")
-        _begin(request, HTTPStatus.OK, TEXT)
+        begin(request, HTTPStatus.OK, TEXT)
         request.write(self._parts.logs.tail(kind, lines))
         self._parts.observer.responded(f"/logs/{kind.value}", HTTPStatus.OK)
         self._followers += 1
@@ -195,14 +193,14 @@ class NodeSite:
         return None
 
     def _add(self, path: str, method: str, endpoint: Endpoint) -> None:
-        async def answer(request: IRequest) -> bytes | None:
-            reply = await endpoint(cast(Request, request))
+        async def answer(request: IRequest, **parts: str) -> bytes | None:
+            reply = await endpoint(cast(Request, request), **parts)
             return None if reply is None else self._send(cast(Request, request), path, reply)
 
-        self.klein.route(path, methods=[method], endpoint=path)(answer)
+        self.klein.route(path, methods=[method], endpoint=f"{method} {path}")(answer)
 
     def _send(self, request: Request, endpoint: str, reply: Reply) -> bytes:
-        _begin(request, reply.status, reply.content_type)
+        begin(request, reply.status, reply.content_type)
         for name, value in reply.headers.items():
             request.setHeader(name, value)
         if reply.status != HTTPStatus.NO_CONTENT:
@@ -243,12 +241,16 @@ class GatewaySite(NodeSite):
 
     def __init__(self, parts: NodeParts, gateway: GatewayParts) -> None:
         self._gateway = gateway
+        self._api = Api(
+            gateway.requests, gateway.settings, gateway.limits, parts.view, parts.clock, self.answered
+        )
         super().__init__(parts)
 
     def endpoints(self) -> Iterable[tuple[str, str, Endpoint]]:
         """Path, method, and what answers."""
         return (
             *super().endpoints(),
+            *self._api.endpoints(),
             (COMPILE_AND_RUN, "POST", self.compile_and_run),
             ("/", "GET", self.pointer),
         )
@@ -265,11 +267,17 @@ class GatewaySite(NodeSite):
             self._gateway.limits,
         )
         use_cache, keep = cache_wishes(request.getHeader("Cache-Control"))
-        answer, _cancel = self._gateway.submit(program, use_cache, keep)
+        answer, _leave = self._gateway.requests.submit(program, use_cache, keep)
         answered = await answer
-        seconds = self._parts.clock.seconds() - began
-        self._parts.observer.answered(answered.result, answered.cached, seconds)
+        self.answered(answered, self._parts.clock.seconds() - began)
         return job_reply(answered)
+
+    def answered(self, answered: Answered, seconds: float) -> None:
+        """Count an answer, `seconds` after its request came in."""
+        result = answered.result
+        ok = isinstance(result, Outcome) and result.verdict is Verdict.OK
+        self._api.recent.add(self._parts.clock.seconds(), seconds, ok, answered.cached)
+        self._parts.observer.answered(result, answered.cached, seconds)
 
     async def pointer(self, _request: Request) -> Reply:
         """For whoever opens the address in a browser."""
@@ -327,34 +335,10 @@ def gateway_resource(parts: NodeParts, gateway: GatewayParts) -> IResource:
     return _Front(GatewaySite(parts, gateway))
 
 
-def _begin(request: Request, status: int, content_type: str) -> None:
-    request.setResponseCode(status)
-    if status != HTTPStatus.NO_CONTENT:
-        request.setHeader("Content-Type", content_type)
-    request.setHeader("Cache-Control", "no-store")
-
-
 def _path_of(request: Request) -> str:
     """The path that is routed: decoded, whole, whether Klein has moved its segments yet or not."""
     segments = (*(request.prepath or ()), *(request.postpath or ()))
     return "/" + b"/".join(segments).decode(errors="replace")
-
-
-def _argument(request: Request, name: bytes) -> str | None:
-    values = request.args.get(name)
-    return None if not values else values[-1].decode(errors="replace")
-
-
-def _integer(request: Request, name: bytes, default: int, largest: int) -> int:
-    """A query parameter that counts something: digits only; more than the cap is an error, not a surprise."""
-    text = _argument(request, name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(largest)) and int(text) <= largest):
-        raise HttpProblem(
-            HTTPStatus.BAD_REQUEST, f"{name.decode()}={text[:40]}: must be a whole number from 0 to {largest}"
-        )
-    return int(text)
 
 
 def _preferred_form(request: Request) -> str:

@@ -42,7 +42,8 @@ class Requests:
     def __init__(self, feed: Callable[[Event], None], new_job_id: Callable[[], str]) -> None:
         """Hand events to `feed`. How many may wait is the core's to say: it answers `OVERLOADED` (W4)."""
         self._feed = feed
-        self._new_job_id = new_job_id
+        self.new_job_id = new_job_id
+        """Makes 128 random bits in hexadecimal (W1)."""
         self._numbers = itertools.count(1)
         self._waiters: dict[int, Deferred[Answered]] = {}
         self.late = 0
@@ -54,14 +55,21 @@ class Requests:
         return len(self._waiters)
 
     def submit(
-        self, program: Program, use_cache: bool, keep: bool
+        self, program: Program, use_cache: bool, keep: bool, job_id: str = ""
     ) -> tuple[Deferred[Answered], Callable[[], None]]:
-        """Ask for a program's outcome; call the second value, or cancel the Deferred, to leave (W9)."""
+        """Ask for a program's outcome; call the second value, or cancel the Deferred, to leave (W9).
+
+        Args:
+            program: what to run.
+            use_cache: see `RequestArrived`.
+            keep: see `RequestArrived`.
+            job_id: the id to use if this becomes a job of its own; empty: a random one.
+        """
         number = next(self._numbers)
         waiter: Deferred[Answered] = Deferred(lambda _waiter: self._abandon(number))
         self._waiters[number] = waiter
         try:
-            self._feed(RequestArrived(number, self._new_job_id(), program, use_cache, keep))
+            self._feed(RequestArrived(number, job_id or self.new_job_id(), program, use_cache, keep))
         except BaseException:
             self._waiters.pop(number, None)
             raise

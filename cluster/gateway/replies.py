@@ -21,6 +21,7 @@ import msgspec
 
 from cluster.errors import ClusterError, JobError, RemoteProtocolError, Unavailable
 from cluster.gateway.relay import Answered
+from cluster.gateway.schemas import Problem
 from cluster.wire.jobs import Outcome, Reason, Refusal, Run, Verdict
 
 TEXT = "text/plain; charset=utf-8"
@@ -28,6 +29,7 @@ JSON = "application/json"
 PROBLEM = "application/problem+json"
 
 RETRY_AFTER_MAX_S = 60
+CANCELLED_RETRY_S = 1.0
 
 STATUS_OF_VERDICT: Mapping[Verdict, HTTPStatus] = {
     Verdict.OK: HTTPStatus.OK,
@@ -70,22 +72,17 @@ class HttpProblem(ClusterError):
     Attributes:
         status: the HTTP status.
         headers: what goes with it, such as `Allow`.
+        path: the place in the request's JSON, or empty.
     """
 
-    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, detail: str, headers: Mapping[str, str] | None = None, path: str = ""
+    ) -> None:
         super().__init__(detail)
         self.status = HTTPStatus(status)
         self.detail = detail
         self.headers = headers or {}
-
-
-class ProblemDetails(msgspec.Struct, frozen=True):
-    """RFC 9457."""
-
-    title: str
-    status: int
-    detail: str
-    type: str = "about:blank"
+        self.path = path
 
 
 def problem_of(error: ClusterError) -> HttpProblem:
@@ -102,45 +99,53 @@ def problem_reply(problem: HttpProblem, plain: bool) -> Reply:
     """As a line of text where the original's interface is spoken, else as `application/problem+json`."""
     if plain:
         return Reply(problem.status, f"{problem.detail}\n".encode(), TEXT, problem.headers)
-    details = ProblemDetails(problem.status.phrase, problem.status, problem.detail)
+    details = Problem(
+        title=problem.status.phrase, status=problem.status, detail=problem.detail, path=problem.path
+    )
     return Reply(problem.status, msgspec.json.encode(details), PROBLEM, problem.headers)
 
 
-def job_reply(answered: Answered) -> Reply:
-    """The answer of `POST /compileandrun` (H1)."""
+def job_headers(answered: Answered) -> dict[str, str]:
+    """What every answer that concerns a job carries."""
+    result = answered.result
     headers = {"Cached-Response": "true" if answered.cached else "false"}
     if answered.job:
         headers["X-Job-Id"] = answered.job
     if answered.cached:
         headers["Age"] = str(max(0, int(answered.age_s)))
-    if isinstance(answered.result, Refusal):
-        return _refusal_reply(answered.result, headers)
-    return _outcome_reply(answered.result, answered.cached, headers)
+    if isinstance(result, Refusal):
+        headers["X-Job-Verdict"] = result.reason.value
+        headers["Server-Timing"] = _timing(0.0, 0.0, 0.0)
+    else:
+        compile_s = result.compilation.seconds if result.compilation else 0.0
+        headers["X-Job-Verdict"] = result.verdict.value
+        headers["Server-Timing"] = _timing(result.queue_s, compile_s, sum(r.wall_s for r in result.runs))
+        if answered.cached:
+            headers["Server-Timing"] += ", cache;desc=hit"
+    if status_of(result) == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = _retry_after(
+            result.retry_after_s if isinstance(result, Refusal) else CANCELLED_RETRY_S
+        )
+    return headers
 
 
-def _refusal_reply(refusal: Refusal, headers: dict[str, str]) -> Reply:
-    headers |= {
-        "X-Job-Verdict": refusal.reason.value,
-        "Retry-After": _retry_after(refusal.retry_after_s),
-        "Server-Timing": _timing(0.0, 0.0, 0.0),
-    }
-    body = f"{refusal.reason.value}: {refusal.message}\n".encode()
-    return Reply(STATUS_OF_REASON[refusal.reason], body, TEXT, headers)
+def status_of(result: Outcome | Refusal) -> HTTPStatus:
+    """By the one table."""
+    if isinstance(result, Refusal):
+        return STATUS_OF_REASON[result.reason]
+    return STATUS_OF_VERDICT[result.verdict]
 
 
-def _outcome_reply(outcome: Outcome, cached: bool, headers: dict[str, str]) -> Reply:
-    status = STATUS_OF_VERDICT[outcome.verdict]
-    run = _telling_run(outcome)
-    compile_s = outcome.compilation.seconds if outcome.compilation else 0.0
-    headers["X-Job-Verdict"] = outcome.verdict.value
-    headers["Server-Timing"] = _timing(outcome.queue_s, compile_s, sum(r.wall_s for r in outcome.runs))
-    if cached:
-        headers["Server-Timing"] += ", cache;desc=hit"
+def job_reply(answered: Answered) -> Reply:
+    """The answer of `POST /compileandrun` (H1)."""
+    headers, result = job_headers(answered), answered.result
+    status = status_of(result)
+    if isinstance(result, Refusal):
+        return Reply(status, f"{result.reason.value}: {result.message}\n".encode(), TEXT, headers)
+    run = _telling_run(result)
     if truncated := _truncated(run):
         headers["X-Output-Truncated"] = truncated
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers["Retry-After"] = _retry_after(1.0)
-    body = _result(outcome, run) if outcome.verdict is Verdict.OK else _failure_text(outcome, run)
+    body = _result(result, run) if result.verdict is Verdict.OK else _failure_text(result, run)
     return Reply(status, body, TEXT, headers)
 
 

@@ -26,6 +26,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 from cluster.config import GatewaySettings
+from cluster.gateway.replies import HttpProblem, problem_reply
 
 HEADERS_MAX = 100
 HEADER_BYTES_MAX = 16 * 1024
@@ -34,6 +35,9 @@ RECEIVE_S = 30.0
 """A request must be here whole within this time of its first byte, however busily it trickles."""
 LINGER_S = 2.0
 """How long the rest of a refused body is read and thrown away before the connection is aborted."""
+
+MODERN = b"/v1/"
+"""Paths whose bodies are JSON, and so their errors."""
 
 OTHER = "other"
 """The endpoint that refusals here are counted under: no path was looked at yet."""
@@ -59,20 +63,26 @@ class BoundedRequest(Request):
         self._bounds = channel.site
         self._body = BytesIO()
         self._held = 0
+        self._limit = 0
+        self._modern = False
         self._refused = False
         self._linger: IDelayedCall | None = None
 
     def gotLength(self, length: int | None) -> None:
         """The headers are here: refuse what is known to be too large."""
         self.content = self._body = BytesIO()
-        if length is not None and length > self._bounds.settings.source_bytes:
+        # `_path` is where the channel keeps what becomes the request's own path once all of it is here.
+        self._modern = self.channel._path.startswith(MODERN)  # noqa: SLF001
+        settings = self._bounds.settings
+        self._limit = settings.request_bytes if self._modern else settings.source_bytes
+        if length is not None and length > self._limit:
             self._refuse_large()
 
     def handleContentChunk(self, data: bytes) -> None:
         """A piece of the body: keep it, or refuse."""
         if self._refused:
             return
-        if self._held + len(data) > self._bounds.settings.source_bytes:
+        if self._held + len(data) > self._limit:
             self._refuse_large()
         elif self._bounds.body_bytes + len(data) > self._bounds.settings.pending_bytes:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many programs are waiting here; try later")
@@ -101,8 +111,8 @@ class BoundedRequest(Request):
         super().finish()
 
     def _refuse_large(self) -> None:
-        limit = self._bounds.settings.source_bytes
-        self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {limit} bytes")
+        text = f"the body is larger than {self._limit} bytes"
+        self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text)
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
         """Answer now, whatever else is still coming."""
@@ -111,19 +121,19 @@ class BoundedRequest(Request):
         self.content = self._body = BytesIO()
         self.channel.persistent = 0
         self.method, self.clientproto = b"POST", b"HTTP/1.1"
-        body = f"{text}\n".encode()
+        reply = problem_reply(HttpProblem(status, text), plain=not self._modern)
         self.setResponseCode(status)
         for name, value in (
             ("Cached-Response", "false"),
             ("Connection", "close"),
-            ("Content-Type", "text/plain; charset=utf-8"),
-            ("Content-Length", str(len(body))),
+            ("Content-Type", reply.content_type),
+            ("Content-Length", str(len(reply.body))),
         ):
             self.setHeader(name, value)
         if status is HTTPStatus.SERVICE_UNAVAILABLE:
             self.setHeader("Retry-After", "1")
         self._bounds.count_response(OTHER, status)
-        self.write(body)
+        self.write(reply.body)
         # A client that waits for "100 Continue" will send nothing more, so there is nothing to wait for.
         waits = self.requestHeaders.hasHeader(b"Expect")
         self.requestHeaders.removeHeader(b"Expect")

@@ -104,7 +104,7 @@ class Gateway:
         )
         self.peer = client_of(node_resource(attrs.evolve(self.node_parts, view=lambda: a_view(me=1))))
         self.parts = GatewayParts(
-            self.requests.submit,
+            self.requests,
             PeerLogs(self.peer, self.clock),
             self.settings,
             Limits(),

@@ -1,0 +1,258 @@
+"""The modern interface (H4-H6): JSON runs, jobs to come back to, runtimes, statistics, and its description.
+
+Each method is one endpoint of `app.GatewaySite`; what it raises becomes `application/problem+json` there.
+"""
+
+# mypy: allow-untyped-calls
+# Twisted's web requests are not annotated.
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+
+import msgspec
+
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.server import Request
+
+from cluster.config import GatewaySettings
+from cluster.errors import Unavailable
+from cluster.gateway.endpoint import Endpoint, begin, integer
+from cluster.gateway.events import EVENTS, STREAMS_MAX, stream
+from cluster.gateway.jobs import ID_DIGITS, Full, KeptJob, KeptJobs, KeyConflict
+from cluster.gateway.openapi import document as openapi_document
+from cluster.gateway.programs import program_of, read_request
+from cluster.gateway.relay import Answered, Requests
+from cluster.gateway.replies import JSON, HttpProblem, Reply, job_headers
+from cluster.gateway.results import json_reply, result_of
+from cluster.gateway.schemas import (
+    KEY_CHARACTERS_MAX,
+    JobDocument,
+    LimitsInfo,
+    Problem,
+    RequestLimits,
+    Runtime,
+    Runtimes,
+)
+from cluster.gateway.sources import cache_wishes
+from cluster.gateway.stats import Recent
+from cluster.gateway.view import ClusterView
+from cluster.identity import Role, Status
+from cluster.limits import Limits
+from cluster.wire.jobs import Program, Refusal
+
+WAIT_MAX_S = 60
+"""The longest long-poll; a client asks again."""
+
+RETRY_FULL_S = 2.0
+
+_JOB = "/v1/jobs/<job>"
+
+
+class Api:
+    """The endpoints below `/v1` that concern programs, and `/openapi.json`."""
+
+    def __init__(
+        self,
+        requests: Requests,
+        settings: GatewaySettings,
+        limits: Limits,
+        view: Callable[[], ClusterView],
+        clock: IReactorTime,
+        answered: Callable[[Answered, float], None],
+    ) -> None:
+        """Run programs by `requests`, within `limits`; `answered` hears of every answer and its seconds."""
+        self._requests = requests
+        self._settings = settings
+        self._limits = limits
+        self._view = view
+        self._clock = clock
+        self._answered = answered
+        self._streams = 0
+        self._jobs: KeptJobs | None = None
+        self._openapi = b""
+        self.recent = Recent()
+
+    def endpoints(self) -> Iterable[tuple[str, str, Endpoint]]:
+        """Path, method, and what answers."""
+        return (
+            ("/v1/run", "POST", self.run),
+            ("/v1/jobs", "POST", self.send_job),
+            (_JOB, "GET", self.job),
+            (_JOB, "DELETE", self.cancel_job),
+            (f"{_JOB}/events", "GET", self.job_events),
+            ("/v1/runtimes", "GET", self.runtimes),
+            ("/v1/stats", "GET", self.stats),
+            ("/openapi.json", "GET", self.openapi),
+        )
+
+    @property
+    def jobs(self) -> KeptJobs:
+        """Made when first asked for: a gateway knows its own number only once its core lives."""
+        if self._jobs is None:
+            me = self._view().me
+            self._jobs = KeptJobs(self._requests, self._settings, self._clock, me, self._answered)
+        return self._jobs
+
+    async def run(self, request: Request) -> Reply:
+        """Run a program and wait for its whole result (H4).
+
+        With an `Idempotency-Key` the job is kept, and goes on when its client goes away, as that client said
+        that it may come back. Without one a disconnect cancels it (H8).
+        """
+        program, key = self._read(request)
+        use_cache, keep = cache_wishes(request.getHeader("Cache-Control"))
+        if key:
+            job = self._open(program, use_cache, keep, key)
+            await job.wait()
+            assert job.answered is not None  # noqa: S101 (for the type checker: it was waited for)
+            return json_reply(job.answered)
+        began = self._clock.seconds()
+        answer, _leave = self._requests.submit(program, use_cache, keep)
+        answered = await answer
+        self._answered(answered, self._clock.seconds() - began)
+        return json_reply(answered)
+
+    async def send_job(self, request: Request) -> Reply:
+        """Take a job and answer at once (H5)."""
+        program, key = self._read(request)
+        use_cache, keep = cache_wishes(request.getHeader("Cache-Control"))
+        job = self._open(program, use_cache, keep, key)
+        if job.answered is not None and isinstance(job.answered.result, Refusal):
+            self.jobs.forget(job)
+            return json_reply(job.answered)
+        return self._job_reply(job, HTTPStatus.ACCEPTED)
+
+    async def job(self, request: Request, job: str) -> Reply:
+        """A job as it is now, or as it is once it has ended or `wait` seconds have passed (H5)."""
+        known = self._find(job)
+        wait_s = integer(request, b"wait", 0, WAIT_MAX_S)
+        if wait_s and known.answered is None:
+            with contextlib.suppress(DeferredTimeout):
+                await known.wait().addTimeout(wait_s, self._clock)
+        return self._job_reply(known, HTTPStatus.OK)
+
+    async def cancel_job(self, _request: Request, job: str) -> Reply:
+        """Cancel it; one that has ended stays as it is (H5, W9)."""
+        known = self._find(job)
+        self.jobs.cancel(known)
+        return self._job_reply(known, HTTPStatus.OK)
+
+    async def job_events(self, request: Request, job: str) -> Reply | None:
+        """What happens to it, as server-sent events (H5)."""
+        known = self._find(job)
+        if request.method == b"HEAD":
+            return Reply(HTTPStatus.OK, b"", EVENTS)
+        if self._streams >= STREAMS_MAX:
+            raise Unavailable(f"{STREAMS_MAX} streams of events are open here: use ?wait= instead")
+        begin(request, HTTPStatus.OK, EVENTS)
+        for name, value in self._headers(known).items():
+            request.setHeader(name, value)
+        self._streams += 1
+        try:
+            await stream(request, known, self._document, self._clock)
+        finally:
+            self._streams -= 1
+        return None
+
+    async def runtimes(self, _request: Request) -> Reply:
+        """The JDKs of the living nodes, and the limits (H6)."""
+        nodes = [
+            node
+            for node in self._view().nodes
+            if node.role is not Role.GATEWAY and node.java and node.status in {Status.ALIVE, Status.SUSPECT}
+        ]
+        versions = sorted({node.java for node in nodes})
+        told = Runtimes(
+            runtimes=tuple(
+                Runtime(
+                    "java",
+                    version,
+                    tuple(sorted(node.id for node in nodes if node.java == version)),
+                    sum(node.slots for node in nodes if node.java == version),
+                )
+                for version in versions
+            ),
+            limits=LimitsInfo(**{name: getattr(self._limits, name) for name in LimitsInfo.__struct_fields__}),
+            request=RequestLimits(self._settings.request_bytes, self._settings.source_bytes),
+        )
+        return Reply(HTTPStatus.OK, msgspec.json.encode(told), JSON)
+
+    async def stats(self, _request: Request) -> Reply:
+        """Throughput and latency of the last minutes (H7)."""
+        return Reply(HTTPStatus.OK, msgspec.json.encode(self.recent.snapshot(self._clock.seconds())), JSON)
+
+    async def openapi(self, _request: Request) -> Reply:
+        """This interface, described by the schemas that it decodes with (H6)."""
+        self._openapi = self._openapi or openapi_document(self._limits, self._settings)
+        return Reply(HTTPStatus.OK, self._openapi, JSON)
+
+    # --- what they share ----------------------------------------------------------------------------
+
+    def _read(self, request: Request) -> tuple[Program, str]:
+        assert request.content is not None  # noqa: S101 (for the type checker: set before any handler runs)
+        body = request.content.read()
+        if len(body) > self._settings.request_bytes:
+            raise HttpProblem(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"the body is larger than {self._settings.request_bytes} bytes",
+            )
+        asked = read_request(body, request.getHeader("Content-Type"), request.getHeader("Content-Encoding"))
+        key = request.getHeader("Idempotency-Key")
+        if key is not None and not (
+            1 <= len(key) <= KEY_CHARACTERS_MAX and key.isascii() and key.isprintable()
+        ):
+            raise HttpProblem(
+                HTTPStatus.BAD_REQUEST,
+                f"Idempotency-Key must be 1 to {KEY_CHARACTERS_MAX} printable ASCII characters",
+            )
+        program = program_of(asked, self._limits, self._settings.source_bytes)
+        return program, f"{asked.tenant}\n{key}" if key else ""
+
+    def _open(self, program: Program, use_cache: bool, keep: bool, key: str) -> KeptJob:
+        try:
+            return self.jobs.open(program, use_cache, keep, key)
+        except KeyConflict:
+            raise HttpProblem(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                "this Idempotency-Key was used for another program: send a new one",
+            ) from None
+        except Full:
+            raise Unavailable(
+                f"{len(self.jobs)} jobs are kept here, and none that has ended: try later", RETRY_FULL_S
+            ) from None
+
+    def _find(self, job: str) -> KeptJob:
+        known = self.jobs.get(job) if len(job) == ID_DIGITS else None
+        if known is None:
+            raise HttpProblem(
+                HTTPStatus.NOT_FOUND, "no such job is remembered here; jobs that ended are forgotten in time"
+            )
+        return known
+
+    def _document(self, job: KeptJob) -> JobDocument:
+        known = None if job.answered is None else result_of(job.answered)
+        problem = known if isinstance(known, Problem) else None
+        return JobDocument(
+            job=job.id,
+            status="pending" if known is None else "finished" if problem is None else "failed",
+            age_s=self.jobs.age_s(job),
+            expires_s=self.jobs.expires_s(job),
+            result=None if isinstance(known, Problem) else known,
+            problem=problem,
+        )
+
+    def _job_reply(self, job: KeptJob, status: HTTPStatus) -> Reply:
+        body = msgspec.json.encode(self._document(job))
+        return Reply(status, body, JSON, {"Location": f"/v1/jobs/{job.id}", **self._headers(job)})
+
+    @staticmethod
+    def _headers(job: KeptJob) -> dict[str, str]:
+        if job.answered is None:
+            return {"X-Job-Id": job.id, "X-Job-Verdict": "pending", "Cached-Response": "false"}
+        headers = job_headers(job.answered)
+        headers.pop("Retry-After", None)  # the job failed, this answer did not
+        return headers

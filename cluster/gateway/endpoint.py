@@ -1,0 +1,42 @@
+"""What the endpoints of all modules share: their type, and reading a request's query."""
+
+# mypy: allow-untyped-calls
+# Twisted's web requests are not annotated.
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+from twisted.web.server import Request
+
+from cluster.gateway.replies import HttpProblem, Reply
+
+Endpoint = Callable[..., Awaitable[Reply | None]]
+"""Takes the request, and by name the variable parts of its path; gives None when it has answered itself."""
+
+
+def begin(request: Request, status: int, content_type: str) -> None:
+    """Status and the headers of every answer."""
+    request.setResponseCode(status)
+    if status != HTTPStatus.NO_CONTENT:
+        request.setHeader("Content-Type", content_type)
+    request.setHeader("Cache-Control", "no-store")
+
+
+def argument(request: Request, name: bytes) -> str | None:
+    """A query parameter; the last one, if it was given twice."""
+    values = request.args.get(name)
+    return None if not values else values[-1].decode(errors="replace")
+
+
+def integer(request: Request, name: bytes, default: int, largest: int) -> int:
+    """A query parameter that counts something: digits only; more than the cap is an error, not a surprise."""
+    text = argument(request, name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(largest)) and int(text) <= largest):
+        raise HttpProblem(
+            HTTPStatus.BAD_REQUEST, f"{name.decode()}={text[:40]}: must be a whole number from 0 to {largest}"
+        )
+    return int(text)

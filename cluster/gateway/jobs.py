@@ -1,0 +1,204 @@
+"""The jobs that clients come back to (H5): kept in memory, bounded by number, bytes and time.
+
+A job's id is random, or derived from its `Idempotency-Key` together with the program, so that one id never
+stands for two programs, not even across a restart (W1). Who waits for a job waits on a Deferred of his own;
+leaving ends his wait and nothing else. Only `cancel` ends the job (W9).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import attrs
+import msgspec
+
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from cluster.config import GatewaySettings
+from cluster.core.sizes import outcome_bytes, program_bytes
+from cluster.gateway.relay import Answered, Requests
+from cluster.wire.jobs import Outcome, Program, Verdict
+
+ID_DIGITS = 32
+
+
+@attrs.define(eq=False)
+class KeptJob:
+    """One job and what is known of it.
+
+    Attributes:
+        program_digest: tells a repeated request from another one.
+        key: what its client called it, or empty.
+        created, ended: by the node's clock; `ended` is None while it is pending.
+        answered: what came of it.
+    """
+
+    id: str
+    program_digest: str
+    key: str
+    created: float
+    size: int
+    answered: Answered | None = None
+    ended: float | None = None
+    leave: Callable[[], None] = lambda: None
+    waiters: list[Deferred[None]] = attrs.field(factory=list)
+
+    def wait(self) -> Deferred[None]:
+        """Fires once it has ended; cancel it to stop waiting."""
+        if self.answered is not None:
+            return succeed(None)
+        waiter: Deferred[None] = Deferred(self.waiters.remove)
+        self.waiters.append(waiter)
+        return waiter
+
+
+class KeyConflict(Exception):
+    """The idempotency key was used for another program."""
+
+
+class Full(Exception):
+    """As many jobs are pending as may be kept."""
+
+
+class KeptJobs:
+    """All jobs that this gateway remembers.
+
+    Invariants: at most `jobs_max` jobs; `bytes` is the sum of their sizes, and at most `jobs_bytes` unless
+    pending ones alone need more; a key leads to a job that is kept.
+    """
+
+    def __init__(
+        self,
+        requests: Requests,
+        settings: GatewaySettings,
+        clock: IReactorTime,
+        me: int,
+        ended: Callable[[Answered, float], None],
+    ) -> None:
+        """Send jobs by `requests`; `ended` hears what came of each, and after how many seconds."""
+        self._requests = requests
+        self._settings = settings
+        self._clock = clock
+        self._me = me
+        self._on_end = ended
+        self._jobs: dict[str, KeptJob] = {}
+        self._ended: dict[str, KeptJob] = {}
+        """The same jobs, as far as they have ended, the oldest end first."""
+        self._keys: dict[str, str] = {}
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def get(self, job: str) -> KeptJob | None:
+        """The job with that id, if it is still remembered."""
+        self._forget_old()
+        return self._jobs.get(job)
+
+    def open(self, program: Program, use_cache: bool, keep: bool, key: str = "") -> KeptJob:
+        """Send a program as a job, or find the one that the key stands for already.
+
+        Raises:
+            KeyConflict: the key stands for another program.
+            Full: no room, and nothing that may be forgotten.
+        """
+        self._forget_old()
+        digest = hashlib.sha256(msgspec.msgpack.encode(program)).hexdigest()
+        if key and (known := self._keys.get(key)) is not None:
+            job = self._jobs[known]
+            if job.program_digest != digest:
+                raise KeyConflict
+            return job
+        size = program_bytes(program)
+        if not self._make_room(size, 1):
+            raise Full
+        job_id = self._requests.new_job_id()
+        if key:
+            text = f"{self._me}\n{digest}\n{key}"
+            job_id = hashlib.sha256(text.encode()).hexdigest()[:ID_DIGITS]
+        job = KeptJob(job_id, digest, key, self._clock.seconds(), size)
+        self._send(job, program, use_cache, keep)
+        return job
+
+    def cancel(self, job: KeptJob) -> None:
+        """End it, if it has not ended (W9)."""
+        job.leave()
+
+    def forget(self, job: KeptJob) -> None:
+        """As if it had never been sent; for one that was refused at once."""
+        if self._jobs.get(job.id) is job:
+            self._drop(job)
+
+    def expires_s(self, job: KeptJob) -> float | None:
+        """Until an ended job is forgotten at the latest; None while it is pending."""
+        return (
+            None if job.ended is None else max(0.0, job.ended + self._settings.jobs_s - self._clock.seconds())
+        )
+
+    def age_s(self, job: KeptJob) -> float:
+        """Since it was sent."""
+        return self._clock.seconds() - job.created
+
+    def validate(self) -> None:
+        """Assert the invariants of the class."""
+        kept = self._jobs.values()
+        assert len(kept) <= self._settings.jobs_max  # noqa: S101
+        assert self.bytes == sum(job.size for job in kept)  # noqa: S101
+        assert self._keys == {job.key: job.id for job in kept if job.key}  # noqa: S101
+        assert {job.id for job in kept if job.answered is not None} == set(self._ended)  # noqa: S101
+
+    def _send(self, job: KeptJob, program: Program, use_cache: bool, keep: bool) -> None:
+        self._jobs[job.id] = job
+        self.bytes += job.size
+        if job.key:
+            self._keys[job.key] = job.id
+        answer, job.leave = self._requests.submit(program, use_cache, keep, job.id)
+        answer.addCallbacks(lambda answered: self._end(job, answered), lambda gone: self._gone(job, gone))
+
+    def _gone(self, job: KeptJob, failure: Failure) -> None:
+        failure.trap(CancelledError)
+        self._end(job, Answered(job.id, Outcome(Verdict.CANCELLED, "cancelled by its client")))
+
+    def _end(self, job: KeptJob, answered: Answered) -> None:
+        # A shared answer carries the id of the job that ran; its client knows this one.
+        job.answered = attrs.evolve(answered, job=job.id)
+        job.ended = self._clock.seconds()
+        if isinstance(answered.result, Outcome):
+            grown = outcome_bytes(answered.result)
+            job.size += grown
+            self.bytes += grown
+        self._ended[job.id] = job
+        self._make_room(0, 0)
+        self._on_end(job.answered, job.ended - job.created)
+        waiters, job.waiters = job.waiters, []
+        for waiter in waiters:
+            waiter.callback(None)
+
+    def _make_room(self, size: int, number: int) -> bool:
+        """Let ended jobs go, the oldest first, until so much more fits; False if it can't."""
+        while (
+            len(self._jobs) + number > self._settings.jobs_max
+            or self.bytes + size > self._settings.jobs_bytes
+        ):
+            if not self._ended:
+                return False
+            self._drop(next(iter(self._ended.values())))
+        return True
+
+    def _forget_old(self) -> None:
+        now = self._clock.seconds()
+        while self._ended:
+            job = next(iter(self._ended.values()))
+            if job.ended is None or now < job.ended + self._settings.jobs_s:
+                return
+            self._drop(job)
+
+    def _drop(self, job: KeptJob) -> None:
+        del self._jobs[job.id]
+        self._ended.pop(job.id, None)
+        self.bytes -= job.size
+        if job.key:
+            del self._keys[job.key]

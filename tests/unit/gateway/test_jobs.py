@@ -1,0 +1,178 @@
+"""The jobs that a gateway remembers: bounds, keys, waiting and leaving (H5, W1, W9)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
+
+from twisted.internet.defer import CancelledError
+from twisted.internet.task import Clock
+
+from cluster.config import GatewaySettings
+from cluster.core.effects import Answer
+from cluster.core.events import Event, RequestAbandoned, RequestArrived
+from cluster.gateway.jobs import Full, KeptJob, KeptJobs, KeyConflict
+from cluster.gateway.relay import Answered, Requests
+from cluster.wire.jobs import Outcome, Program, Source, Verdict
+from tests.support.deferreds import assert_no_result, failure_result_of, success_result_of
+from tests.unit.gateway.fakes import returned
+
+SETTINGS = GatewaySettings(jobs_max=3, jobs_bytes=20_000, jobs_s=100)
+
+
+def program(text: str = "class A {}") -> Program:
+    return Program((Source("", text),))
+
+
+class Kept:
+    """Kept jobs, and the core that they talk to."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.ended: list[tuple[Answered, float]] = []
+        numbers = count(1)
+        self.clock = Clock()
+        self.requests = Requests(self.events.append, lambda: f"{next(numbers):032x}")
+        self.jobs = KeptJobs(
+            self.requests, SETTINGS, self.clock, 0, lambda answered, s: self.ended.append((answered, s))
+        )
+
+    def open(self, text: str = "class A {}", key: str = "") -> KeptJob:
+        return self.jobs.open(program(text), use_cache=True, keep=True, key=key)
+
+    def end(self, job: KeptJob, outcome: Outcome | None = None) -> None:
+        arrived = next(e for e in self.events if isinstance(e, RequestArrived) and e.job_id == job.id)
+        self.requests.answered(Answer(arrived.request, "the one that ran", outcome or returned(b"x")))
+
+
+@pytest.fixture
+def kept() -> Iterator[Kept]:
+    """Its invariants hold at the end of every test."""
+    kept = Kept()
+    yield kept
+    kept.jobs.validate()
+
+
+def test_a_job_is_found_by_its_id_until_its_time_is_over(kept: Kept) -> None:
+    """H5: counted from its end."""
+    job = kept.open()
+    kept.clock.advance(1000)
+    assert kept.jobs.get(job.id) is job
+    assert kept.jobs.expires_s(job) is None
+    kept.end(job)
+    kept.clock.advance(99)
+    assert kept.jobs.get(job.id) is job
+    assert kept.jobs.expires_s(job) == 1
+    kept.clock.advance(1)
+    assert kept.jobs.get(job.id) is None
+    assert kept.jobs.bytes == 0
+
+
+def test_its_answer_carries_its_own_id(kept: Kept) -> None:
+    """C4: even when another job's run was shared."""
+    job = kept.open()
+    kept.clock.advance(2)
+    kept.end(job)
+    assert job.answered is not None
+    assert job.answered.job == job.id
+    assert kept.ended == [(job.answered, 2)]
+
+
+def test_one_waiters_leaving_ends_his_wait_alone(kept: Kept) -> None:
+    """C4, W9."""
+    job = kept.open()
+    gone, patient = job.wait(), job.wait()
+    gone.cancel()
+    failure_result_of(gone, CancelledError)
+    assert_no_result(patient)
+    assert not any(isinstance(event, RequestAbandoned) for event in kept.events)
+    kept.end(job)
+    success_result_of(patient)
+    success_result_of(job.wait())
+
+
+def test_cancelling_abandons_the_request_and_tells_the_waiters(kept: Kept) -> None:
+    """W9."""
+    job = kept.open()
+    waiter = job.wait()
+    kept.jobs.cancel(job)
+    success_result_of(waiter)
+    assert isinstance(kept.events[-1], RequestAbandoned)
+    assert job.answered is not None
+    assert isinstance(job.answered.result, Outcome)
+    assert job.answered.result.verdict is Verdict.CANCELLED
+    before = job.answered
+    kept.jobs.cancel(job)
+    assert job.answered is before
+
+
+def test_a_repeated_key_finds_the_same_job(kept: Kept) -> None:
+    """W1: pending or ended."""
+    job = kept.open(key="k")
+    assert kept.open(key="k") is job
+    kept.end(job)
+    assert kept.open(key="k") is job
+    assert len(kept.events) == 1
+    assert kept.open(key="other").id != job.id
+
+
+def test_a_key_stands_for_one_program(kept: Kept) -> None:
+    kept.open(key="k")
+    with pytest.raises(KeyConflict):
+        kept.open("class B {}", key="k")
+    assert len(kept.events) == 1
+
+
+def test_an_id_from_a_key_is_the_same_after_a_restart_and_tells_programs_apart(kept: Kept) -> None:
+    """W1: what workers still keep under an id is of the same program."""
+    again, other = Kept(), Kept()
+    job = kept.open(key="k")
+    assert again.open(key="k").id == job.id
+    assert other.open("class B {}", key="k").id != job.id
+    assert len(job.id) == 32
+
+
+def test_a_key_is_forgotten_with_its_job(kept: Kept) -> None:
+    job = kept.open(key="k")
+    kept.end(job)
+    kept.clock.advance(100)
+    assert kept.open("class B {}", key="k") is not job
+
+
+def test_room_is_made_of_what_ended_first(kept: Kept) -> None:
+    first, second, third = (kept.open() for _ in range(3))
+    kept.end(second)
+    kept.clock.advance(1)
+    kept.end(first)
+    fourth = kept.open()
+    assert kept.jobs.get(second.id) is None
+    assert [kept.jobs.get(job.id) for job in (first, third, fourth)] == [first, third, fourth]
+
+
+def test_nothing_that_is_pending_is_forgotten(kept: Kept) -> None:
+    for _ in range(3):
+        kept.open()
+    with pytest.raises(Full):
+        kept.open()
+    assert len(kept.jobs) == 3
+
+
+def test_bytes_are_bounded(kept: Kept) -> None:
+    first, second = kept.open(), kept.open()
+    kept.end(first, returned(b"x" * 15_000))
+    assert kept.jobs.get(first.id) is first
+    kept.end(second, returned(b"x" * 15_000))
+    assert kept.jobs.get(first.id) is None
+    assert kept.jobs.get(second.id) is second
+    with pytest.raises(Full):
+        kept.open("x" * 20_000)
+
+
+def test_a_forgotten_job_leaves_nothing(kept: Kept) -> None:
+    job = kept.open(key="k")
+    kept.end(job)
+    kept.jobs.forget(job)
+    kept.jobs.forget(job)
+    assert (len(kept.jobs), kept.jobs.bytes) == (0, 0)
