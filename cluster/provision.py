@@ -42,12 +42,27 @@ def provision(config: NodeConfig, authority: Path) -> list[str]:
     create_authority(authority, config.cluster)
     create_key_file(Path(config.key_file))
     issue(authority, config.cluster, NodeId(config.node), config.me.role, certificates)
+    make_record(config)
+    return [str(path) for path in missing]
+
+
+def make_record(config: NodeConfig) -> list[str]:
+    """Make the durable record alone, for a node whose secrets come from elsewhere.
+
+    Returns:
+        the record, if it was not there before.
+
+    Raises:
+        EnvironmentFault: it can't be written, or what is there belongs to another node.
+    """
+    path = Path(config.state_directory) / RECORD
+    missing = not path.exists()
     store = RecordStore(Path(config.state_directory))
     try:
         store.create(config.cluster, config.node, voters_hash(config.cluster, config.voters))
     finally:
         store.close()
-    return [str(path) for path in missing]
+    return [str(path)] if missing else []
 
 
 def accept_voters(config: NodeConfig) -> str:
