@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from cluster.config import load
 from cluster.errors import ConfigError, EnvironmentFault
 from cluster.identity import Role
 from cluster.local import Layout, LocalCluster
-from cluster.provision import accept_voters, provision
+from cluster.provision import accept_voters, make_record, provision
 
 
 def test_ports_are_where_the_original_had_them() -> None:
@@ -110,6 +111,16 @@ def test_provisioning_again_makes_nothing(tmp_path: Path) -> None:
     cluster.make(Layout(peers=1))
     config = load(cluster.config_file(1))
     assert provision(config, cluster.directory / "authority") == []
+
+
+def test_the_record_alone_needs_neither_key_nor_authority(tmp_path: Path) -> None:
+    cluster = LocalCluster(tmp_path / "c")
+    cluster.make(Layout(peers=1))
+    config = msgspec.structs.replace(
+        load(cluster.config_file(1)), key_file="/none", state_directory=str(tmp_path / "elsewhere")
+    )
+    assert make_record(config) == [str(tmp_path / "elsewhere" / "record.json")]
+    assert make_record(config) == []
 
 
 def test_another_list_of_peers_must_be_accepted_first(tmp_path: Path) -> None:
