@@ -68,6 +68,15 @@ _COMMON = (
 )
 
 
+_ARCHIVE = ("-XX:+UnlockDiagnosticVMOptions", "-XX:ArchiveRelocationMode=0")
+"""The archive is mapped where it was made for: at another address every pointer in it had to be changed."""
+
+
+def archive_flags() -> tuple[str, ...]:
+    """Flags for making the archive: those that it depends on."""
+    return ("-XX:-UsePerfData", "-XX:TieredStopAtLevel=1", *_ARCHIVE)
+
+
 def program_flags(limits: Limits, processors: int = 1) -> tuple[str, ...]:
     """Flags for a program's virtual machine.
 
@@ -78,6 +87,7 @@ def program_flags(limits: Limits, processors: int = 1) -> tuple[str, ...]:
     parts = budget(limits.memory_bytes)
     return (
         *_COMMON,
+        *_ARCHIVE,
         "-XX:TieredStopAtLevel=1",
         f"-Xmx{parts.heap}",
         f"-Xms{min(parts.heap, 16 * MIB)}",

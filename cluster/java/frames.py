@@ -19,6 +19,8 @@ from cluster.wire.jobs import Diagnostic, Source
 ANSWER_MAX = 32 * MIB
 """Bytes of one compilation's answer; the compiler itself stops at 24 MiB of classes."""
 NONCE_BYTES = 16
+WARM_ORDER, RUN_ORDER = b"w", b"t"
+"""What a waiting runner is told: perform the next step of the rehearsal; or read your task, which follows."""
 _LENGTH = 4
 
 SUCCEEDED, FAILED, CRASHED = range(3)
@@ -139,6 +141,7 @@ def encode_task(
     """What a waiting runner is to run; `kind` is `run` or `main`."""
     arguments = [_text(argument) for argument in args]
     parts = [
+        RUN_ORDER,
         nonce,
         b"r" if kind == "run" else b"m",
         struct.pack(">I", min(value_max, 2**31 - 1)),
@@ -157,7 +160,8 @@ class Record:
     """What a runner says.
 
     Attributes:
-        kind: `R` ready; then `V` value, `L` value too long, `D` done, `X` uncaught exception, `E` exiting.
+        kind: `R` ready, `W` a step of the rehearsal is done; then `V` value, `L` value too long, `D` done,
+            `X` uncaught exception, `E` exiting.
         payload: of `V` the value's UTF-8; of `X` one byte for the kind of memory that ended, and a message.
     """
 
@@ -165,7 +169,7 @@ class Record:
     payload: bytes
 
 
-_KINDS = b"RVLDXE"
+_KINDS = b"RWVLDXE"
 _HEADER = 5
 
 

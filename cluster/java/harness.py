@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import shutil
+import stat
 import subprocess
 import tempfile
 import zipfile
@@ -17,8 +18,12 @@ from cluster.java.jdk import Jdk
 
 COMPILER = "javacluster.internal.Compiler"
 LAUNCHER = "javacluster.internal.Launcher"
+SHARED = Path("/var/cache/javacluster")
+"""Where it is kept when the node is root and its state directory is closed to the user that programs get."""
 
 _BUILD_S = 120.0
+_MADE = 1_000_000_000
+"""The jar's date, always the same: the archive of its classes holds for a jar of one date only."""
 _EXPORTS = (
     "--add-exports=java.base/jdk.internal.vm.annotation=ALL-UNNAMED",
     "--add-exports=jdk.compiler/com.sun.tools.javac.api=ALL-UNNAMED",
@@ -26,8 +31,23 @@ _EXPORTS = (
 )
 
 
+def directory(state_directory: Path) -> Path:
+    """Where the jar and its archive are kept: whoever starts bubblewrap must be able to read them there."""
+    if os.geteuid() != 0:
+        return state_directory
+    state_directory.mkdir(parents=True, exist_ok=True)
+    inner = state_directory.resolve()
+    if all(path.stat().st_mode & stat.S_IXOTH for path in (inner, *inner.parents)):
+        return state_directory
+    return SHARED
+
+
 def build(jdk: Jdk, state_directory: Path) -> Path:
     """A jar with both, made once for each content of the sources and each JDK; later starts find it.
+
+    Args:
+        jdk: compiles them.
+        state_directory: see `directory`.
 
     Raises:
         EnvironmentFault: the directory can't be written, or the JDK's compiler refuses.
@@ -82,6 +102,8 @@ def _make(jdk: Jdk, sources: dict[str, bytes], jar: Path) -> None:
                 archive.writestr(str(path.relative_to(work / "classes")), path.read_bytes())
         finished = work / "harness.jar"
         finished.write_bytes(buffer.getvalue())
+        finished.chmod(0o644)
+        os.utime(finished, (_MADE, _MADE))
         with finished.open("rb") as file:
             os.fsync(file.fileno())
         finished.replace(jar)

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from cluster.java.entry import Entry
 from cluster.java.flags import data_limit, resident_limit
-from cluster.java.frames import NONCE_BYTES, Record, RecordReader, encode_task
+from cluster.java.frames import NONCE_BYTES, WARM_ORDER, Record, RecordReader, encode_task
 from cluster.java.jvm import Ending, Jvm, Usage
 from cluster.java.sandbox import CHANNEL, CONTROL, STDERR, STDIN, STDOUT
 from cluster.java.verdict import Cause, Evidence, judge, memory_kind
@@ -66,7 +66,8 @@ class OneShot:
         jvm: just started; its `on_data` is taken over.
 
     Attributes:
-        ready: it waits for its program; `on_ready` is called when that becomes true.
+        ready: it waits for its program; `on_ready` is called when that becomes true, and after each step.
+        warmed: how many steps of the rehearsal it has performed.
         complaint: what it wrote to standard error before it had a program: why it did not start.
     """
 
@@ -87,6 +88,8 @@ class OneShot:
         self._timers: list[IDelayedCall] = []
         self._done: Deferred[Run] = Deferred()
         self.ready = False
+        self.warmed = 0
+        self._stepping = False
         self.on_ready: Callable[[], None] = lambda: None
         self.complaint = ""
         jvm.on_data = self._received
@@ -99,6 +102,11 @@ class OneShot:
         return self._jvm.alive
 
     @property
+    def resting(self) -> bool:
+        """Whether a program would begin at once."""
+        return self.ready and not self._stepping
+
+    @property
     def pid(self) -> int:
         """The virtual machine's number on this host; 0 until it is known."""
         return self._jvm.pid
@@ -109,9 +117,15 @@ class OneShot:
         self._remaining = remaining_s
         if not self._jvm.alive:
             self._clock.callLater(0, self._done.callback, self._broken())
-        elif self.ready:
+        elif self.resting:
             self._hand_over()
         return self._done
+
+    def warm(self) -> None:
+        """Perform the next step of the rehearsal; `on_ready` follows (J2)."""
+        if self.resting and self._task is None:
+            self._stepping = True
+            self._jvm.write(CONTROL, WARM_ORDER)
 
     def cancel(self) -> None:
         """End it, whether it has a program or not."""
@@ -129,8 +143,10 @@ class OneShot:
             self._kill(stream.cause)
 
     def _told(self, record: Record) -> None:
-        if not self.ready:
-            self.ready = record.kind == "R"
+        if not self._handed:
+            self.ready = self.ready or record.kind == "R"
+            self.warmed += record.kind == "W"
+            self._stepping = False
             if self._start_timer.active():
                 self._start_timer.cancel()
             if self._task is not None:

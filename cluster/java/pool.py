@@ -5,15 +5,17 @@ An empty pool is a cold start, never an error.
 
 from __future__ import annotations
 
-from collections import deque
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import attrs
 
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from cluster.java.archive import STEPS
 from cluster.java.flags import program_bounds, program_flags
 from cluster.java.harness import LAUNCHER
 from cluster.java.jvm import Ending, Jvm
@@ -21,18 +23,43 @@ from cluster.java.oneshot import OneShot
 from cluster.java.sandbox import Sandbox
 from cluster.limits import Limits
 
+PATIENCE_S = 0.05
+"""How long a running program is left alone before the machine that it took is replaced beside it."""
+LOOK_S = 0.01
+"""Between two looks whether there is time for the rehearsal."""
+QUIET_LOOK_S = 0.25
+"""The same once that has not been so for `LOOKS` looks: a machine under load is asked rarely."""
+LOOKS = 20
+ADOPT = 3
+"""So many programs in a row of another shape than the waiting machines, and these are made in that shape."""
+
 _RETRY_S = 1.0
 """After a waiting machine died by itself, before the next is tried."""
 
 
 @attrs.frozen
 class PoolSnapshot:
-    """Counters since the start, and how many wait now."""
+    """Counters since the start, and how many wait now.
+
+    Attributes:
+        lost: machines that died while they waited.
+        rehearsed: how many of the waiting have done the whole rehearsal.
+    """
 
     waiting: int
     warm_starts: int
     cold_starts: int
     lost: int
+    rehearsed: int = 0
+
+
+def machine_idle() -> bool:
+    """Whether a processor has nothing to do: the rehearsal takes what would be lost, and nothing else."""
+    try:
+        runnable = Path("/proc/loadavg").read_bytes().split()[3].partition(b"/")[0]
+    except OSError:
+        return True
+    return int(runnable) <= (os.cpu_count() or 1)  # this process is one of them
 
 
 def _shape(limits: Limits) -> tuple[int, int, int]:
@@ -43,37 +70,56 @@ def _shape(limits: Limits) -> tuple[int, int, int]:
 class RunnerPool:
     """Keeps `size` machines of one shape waiting; starts others when asked.
 
+    Processor time is what bounds a node, so that nothing here competes with a program: machines are
+    started one at a time and not in a program's first moments, and rehearse only while the host is idle.
+
     Args:
         clock: a reactor's timers.
         sandbox: starts processes.
         size: how many wait.
-        limits: the shape of those that wait: what most programs ask for.
+        limits: the shape of those that wait at first; it follows what programs ask for.
+        idle: whether the host has processor time to spare.
     """
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, sandbox: Sandbox, size: int, limits: Limits) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        sandbox: Sandbox,
+        size: int,
+        limits: Limits,
+        idle: Callable[[], bool] = machine_idle,
+    ) -> None:
         self._clock = clock
         self._sandbox = sandbox
         self._size = size
         self._limits = limits
-        self._waiting: deque[OneShot] = deque()
+        self._idle = idle
+        self._waiting: list[OneShot] = []
         self._live: dict[Jvm, OneShot] = {}
         self._stopping = False
-        self._filling = False
+        self._timer: IDelayedCall | None = None
+        self._busy = 0
+        self._taken = 0.0
+        self._looks = 0
+        self._strangers = 0
         self._warm = self._cold = self._lost = 0
-        self.on_change: Callable[[], None] = lambda: None
 
     def fill(self) -> None:
-        """Start what is missing."""
-        self._filling = False
-        while len(self._waiting) < self._size and not self._stopping:
-            try:
-                self._waiting.append(self._start(self._limits))
-            except OSError as error:
-                self._log.error("can't start a virtual machine: {error}", error=error)
-                self._fill_later(_RETRY_S)
-                return
+        """Begin to start what is missing."""
+        self._tend_in(0)
+
+    def begin(self) -> None:
+        """A job is being worked on, from its compilation on."""
+        self._busy += 1
+
+    def end(self) -> None:
+        """It is done."""
+        self._busy -= 1
+        if not self._busy:
+            self._looks = 0
+            self._tend_in(0)
 
     def take(self, limits: Limits) -> OneShot:
         """One for a program with these limits: a waiting one, if it has their shape.
@@ -81,15 +127,70 @@ class RunnerPool:
         Raises:
             OSError: none waits and no process can be made.
         """
+        self._taken = self._clock.seconds()
+        self._tend_in(PATIENCE_S)
         if _shape(limits) == _shape(self._limits):
-            for found in sorted(self._waiting, key=lambda one: not one.ready):
+            self._strangers = 0
+            for found in sorted(self._waiting, key=lambda one: (one.resting, one.warmed), reverse=True):
                 self._waiting.remove(found)
-                self._fill_later(0)
                 if found.alive:
                     self._warm += 1
                     return found
+        else:
+            self._follow(limits)
         self._cold += 1
         return self._start(limits)
+
+    def _follow(self, limits: Limits) -> None:
+        """Programs of another shape have become the rule: the waiting machines take it on."""
+        self._strangers += 1
+        if self._strangers >= ADOPT:
+            self._strangers = 0
+            self._limits = limits
+            for one in self._waiting:
+                one.cancel()
+            self._waiting.clear()
+
+    def _tend_in(self, delay: float) -> None:
+        """Look after the waiting machines, at the latest then."""
+        if self._stopping:
+            return
+        if self._timer is not None and self._timer.active():
+            if self._timer.getTime() <= self._clock.seconds() + delay:
+                return
+            self._timer.cancel()
+        self._timer = self._clock.callLater(delay, self._tend)
+
+    def _tend(self) -> None:
+        if self._stopping or any(not one.ready for one in self._waiting):
+            return  # the one that starts reports
+        if len(self._waiting) >= self._size:
+            self._rehearse()
+            return
+        patience = self._taken + PATIENCE_S - self._clock.seconds()
+        if self._busy and patience > 0:
+            self._tend_in(patience)
+            return
+        try:
+            one = self._start(self._limits)
+        except OSError as error:
+            self._log.error("can't start a virtual machine: {error}", error=error)
+            self._tend_in(_RETRY_S)
+            return
+        self._waiting.append(one)
+        one.on_ready = lambda: self._tend_in(0)
+
+    def _rehearse(self) -> None:
+        """The next step of the machine that is furthest: one is whole before the next begins."""
+        unfinished = [one for one in self._waiting if one.warmed < STEPS]
+        if not unfinished:
+            return
+        if not self._idle():
+            self._looks += 1
+            self._tend_in(LOOK_S if self._looks < LOOKS else QUIET_LOOK_S)
+            return
+        self._looks = 0
+        max(unfinished, key=lambda one: one.warmed).warm()
 
     def _start(self, limits: Limits) -> OneShot:
         jvm = Jvm(confined=self._sandbox.confined)
@@ -113,17 +214,14 @@ class RunnerPool:
             if not self._stopping:
                 self._lost += 1
                 self._log.warn("a waiting virtual machine died: {why}", why=one.complaint.strip())
-                self._fill_later(_RETRY_S)
+                self._tend_in(_RETRY_S)
         return ending
-
-    def _fill_later(self, delay: float) -> None:
-        if not self._filling:
-            self._filling = True
-            self._clock.callLater(delay, self.fill)
 
     def stop(self) -> Deferred[None]:
         """Kill all, waiting or running; fires when all are reaped."""
         self._stopping = True
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
         endings: list[Deferred[Ending]] = []
         for jvm, one in list(self._live.items()):
             ended: Deferred[Ending] = Deferred()
@@ -135,7 +233,8 @@ class RunnerPool:
 
     def snapshot(self) -> PoolSnapshot:
         """Figures for status and metrics."""
-        return PoolSnapshot(len(self._waiting), self._warm, self._cold, self._lost)
+        rehearsed = sum(one.warmed >= STEPS for one in self._waiting)
+        return PoolSnapshot(len(self._waiting), self._warm, self._cold, self._lost, rehearsed)
 
 
 def _pass_on(ending: Ending, to: Deferred[Ending]) -> Ending:

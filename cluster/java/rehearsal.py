@@ -85,4 +85,7 @@ public class Classic {
 }
 """
 
-PROGRAMS = (Source("", _HELLO), Source("", _STREAMS), Source("", _CLASSIC))
+SAMPLE = (Source("", _STREAMS), "Report")
+"""The program whose classes the archive holds, and its main class."""
+
+PROGRAMS = (Source("", _HELLO), SAMPLE[0], Source("", _CLASSIC))

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from cluster.config import JavaSettings, SandboxSettings
 from cluster.errors import EnvironmentFault
 from cluster.java import harness, jdk
+from cluster.java.archive import Sample
 from cluster.java.compiler import Compiler
 from cluster.java.entry import Entry, NoEntry, choose
 from cluster.java.flags import compiler_bounds, compiler_flags
@@ -25,6 +26,7 @@ from cluster.java.frames import CRASHED, FAILED, Answer
 from cluster.java.jvm import Jvm
 from cluster.java.oneshot import OneShot, Task
 from cluster.java.pool import RunnerPool
+from cluster.java.rehearsal import SAMPLE
 from cluster.java.sandbox import Sandbox, SandboxReport
 from cluster.limits import MIB, Limits
 from cluster.wire.jobs import Compilation, Input, Job, Outcome, Program, Run, Source, Verdict
@@ -50,6 +52,10 @@ class JavaSnapshot:
     warm_starts: int
     cold_starts: int
     waiting: int
+    rehearsed: int
+    lost: int
+    archived: bool
+    """Whether waiting machines map their classes from the archive."""
 
 
 @attrs.define(eq=False)
@@ -99,6 +105,7 @@ class JavaRunner:
         self._pool: RunnerPool | None = None
         self._works: dict[str, _Work] = {}
         self._serving = False
+        self._archived = False
         self.java_version = ""
 
     @inlineCallbacks
@@ -109,7 +116,8 @@ class JavaRunner:
         """
         threads = self._reactor.getThreadPool()
         kit = yield deferToThreadPool(self._reactor, threads, jdk.find, self._java.home)
-        jar = yield deferToThreadPool(self._reactor, threads, harness.build, kit, self._directory)
+        kept = yield deferToThreadPool(self._reactor, threads, harness.directory, self._directory)
+        jar = yield deferToThreadPool(self._reactor, threads, harness.build, kit, kept)
         self._sandbox = Sandbox(self._reactor, self._settings, kit, jar, self._directory)
         report = self._sandbox.report(kit.version)
         self._pool = RunnerPool(self._reactor, self._sandbox, self._slots, self._caps)
@@ -120,7 +128,7 @@ class JavaRunner:
             recycle_after=self._java.compiler_recycle_after,
         )
         try:
-            yield self._prove(self._pool, self._compiler)
+            yield self._prove(self._sandbox, self._pool, self._compiler)
         except EnvironmentFault:
             yield self.stop()
             raise
@@ -134,7 +142,9 @@ class JavaRunner:
         return report
 
     @inlineCallbacks
-    def _prove(self, pool: RunnerPool, compiler: Compiler) -> Generator[Deferred[Any], Any, None]:
+    def _prove(
+        self, sandbox: Sandbox, pool: RunnerPool, compiler: Compiler
+    ) -> Generator[Deferred[Any], Any, None]:
         """Compile and run something: what works for this works for a job."""
         compiler.start()
         first = compiler.compile((_PROBE,), self._caps.compile_s, _FIRST_COMPILE_S)
@@ -145,6 +155,12 @@ class JavaRunner:
             answer = None
         if not isinstance(answer, Answer) or not answer.classes:
             raise EnvironmentFault(self._advice(f"the compiler does not start: {compiler.complaint.strip()}"))
+        source, main_class = SAMPLE
+        sample = yield compiler.compile((source,), self._caps.compile_s, _FIRST_COMPILE_S)
+        threads = self._reactor.getThreadPool()
+        if isinstance(sample, Answer) and sample.classes:
+            found = Sample(main_class, sample.classes)
+            self._archived = yield deferToThreadPool(self._reactor, threads, sandbox.prepare, found)
         try:
             one = pool.take(self._caps)
         except OSError as error:
@@ -185,6 +201,8 @@ class JavaRunner:
         """
         work = _Work()
         self._works[job.id] = work
+        pool = _there(self._pool)
+        pool.begin()
         done: Deferred[Outcome] = self._perform(job, work, remaining_s)
 
         def broken(failure: Failure) -> Outcome:
@@ -192,6 +210,7 @@ class JavaRunner:
             return Outcome(Verdict.INTERNAL_ERROR, "the worker failed; its log says why")
 
         def settled(outcome: Outcome) -> Outcome:
+            pool.end()
             if self._works.get(job.id) is work:
                 del self._works[job.id]
             return outcome
@@ -297,6 +316,9 @@ class JavaRunner:
             warm_starts=pool.warm_starts if pool else 0,
             cold_starts=pool.cold_starts if pool else 0,
             waiting=pool.waiting if pool else 0,
+            rehearsed=pool.rehearsed if pool else 0,
+            lost=pool.lost if pool else 0,
+            archived=self._archived,
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -20,12 +20,13 @@ from twisted.internet.protocol import ProcessProtocol
 
 from cluster.config import SandboxSettings
 from cluster.errors import EnvironmentFault
-from cluster.java import seccomp
+from cluster.java import archive, seccomp
+from cluster.java.archive import Sample
 from cluster.java.jdk import Jdk
 from cluster.limits import MIB
 
 STDIN, STDOUT, STDERR, CONTROL, CHANNEL, INFO = range(6)
-_SECCOMP, _JAR = 6, 7
+_SECCOMP = 6
 
 CLASSES_BYTES = 48 * MIB
 """Size of the memory file system that holds a program's own classes."""
@@ -36,6 +37,7 @@ NOBODY = 65534
 """Who a program is on the host when the node is root, whose processes no limit on their number binds."""
 
 _INSIDE_JAR = "/run/harness.jar"
+_INSIDE_ARCHIVE = "/run/harness.jsa"
 _INSIDE_PRLIMIT = "/run/prlimit"
 _INSIDE_CLASSES = "/app"
 _DEVICES = ("null", "zero", "full", "random", "urandom")
@@ -70,6 +72,7 @@ class Sandbox:
     """Starts virtual machines, confined as the settings and the machine allow.
 
     Args:
+        jar: the harness, where whoever starts bubblewrap can read it.
         state_directory: holds the private directories that mode `none` needs, and nothing else.
     """
 
@@ -81,6 +84,7 @@ class Sandbox:
         self._jdk = jdk
         self._jar = jar
         self._directory = state_directory
+        self._archive: Path | None = None
         self.confined = settings.mode == "bubblewrap"
         self._bwrap = ""
         self._filter = b""
@@ -123,15 +127,33 @@ class Sandbox:
             _found("nice"),
             f"-n{NICE}",
             self._bwrap,
-            *view(self._jdk, _found("prlimit", "util-linux"), tmp_bytes),
+            *view(self._jdk, _found("prlimit", "util-linux"), tmp_bytes, self._harness(boot=boot)),
             *(("--seccomp", str(_SECCOMP)) if self._filter else ()),
             "--",
             _INSIDE_PRLIMIT,
             *bounds,
             str(self._jdk.java),
-            *_class_path(_INSIDE_JAR, _INSIDE_CLASSES, boot=boot),
+            *_class_path(_INSIDE_JAR, _INSIDE_CLASSES, _INSIDE_ARCHIVE if self._archive else None, boot=boot),
             *java,
         ]
+
+    def _harness(self, *, boot: bool) -> dict[str, str]:
+        """What of ours is shown, and where."""
+        shown = {str(self._jar): _INSIDE_JAR}
+        if boot and self._archive:
+            shown[str(self._archive)] = _INSIDE_ARCHIVE
+        return shown
+
+    def prepare(self, sample: Sample) -> bool:
+        """Make or find the archive of classes (J2); blocks for a second or two at a first start."""
+        prefix: tuple[str, ...] = ()
+        if self.confined:
+            run = str(Path(_INSIDE_JAR).parent)
+            prefix = (self._bwrap, "--dev-bind", "/", "/", "--tmpfs", run, "--ro-bind", str(self._jar))
+            prefix += (_INSIDE_JAR, "--bind", str(self._jar.parent), str(self._jar.parent), "--")
+        jar_as = _INSIDE_JAR if self.confined else str(self._jar)
+        self._archive = archive.prepare(self._jdk, self._jar, prefix, jar_as, sample)
+        return self._archive is not None
 
     def spawn(
         self,
@@ -160,8 +182,6 @@ class Sandbox:
         held: list[int] = []
         try:
             children[INFO] = "r"
-            held.append(os.open(self._jar, os.O_RDONLY | os.O_CLOEXEC))
-            children[_JAR] = held[-1]
             if self._filter:
                 held.append(_memory_file(self._filter))
                 children[_SECCOMP] = held[-1]
@@ -192,7 +212,7 @@ class Sandbox:
             _found("prlimit", "util-linux"),
             *(bound for bound in bounds if not bound.startswith("--nproc")),
             str(self._jdk.java),
-            *_class_path(str(self._jar), directory, boot=boot),
+            *_class_path(str(self._jar), directory, str(self._archive) if self._archive else None, boot=boot),
             *java,
         ]
         try:
@@ -228,7 +248,7 @@ class Sandbox:
         return SandboxReport(level, self.confined, self.filtered, cgroup2=False, text=text)
 
 
-def view(jdk: Jdk, prlimit: str, tmp_bytes: int) -> list[str]:
+def view(jdk: Jdk, prlimit: str, tmp_bytes: int, harness: Mapping[str, str]) -> list[str]:
     """The arguments of bubblewrap: own namespaces, the JDK and its libraries read-only, nothing else.
 
     There is no `/proc` but for the one link by which the virtual machine finds itself: nobody can open
@@ -250,12 +270,17 @@ def view(jdk: Jdk, prlimit: str, tmp_bytes: int) -> list[str]:
     argv += ["--size", str(SHM_BYTES), "--tmpfs", "/dev/shm"]  # noqa: S108  (inside, and empty)
     argv += ["--size", str(max(tmp_bytes, 4096)), "--tmpfs", "/tmp"]  # noqa: S108
     argv += ["--size", str(CLASSES_BYTES), "--tmpfs", _INSIDE_CLASSES]
-    argv += ["--ro-bind-data", str(_JAR), _INSIDE_JAR, "--remount-ro", "/", "--chdir", "/tmp"]  # noqa: S108
+    for path, inside in harness.items():
+        argv += ["--ro-bind", path, inside]
+    argv += ["--remount-ro", "/", "--chdir", "/tmp"]  # noqa: S108
     return argv
 
 
-def _class_path(jar: str, classes: str, *, boot: bool) -> list[str]:
-    return [f"-Xbootclasspath/a:{jar}", "-cp", classes] if boot else ["-cp", jar]
+def _class_path(jar: str, classes: str, archive: str | None, *, boot: bool) -> list[str]:
+    if not boot:
+        return ["-cp", jar]
+    shared = [f"-XX:SharedArchiveFile={archive}"] if archive else []
+    return [*shared, f"-Xbootclasspath/a:{jar}", "-cp", classes]
 
 
 def _memory_file(data: bytes) -> int:

@@ -133,7 +133,7 @@ class JavaDriver:
 
 def program(text: str, given: Input | None = None, **limits: Any) -> Program:
     """One bare source, one input, short limits."""
-    bounds = msgspec.convert({"wall_s": 3.0, "cpu_s": 1.5, **limits}, Limits)
+    bounds = msgspec.convert({"wall_s": 10.0, "cpu_s": 1.5, **limits}, Limits)
     return Program((Source("", text),), inputs=(given or Input(),), limits=bounds)
 
 

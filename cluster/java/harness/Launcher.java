@@ -1,7 +1,7 @@
 package javacluster.internal;
 
 import java.io.DataInputStream;
-import java.io.EOFException;
+import java.io.File;
 import java.io.FileDescriptor;
 import java.io.FileInputStream;
 import java.io.FileOutputStream;
@@ -13,11 +13,6 @@ import java.lang.invoke.MethodType;
 import java.lang.reflect.Field;
 import java.lang.reflect.Method;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
-import java.nio.file.Path;
-import java.util.List;
-import java.util.stream.Collectors;
-import java.util.stream.IntStream;
 import jdk.internal.vm.annotation.Hidden;
 
 /**
@@ -36,6 +31,8 @@ public final class Launcher {
     private static final int NONCE = 16;
     private static final int MESSAGE_MAX = 4096;
     private static final int CAUSES_MAX = 16;
+    private static final int WARM = 'w';
+    private static final int RUN = 't';
 
     private static FileOutputStream channel;
     private static byte[] nonce = new byte[0];
@@ -44,20 +41,23 @@ public final class Launcher {
 
     @Hidden
     public static void main(String[] argv) throws Throwable {
-        FileInputStream control = new FileInputStream(descriptor(CONTROL));
-        channel = new FileOutputStream(descriptor(CHANNEL));
-        Path directory = Path.of(System.getProperty("java.class.path"));
+        boolean here = argv.length > 0;  // standard input and output serve when the archive is made
+        FileInputStream control = new FileInputStream(here ? FileDescriptor.in : descriptor(CONTROL));
+        channel = new FileOutputStream(here ? FileDescriptor.out : descriptor(CHANNEL));
+        String directory = System.getProperty("java.class.path");
         send('R', new byte[0]);
-        warm(control);
-        Task task;
-        try {
-            task = Task.read(control, directory);
-        } catch (EOFException nobodyNeedsUs) {
+        int order = control.read();
+        for (int step = 0; order == WARM; order = control.read()) {
+            Rehearsal.perform(step++);
+            send('W', new byte[0]);
+        }
+        if (order != RUN) {
             return;
         }
+        Task task = Task.read(control, directory);
         control.close();
         nonce = task.nonce;
-        Runtime.getRuntime().addShutdownHook(new Thread(() -> send('E', new byte[0])));
+        Runtime.getRuntime().addShutdownHook(new Exit());
         System.setProperty("sun.java.command", task.command());
         Class<?> type;
         MethodHandle entry;
@@ -143,19 +143,6 @@ public final class Launcher {
         return MethodHandles.filterReturnValue(made, called).asType(MethodType.methodType(Object.class));
     }
 
-    /** What a program's first line of each kind costs is paid here, while nobody waits. */
-    private static void warm(InputStream control) throws Throwable {
-        if (control.available() > 0) {
-            return;
-        }
-        MethodHandle entry = runOf(Rehearsal.class);
-        Object value = (Object) entry.invokeExact();
-        MethodHandle other = mainOf(Rehearsal.class);
-        other.invokeExact(new String[] {String.valueOf(value)});
-        System.out.flush();
-        System.err.flush();
-    }
-
     /** An error that the virtual machine keeps ready for when memory ends shows hidden frames too. */
     private static void hideOurselves(Throwable failure) {
         int depth = 0;
@@ -239,9 +226,21 @@ public final class Launcher {
         }
     }
 
+    /** Tells that an orderly exit began. It has a name, so that the program's first thread is still Thread-0. */
+    private static final class Exit extends Thread {
+        Exit() {
+            super(null, null, "exit", 0, false);
+        }
+
+        @Override
+        public void run() {
+            send('E', new byte[0]);
+        }
+    }
+
     /** What arrives on descriptor 3: the counterpart of {@code frames.py: encode_task}. */
     private record Task(byte[] nonce, boolean returnsValue, int valueMax, String mainClass, String[] arguments) {
-        static Task read(InputStream control, Path directory) throws IOException {
+        static Task read(InputStream control, String directory) throws IOException {
             DataInputStream in = new DataInputStream(new java.io.BufferedInputStream(control, 65536));
             byte[] nonce = new byte[NONCE];
             in.readFully(nonce);
@@ -253,15 +252,17 @@ public final class Launcher {
                 arguments[i] = text(in);
             }
             for (int count = in.readInt(); count > 0; count--) {
-                Path file = directory.resolve(text(in) + ".class");
-                Files.createDirectories(file.getParent());
-                Files.write(file, bytes(in));
+                File file = new File(directory, text(in).concat(".class"));
+                file.getParentFile().mkdirs();
+                try (FileOutputStream out = new FileOutputStream(file)) {
+                    out.write(bytes(in));
+                }
             }
             return new Task(nonce, returnsValue, valueMax, mainClass, arguments);
         }
 
         String command() {
-            return arguments.length == 0 ? mainClass : mainClass + " " + String.join(" ", arguments);
+            return arguments.length == 0 ? mainClass : mainClass.concat(" ").concat(String.join(" ", arguments));
         }
 
         private static byte[] bytes(DataInputStream in) throws IOException {
@@ -272,30 +273,6 @@ public final class Launcher {
 
         private static String text(DataInputStream in) throws IOException {
             return new String(bytes(in), StandardCharsets.UTF_8);
-        }
-    }
-
-    /** A small program that touches what most programs touch first. */
-    public static final class Rehearsal {
-        public Rehearsal() {}
-
-        public String run() {
-            record Pair(String name, int number) {}
-            List<Pair> pairs = IntStream.range(0, 8).mapToObj(i -> new Pair("n" + i, i)).toList();
-            var grouped = pairs.stream()
-                    .filter(p -> p.number() > 1)
-                    .collect(Collectors.groupingBy(p -> p.number() % 2, Collectors.summingInt(Pair::number)));
-            return String.format("%d %s %.2f", pairs.size(), grouped, 0.5) + pairs.get(0);
-        }
-
-        public static void main(String[] args) throws IOException {
-            StringBuilder text = new StringBuilder();
-            try (var out = new java.io.PrintStream(new java.io.ByteArrayOutputStream(), true)) {
-                out.println("x = " + args.length + ", " + args[0]);
-                out.printf("%s%n", text.append(1).reverse());
-            }
-            Runnable nothing = () -> text.append('.');
-            nothing.run();
         }
     }
 }

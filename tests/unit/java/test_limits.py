@@ -56,12 +56,18 @@ def test_a_smaller_limit_is_kept() -> None:
 
 def test_the_sandbox_shows_the_jdk_read_only_and_nothing_else_of_the_host() -> None:
     """S1."""
-    argv = view(KIT, "/usr/bin/prlimit", 64 * MIB)
+    argv = view(KIT, "/usr/bin/prlimit", 64 * MIB, {"/state/harness.jar": "/run/harness.jar"})
     for flag in ("--unshare-all", "--die-with-parent", "--new-session", "--clearenv"):
         assert flag in argv
     assert argv[argv.index("--cap-drop") + 1] == "ALL"
     shown = {argv[at + 1] for at, word in enumerate(argv) if word == "--ro-bind"}
-    assert shown == {"/opt/jdk", "/lib/libc.so.6", "/etc/java-17-openjdk", "/usr/bin/prlimit"}
+    assert shown == {
+        "/opt/jdk",
+        "/lib/libc.so.6",
+        "/etc/java-17-openjdk",
+        "/usr/bin/prlimit",
+        "/state/harness.jar",
+    }
     assert not {"--bind", "--proc", "--dev", "--share-net", "--ro-bind-try"} & set(argv)
     sizes = [argv[at + 1] for at, word in enumerate(argv) if word == "--size"]
     assert len(sizes) == argv.count("--tmpfs")

@@ -1,0 +1,118 @@
+"""The class-data-sharing archive (J2): the classes that a waiting machine loads, ready to be mapped.
+
+It is made at the first start by running the rehearsal and a sample program once, and checked at every start.
+A virtual machine that refuses it is no failure: it reads its classes one by one, as it would without.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
+
+from cluster.java.flags import archive_flags
+from cluster.java.frames import NONCE_BYTES, WARM_ORDER, encode_task
+from cluster.java.harness import LAUNCHER
+from cluster.java.jdk import Jdk
+from cluster.limits import MIB
+
+STEPS = 4
+"""Of the rehearsal: `Rehearsal.java` has as many."""
+MAKE_S = 60.0
+"""How long one of the three runs may take before the archive is given up."""
+
+
+@attrs.frozen
+class Sample:
+    """A compiled program that stands for what most programs load."""
+
+    main_class: str
+    classes: Mapping[str, bytes]
+
+
+def prepare(jdk: Jdk, jar: Path, prefix: Sequence[str], jar_as: str, sample: Sample) -> Path | None:
+    """The archive for this jar, made if there is none that works; None when none can be made.
+
+    Args:
+        jdk: whose classes they are.
+        jar: the harness.
+        prefix: a command in whose view the jar is at `jar_as`, since an archive remembers that path.
+        jar_as: where the sandbox shows the jar.
+        sample: what is run to find out which classes are needed.
+    """
+    archive = jar.with_name(f"{jar.stem}{'' if str(jar) != jar_as else '-bare'}.jsa")
+    java = (*prefix, str(jdk.java), *archive_flags(), f"-Xbootclasspath/a:{jar_as}")
+    try:
+        with _locked(jar.with_suffix(".lock")):
+            if _works(java, archive) or (_make(java, archive, sample) and _works(java, archive)):
+                return archive
+            archive.unlink(missing_ok=True)
+    except OSError:
+        return None
+    return None
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Nodes of one machine that share a directory make one archive, not one each."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _works(java: Sequence[str], archive: Path) -> bool:
+    """Whether a machine that must use it starts; it ends by itself when nobody gives it a task."""
+    if not archive.exists():
+        return False
+    return _run((*java, "-Xshare:on", f"-XX:SharedArchiveFile={archive}", LAUNCHER, "here"), b"")
+
+
+def _make(java: Sequence[str], archive: Path, sample: Sample) -> bool:
+    work = Path(tempfile.mkdtemp(prefix="harness-", dir=archive.parent))
+    try:
+        empty, classes, names, fresh = (work / name for name in ("empty", "app", "names", "fresh"))
+        empty.mkdir()
+        classes.mkdir()
+        task = encode_task(bytes(NONCE_BYTES), "run", MIB, sample.main_class, (), sample.classes)
+        train = (
+            *java,
+            "-Xshare:off",
+            f"-XX:DumpLoadedClassList={names}",
+            "-cp",
+            str(classes),
+            LAUNCHER,
+            "here",
+        )
+        if not _run(train, WARM_ORDER * STEPS + task):
+            return False
+        dump = ("-Xshare:dump", f"-XX:SharedClassListFile={names}", f"-XX:SharedArchiveFile={fresh}")
+        if not _run((*java, *dump, "-cp", str(empty)), b""):
+            return False
+        fresh.chmod(0o644)
+        fresh.replace(archive)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return True
+
+
+def _run(argv: Sequence[str], given: bytes) -> bool:
+    try:
+        done = subprocess.run(
+            argv,
+            input=given,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=MAKE_S,
+            check=False,
+            env={"LC_ALL": "C.UTF-8", "PATH": os.defpath},
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0

@@ -1,0 +1,156 @@
+"""Machines are started one at a time, never in a program's way, and rehearse while the host is idle (J2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from cluster.java.archive import STEPS
+from cluster.java.frames import WARM_ORDER
+from cluster.java.jvm import Jvm
+from cluster.java.pool import ADOPT, LOOK_S, PATIENCE_S, RunnerPool
+from cluster.java.sandbox import CHANNEL, CONTROL, Place
+from cluster.limits import MIB, Limits
+
+CAPS = Limits()
+
+
+@attrs.define
+class Pipes:
+    """The transport of a process that does as the test says."""
+
+    written: dict[int, bytes] = attrs.Factory(dict)
+    killed: bool = False
+    pid: int = 0
+
+    def writeToChild(self, child: int, data: bytes) -> None:  # noqa: N802
+        self.written[child] = self.written.get(child, b"") + data
+
+    def signalProcess(self, _name: str) -> None:  # noqa: N802
+        self.killed = True
+
+
+class Scene:
+    """A pool whose processes are scripted."""
+
+    def __init__(self, size: int = 2) -> None:
+        self.clock = Clock()
+        self.started: list[Jvm] = []
+        self.idle = True
+        self.pool = RunnerPool(self.clock, self, size, CAPS, lambda: self.idle)  # type: ignore[arg-type]
+        self.confined = True
+
+    def spawn(self, jvm: Jvm, _java: Sequence[str], _bounds: Sequence[str], **_view: Any) -> Place:
+        jvm.transport = Pipes()  # type: ignore[assignment]
+        self.started.append(jvm)
+        return Place(None, lambda: None)  # type: ignore[arg-type]
+
+    def say(self, which: int, kind: bytes) -> None:
+        self.started[which].childDataReceived(CHANNEL, kind + bytes(4))
+        self.clock.advance(0)
+
+    def orders(self, which: int) -> bytes:
+        pipes: Any = self.started[which].transport
+        return bytes(pipes.written.get(CONTROL, b""))
+
+    def full(self) -> None:
+        """Fill it, without any rehearsal."""
+        self.idle = False
+        self.pool.fill()
+        for which in range(2):
+            self.clock.advance(0)
+            self.say(which, b"R")
+
+
+def test_machines_start_one_after_the_other() -> None:
+    scene = Scene()
+    scene.pool.fill()
+    scene.clock.advance(0)
+    assert len(scene.started) == 1
+    scene.say(0, b"R")
+    assert len(scene.started) == 2
+    scene.say(1, b"R")
+    assert len(scene.started) == 2
+    assert scene.pool.snapshot().waiting == 2
+
+
+def test_a_taken_machine_is_replaced_when_its_job_is_done() -> None:
+    scene = Scene()
+    scene.full()
+    scene.pool.begin()
+    scene.pool.take(CAPS)
+    scene.clock.advance(PATIENCE_S / 2)
+    assert len(scene.started) == 2
+    scene.pool.end()
+    scene.clock.advance(0)
+    assert len(scene.started) == 3
+
+
+def test_a_long_job_holds_the_replacement_back_for_a_moment_only() -> None:
+    scene = Scene()
+    scene.full()
+    scene.pool.begin()
+    scene.pool.take(CAPS)
+    scene.clock.advance(PATIENCE_S)
+    assert len(scene.started) == 3
+
+
+def test_the_rehearsal_waits_for_an_idle_host_and_finishes_one_machine_first() -> None:
+    scene = Scene()
+    scene.full()
+    scene.clock.advance(LOOK_S)
+    assert scene.orders(0) + scene.orders(1) == b""
+    scene.idle = True
+    scene.clock.advance(LOOK_S)
+    for step in range(1, STEPS + 1):
+        assert scene.orders(0) == WARM_ORDER * step
+        assert scene.orders(1) == b""
+        scene.say(0, b"W")
+    assert scene.orders(1) == WARM_ORDER
+    assert scene.pool.snapshot().rehearsed == 1
+
+
+def test_the_most_rehearsed_machine_that_rests_is_taken_first() -> None:
+    scene = Scene()
+    scene.full()
+    scene.idle = True
+    scene.clock.advance(LOOK_S)
+    scene.say(0, b"W")  # and its second step begins
+    assert scene.pool.take(CAPS).warmed == 0
+    assert scene.pool.take(CAPS).warmed == 1
+    assert scene.pool.snapshot().warm_starts == 2
+
+
+def test_an_empty_pool_is_a_cold_start_and_counted() -> None:
+    """J2."""
+    scene = Scene()
+    scene.pool.take(CAPS)
+    assert scene.pool.snapshot().cold_starts == 1
+    assert len(scene.started) == 1
+
+
+def test_the_waiting_machines_take_the_shape_that_programs_ask_for() -> None:
+    scene = Scene()
+    scene.full()
+    other = Limits(memory_bytes=64 * MIB)
+    for _ in range(ADOPT):
+        scene.pool.take(other)
+    assert scene.pool.snapshot().waiting == 0
+    scene.clock.advance(PATIENCE_S)
+    scene.say(2 + ADOPT, b"R")
+    scene.pool.take(other)
+    assert (scene.pool.snapshot().warm_starts, scene.pool.snapshot().cold_starts) == (1, ADOPT)
+
+
+def test_a_machine_that_dies_waiting_is_counted_and_replaced() -> None:
+    scene = Scene()
+    scene.full()
+    scene.started[0].processEnded(Failure(ConnectionError()))
+    assert (scene.pool.snapshot().waiting, scene.pool.snapshot().lost) == (1, 1)
+    scene.clock.advance(1.0)
+    assert len(scene.started) == 3
