@@ -15,6 +15,12 @@ FRAME_MAX = 32 * MIB
 FACTS_MAX = 700
 """Bytes of one node's encoded facts, so that one always fits a datagram (G5)."""
 
+TENANT_MAX = 64
+"""Characters of a tenant's name."""
+
+SHARE_MAX = 1000
+"""Jobs that one tenant may have in a turn of the leader's queue."""
+
 
 class Limits(msgspec.Struct, frozen=True):
     """What one run may use. A caller may ask for less; the configuration caps what it may ask (java.md)."""

@@ -121,11 +121,14 @@ class Assignments:
         if entry is not None and entry.claim is not None and entry.claim.gateway != line.node:
             self._refuse(line.node, job, Refusal(Reason.OVERLOADED, "another gateway owns this job id"))
             return
-        if entry is None and self._board.full(self._roster.slots(), again=frame.again):
+        if entry is None and self._board.full(
+            self._roster.slots(), frame.tenant, frame.share, again=frame.again
+        ):
             self._refuse(line.node, job, self._overloaded())
             return
         self._board.reopen(job)
-        claim = Claim(frame.job, line.node, now + frame.queue_s, now + frame.remaining_s)
+        patience, deadline = now + frame.queue_s, now + frame.remaining_s
+        claim = Claim(frame.job, line.node, patience, deadline, frame.tenant, frame.share)
         known = entry is not None
         if entry is None:
             entry = self._board.jobs[job] = Entry()
@@ -235,15 +238,16 @@ class Assignments:
             self._board.enqueue(job, head=True)
 
     def assign(self, now: float) -> None:
-        """Give waiting jobs to ready workers, the oldest first, in circular order (W3, W4)."""
-        while self._board.queue:
-            job = next(iter(self._board.queue))
+        """Give waiting jobs to ready workers, in circular order; tenants take turns (W3, W4)."""
+        queue = self._board.queue
+        while queue:
+            job = queue.head()
             worker = self._roster.next_ready(job)
             if worker is None:
                 return
             entry = self._board.jobs[job]
             assert entry.claim is not None
-            self._board.unqueue(job)
+            queue.take()
             self._alarms.clear(("queue", job, 0))
             entry.attempt += 1
             entry.workers[worker.node] = None

@@ -9,6 +9,7 @@ import attrs
 
 from cluster.config import WorkSettings
 from cluster.core.events import ChannelId
+from cluster.core.fair_queue import FairQueue
 from cluster.core.sizes import outcome_bytes
 from cluster.identity import NodeId
 from cluster.wire.jobs import Job, Outcome
@@ -27,6 +28,7 @@ class Claim:
     Attributes:
         queue_until: when it has waited long enough for a slot (W4).
         deadline: when its client stops waiting.
+        tenant, share: whose turn it takes in the queue, and that one's weight.
         told: the channel on which the gateway was told the outcome.
     """
 
@@ -34,6 +36,8 @@ class Claim:
     gateway: NodeId
     queue_until: float
     deadline: float
+    tenant: str = ""
+    share: int = 1
     told: ChannelId | None = None
 
 
@@ -70,7 +74,7 @@ class Board:
         self._settings = settings
         self.collecting = collecting
         self.jobs: dict[str, Entry] = {}
-        self.queue: OrderedDict[str, None] = OrderedDict()
+        self.queue = FairQueue()
         self.held: OrderedDict[str, None] = OrderedDict()
         self._done: OrderedDict[str, None] = OrderedDict()
         self._settled: OrderedDict[str, None] = OrderedDict()
@@ -80,22 +84,22 @@ class Board:
         """Jobs that wait, for a slot or for reports."""
         return len(self.queue) + len(self.held)
 
-    def full(self, slots: int, *, again: bool) -> bool:
-        """Whether one more job can't be taken (W4).
+    def full(self, slots: int, tenant: str, share: int, *, again: bool) -> bool:
+        """Whether one more job of this tenant can't be taken (W4).
 
         A job that an earlier leader had taken finds twice the room, so that a change of leader refuses
         nobody who waited already.
         """
         room = self._settings.queue_max
-        if again:
-            return len(self.jobs) >= 2 * room + slots
-        return self.waiting() >= room or len(self.jobs) >= 2 * room + slots
+        if len(self.jobs) >= 2 * room + slots:
+            return True
+        return not again and not self.queue.admits(tenant, share, room, len(self.held))
 
     def enqueue(self, job: str, *, head: bool = False) -> None:
-        """Let it wait for a slot, at the end, or at the head (W6)."""
-        self.queue[job] = None
-        if head:
-            self.queue.move_to_end(job, last=False)
+        """Let it wait for a slot, at the end of its tenant's lane, or at the head (W6)."""
+        claim = self.jobs[job].claim
+        assert claim is not None, "only claimed jobs wait"
+        self.queue.push(job, claim.tenant, claim.share, head=head)
 
     def hold(self, job: str) -> None:
         """Let it wait until the workers have said what runs (W7)."""
@@ -110,7 +114,7 @@ class Board:
 
     def unqueue(self, job: str) -> None:
         """It waits no longer."""
-        self.queue.pop(job, None)
+        self.queue.discard(job)
         self.held.pop(job, None)
 
     def finish(self, job: str, outcome: Outcome) -> list[str]:
@@ -167,8 +171,10 @@ class Board:
         at: dict[str, set[NodeId]] = {}
         for job, node in flights:
             at.setdefault(job, set()).add(node)
-        assert not self.queue.keys() & self.held.keys()
-        assert self.queue.keys() | self.held.keys() <= self.jobs.keys()
+        self.queue.validate()
+        queued = set(self.queue)
+        assert not queued & self.held.keys()
+        assert queued | self.held.keys() <= self.jobs.keys()
         assert len(self._settled) <= SETTLED_MAX
         assert self._done.keys() == {job for job, e in self.jobs.items() if e.outcome is not None}
         assert self.outcome_bytes == sum(self.jobs[job].size for job in self._done)

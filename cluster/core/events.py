@@ -110,6 +110,7 @@ class RequestArrived:
         job_id: the id to use if this becomes a job of its own (W1).
         use_cache: the client allows a kept answer, and to share a run in flight (C3, C4).
         keep: the answer may be kept.
+        tenant: who takes turns with others when jobs wait; share: how many jobs a turn (fairness).
     """
 
     request: int
@@ -117,6 +118,8 @@ class RequestArrived:
     program: Program
     use_cache: bool = True
     keep: bool = True
+    tenant: str = ""
+    share: int = 1
 
 
 @attrs.frozen

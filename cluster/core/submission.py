@@ -15,13 +15,18 @@ from cluster.core.alarms import Alarms
 from cluster.core.cache import Cache, CacheKey, CacheSnapshot, cache_key
 from cluster.core.effects import Answer, Effect, Effects, Level, Log, SendFrame
 from cluster.core.events import ChannelId, RequestArrived
+from cluster.core.fair_queue import OVERFLOW_FACTOR, Holdings
 from cluster.core.sizes import program_bytes
 from cluster.identity import NO_EPOCH, Epoch, NodeId
+from cluster.limits import SHARE_MAX, TENANT_MAX
 from cluster.wire.jobs import Job, Outcome, Reason, Refusal, Verdict
 from cluster.wire.messages import Frame, LossCounted, Refused, Result, ResultAck, Submit, Withdraw
 
 RETRY_LEADER_S = 1.0
 """`Retry-After` without a leader: an election takes less."""
+
+SHARE_LEAST = 0.5
+"""A run in flight is shared while this part of its deadline is left; a later client gets a run of its own."""
 
 RETRY_STOPPING_S = 5.0
 RETRY_OVERLOADED_S = 2.0
@@ -37,6 +42,7 @@ class _Pending:
         deadline: when its first client stops waiting; the cluster stops working for it then.
         wait_until: when it has waited long enough for a leader and a worker (W11).
         sent: some leader was given it, so that it is sent *again* from now on (W7).
+        tenant, share: of its first client, for its turn in the leader's queue.
         losses: workers that it has lost so far (W6).
     """
 
@@ -46,6 +52,8 @@ class _Pending:
     deadline: float
     wait_until: float
     size: int
+    tenant: str
+    share: int
     sent: bool = False
     losses: int = 0
 
@@ -95,6 +103,7 @@ class Submission:
         self._channel: ChannelId | None = None
         self._jobs: OrderedDict[str, _Pending] = OrderedDict()
         self._job_of: dict[int, str] = {}
+        self._holdings = Holdings()
         self._shared: dict[CacheKey, str] = {}
         self._bytes = 0
         self._alarms: Alarms[_Alarm] = Alarms()
@@ -116,7 +125,7 @@ class Submission:
         if not self._has_room(event):
             text = f"{len(self._job_of)} requests wait at this gateway already: try again later"
             return self._refuse(event, Refusal(Reason.OVERLOADED, text, RETRY_OVERLOADED_S))
-        same = event.job_id if event.job_id in self._jobs else self._shared.get(key) if key else None
+        same = event.job_id if event.job_id in self._jobs else self._to_share(key, now)
         if same is not None:
             return self._join(same, event, now)
         return self._open(event, key, now)
@@ -228,13 +237,18 @@ class Submission:
     def validate(self) -> None:
         """Assert the invariants of the class."""
         self._cache.validate()
-        assert len(self._job_of) <= self._settings.pending_max
+        assert len(self._job_of) <= OVERFLOW_FACTOR * self._settings.pending_max
+        self._holdings.validate(self._job_of.keys())
         assert self._bytes == sum(pending.size for pending in self._jobs.values())
         waiting = {request: job for job, pending in self._jobs.items() for request in pending.keep}
         assert waiting == self._job_of, "each request waits for exactly one job"
         for job, pending in self._jobs.items():
             assert pending.keep, "a job that nobody waits for"
-            assert pending.key is None or self._shared[pending.key] == job
+            assert (
+                pending.key is None
+                or pending.key not in self._shared
+                or self._shared[pending.key] in self._jobs
+            )
             assert (("wait", job) in self._alarms) == (self._channel is None), "nothing may hang (W11)"
         assert all(("deadline", request) in self._alarms for request in self._job_of)
         assert len(self._shared) <= len(self._jobs)
@@ -247,10 +261,16 @@ class Submission:
 
     def _has_room(self, event: RequestArrived) -> bool:
         size = 0 if event.job_id in self._jobs else program_bytes(event.program)
-        return (
-            len(self._job_of) < self._settings.pending_max
-            and self._bytes + size <= self._settings.pending_bytes
-        )
+        if self._bytes + size > self._settings.pending_bytes:
+            return False
+        return self._holdings.admits(event.tenant, event.share, self._settings.pending_max)
+
+    def _to_share(self, key: CacheKey | None, now: float) -> str | None:
+        """An equal job in flight (C4), unless too little is left of the deadline that it runs under."""
+        job = self._shared.get(key) if key is not None else None
+        if job is None or self._jobs[job].deadline - now < SHARE_LEAST * self._work.deadline_s:
+            return None
+        return job
 
     def _join(self, job: str, event: RequestArrived, now: float) -> Effects:
         """Wait for a job that is in flight (C4), or whose id the client repeated (W1)."""
@@ -266,7 +286,9 @@ class Submission:
         size = program_bytes(event.program)
         job = Job(event.job_id, self._me, event.program)
         wait_until = now + self._work.queue_timeout_s
-        pending = _Pending(job, key, {}, now + self._work.deadline_s, wait_until, size)
+        deadline = now + self._work.deadline_s
+        tenant, share = event.tenant[:TENANT_MAX], min(max(event.share, 1), SHARE_MAX)
+        pending = _Pending(job, key, {}, deadline, wait_until, size, tenant, share)
         self._jobs[job.id] = pending
         self._bytes += size
         if key is not None:
@@ -280,6 +302,7 @@ class Submission:
     def _wait(self, pending: _Pending, event: RequestArrived, now: float) -> None:
         pending.keep[event.request] = event.keep
         self._job_of[event.request] = pending.job.id
+        self._holdings.add(event.request, event.tenant, event.share)
         self._alarms.set(("deadline", event.request), now + self._work.deadline_s)
 
     def _submit(self, pending: _Pending, now: float) -> SendFrame:
@@ -289,7 +312,9 @@ class Submission:
         remaining = max(0.0, pending.deadline - now)
         # A new leader may hold a repeated job back for `collect_s` (W7): that much it always has.
         queue_s = min(max(pending.wait_until - now, self._work.collect_s), remaining)
-        return self._to_leader(Submit(pending.job, again, pending.losses, queue_s, remaining))
+        return self._to_leader(
+            Submit(pending.job, again, pending.losses, queue_s, remaining, pending.tenant, pending.share)
+        )
 
     def _answer(self, pending: _Pending, result: Outcome | Refusal) -> Effects:
         """The one answer, to each client that waits for this job (W8)."""
@@ -342,12 +367,13 @@ class Submission:
     def _forget_request(self, request: int) -> None:
         del self._job_of[request]
         self._alarms.clear(("deadline", request))
+        self._holdings.remove(request)
 
     def _forget_job(self, pending: _Pending) -> None:
         del self._jobs[pending.job.id]
         self._bytes -= pending.size
         self._alarms.clear(("wait", pending.job.id))
-        if pending.key is not None:
+        if pending.key is not None and self._shared.get(pending.key) == pending.job.id:
             del self._shared[pending.key]
 
     def _to_leader(self, frame: Frame) -> SendFrame:

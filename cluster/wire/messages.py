@@ -7,9 +7,12 @@ Longer than other modules, so that the whole language is in one place.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from cluster.identity import Role, State
+from cluster.limits import SHARE_MAX, TENANT_MAX
 from cluster.wire.jobs import Job, Outcome, Refusal
 
 
@@ -266,6 +269,7 @@ class Submit(Message, tag="submit", frozen=True):
         losses: workers that this job has lost so far (W6).
         queue_s: seconds that it may still wait for a slot.
         remaining_s: seconds until its deadline.
+        tenant: who takes turns with other tenants in the leader's queue; share: jobs it has a turn.
     """
 
     job: Job
@@ -273,6 +277,8 @@ class Submit(Message, tag="submit", frozen=True):
     losses: int
     queue_s: float
     remaining_s: float
+    tenant: Annotated[str, msgspec.Meta(max_length=TENANT_MAX)] = ""
+    share: Annotated[int, msgspec.Meta(ge=1, le=SHARE_MAX)] = 1
 
 
 class Withdraw(Message, tag="withdraw", frozen=True):

@@ -161,3 +161,21 @@ def test_c4_each_waiter_has_its_own_deadline() -> None:
     assert [
         answer.request for answer in answers(submission.receive(4, Result(1, "job1", outcome()), 61.0))
     ] == [2]
+
+
+def test_c4_a_run_is_shared_only_while_half_of_its_deadline_is_left() -> None:
+    submission = connected()
+    submission.request(request(1, "job1", "same"), 0.0)
+    assert not frames(submission.request(request(2, "job2", "same"), 30.0), Submit)
+    (own,) = frames(submission.request(request(3, "job3", "same"), 30.1), Submit)
+    assert own.job.id == "job3"
+    assert own.remaining_s == pytest.approx(60.0), "it does not end with the first client's patience"
+    assert not frames(submission.request(request(4, "job4", "same"), 31.0), Submit), (
+        "shared with the newer run"
+    )
+    submission.validate()
+    first = answers(submission.receive(4, Result(1, "job1", outcome()), 32.0))
+    second = answers(submission.receive(4, Result(1, "job3", outcome()), 33.0))
+    assert [[answer.request for answer in given] for given in (first, second)] == [[1, 2], [3, 4]]
+    submission.validate()
+    assert submission.idle

@@ -39,7 +39,7 @@ def ledger(fence: int = 0, leader: int = -1, node: int = 1) -> Ledger:
 
 
 def request(number: int, name: str, text: str = "", **flags: bool) -> RequestArrived:
-    return RequestArrived(number, name, program(text or name), **flags)
+    return RequestArrived(number, name, program(text or name), **flags)  # type: ignore[arg-type]
 
 
 def hello(
