@@ -100,12 +100,12 @@ def judge(
     violations.extend(f"job {job} was the answer to requests {numbers}" for job, numbers in doubled.items())
     reruns = history.reruns()
     unexplained = [
-        f"job {first.job} ran at node {first.node}, which was well, and again at node {second.node}"
+        f"job {first.job} was sent to node {first.node}, which was well, and again to node {second.node}"
         for first, second in reruns
         if not any(
             strike.node == first.node
-            and strike.begin + utc_offset <= second.at + SLACK_S
-            and strike.end + utc_offset >= first.at - SLACK_S
+            and strike.begin + utc_offset <= max(first.at, second.at) + SLACK_S
+            and strike.end + utc_offset >= min(first.at, second.at) - SLACK_S
             for strike in strikes
         )
     ]

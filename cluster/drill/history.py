@@ -32,11 +32,12 @@ class Reign(msgspec.Struct, frozen=True):
 
 
 class Start(msgspec.Struct, frozen=True):
-    """A job began to run, or was assigned to run, at a node."""
+    """A job began to run, or was assigned to run, at a node; `sending` is its epoch and attempt (W5)."""
 
     job: str
     node: int
     at: float
+    sending: tuple[int, int] = (0, 0)
 
 
 class History(msgspec.Struct, frozen=True):
@@ -48,9 +49,12 @@ class History(msgspec.Struct, frozen=True):
     runs: tuple[Start, ...]
 
     def reruns(self) -> list[tuple[Start, Start]]:
-        """Pairs of one job's runs that follow one another."""
+        """Pairs of one job's runs that follow one another, in the order in which they were sent out.
+
+        That is not the order of time: a worker that was stopped finds an old sending when it goes on.
+        """
         by_job: dict[str, list[Start]] = defaultdict(list)
-        for run in sorted(self.runs, key=lambda run: run.at):
+        for run in sorted(self.runs, key=lambda run: run.sending):
             by_job[run.job].append(run)
         return [pair for runs in by_job.values() for pair in itertools.pairwise(runs)]
 
@@ -78,9 +82,9 @@ def parse(lines: Iterable[tuple[float, int, str]]) -> History:
             if reign is not None:
                 reigns[node, int(found[1])] = msgspec.structs.replace(reign, end=at)
         elif found := _ASSIGNED.match(text):
-            assigned.append(Start(found[1], node, at))
+            assigned.append(Start(found[1], node, at, (int(found[4]), int(found[3]))))
         elif found := _RUNNING.match(text):
-            runs.append(Start(found[1], node, at))
+            runs.append(Start(found[1], node, at, (int(found[3]), int(found[2]))))
     return History(tuple(reigns.values()), tuple(assigned), tuple(runs))
 
 

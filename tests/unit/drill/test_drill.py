@@ -105,7 +105,7 @@ def test_one_job_answers_one_request() -> None:
 
 
 def test_a_second_run_needs_a_worker_that_was_struck() -> None:
-    runs = (history.Start("aa", 1, OFFSET + 10), history.Start("aa", 2, OFFSET + 12))
+    runs = (history.Start("aa", 1, OFFSET + 10, (3, 1)), history.Start("aa", 2, OFFSET + 12, (3, 2)))
     story = history.History((), (), runs)
     struck = judged(strikes=[Strike(1, "SIGKILL", 11.0, 15.0)], story=story)
     assert (struck.reruns, struck.unexplained_reruns, struck.violations) == (1, 0, ())
@@ -161,10 +161,18 @@ def test_the_logs_tell_who_led_and_what_ran(tmp_path: Path) -> None:
     assert found.reruns() == []
 
 
-def test_runs_of_one_job_are_paired_in_the_order_of_time() -> None:
-    runs = tuple(history.Start("aa", node, at) for node, at in ((3, 30.0), (1, 10.0), (2, 20.0)))
+def test_runs_of_one_job_are_paired_in_the_order_of_sending() -> None:
+    sent = ((3, 30.0, (2, 1)), (1, 40.0, (1, 1)), (2, 20.0, (1, 2)))
+    runs = tuple(history.Start("aa", node, at, sending) for node, at, sending in sent)
     pairs = history.History((), (), runs).reruns()
     assert [(first.node, second.node) for first, second in pairs] == [(1, 2), (2, 3)]
+
+
+def test_a_stopped_worker_that_runs_an_old_sending_late_is_explained() -> None:
+    late = history.Start("aa", 1, OFFSET + 15, (3, 1))
+    story = history.History((), (), (late, history.Start("aa", 2, OFFSET + 12, (3, 2))))
+    assert judged(strikes=[Strike(1, "SIGSTOP", 10.0, 15.0)], story=story).violations == ()
+    assert judged(strikes=[Strike(2, "SIGSTOP", 10.0, 15.0)], story=story).violations
 
 
 # --- the picture -----------------------------------------------------------------------------------
