@@ -138,13 +138,15 @@ class Authority:
             self.leadership.saw_epoch(note.accepted)
         if self.state is State.LOOKING:
             return steps
-        leader, epoch = self.vouched_leader(now)
-        reply = self.election.notification(self.state, leader, epoch)
-        steps = (*steps, *self.election.answer(sender, note, reply, now))
         plausible = note.accepted <= self._ledger.record.accepted + MAX_EPOCH_JUMP
         if votes and plausible and note.state is State.LOOKING:
             steps = (*steps, *self.leadership.outrun(note.accepted, now))
-        return steps
+        if self.allegiance.leader is None and not self.leadership.leading:
+            return steps  # it resigned just now; its ballot begins when the event is settled
+        # Only here: whoever has just begun to renew itself no longer claims to lead (I11).
+        leader, epoch = self.vouched_leader(now)
+        reply = self.election.notification(self.state, leader, epoch)
+        return (*steps, *self.election.answer(sender, note, reply, now))
 
     def _on_propose(self, sender: NodeId, boot: Boot, message: Propose, now: float) -> Steps:
         """A LEADING node grants nothing while its lease holds; without it, it resigns first (L1)."""
