@@ -61,6 +61,8 @@ class FactsStore:
     def update(self, changes: Mapping[str, object]) -> bool:
         """Change own facts; the version rises only when something is different."""
         assert not {"node", "boot", "version"} & changes.keys(), "a node's identity is no fact to change"
+        if all(getattr(self.own, name) == value for name, value in changes.items()):
+            return False  # asked after every event: only a change is worth measuring
         changed = trim(msgspec.structs.replace(self.own, **changes))
         if changed == self.own:
             return False
