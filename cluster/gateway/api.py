@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
+import attrs
 import msgspec
 
 from twisted.internet.defer import TimeoutError as DeferredTimeout
@@ -50,6 +51,17 @@ WAIT_MAX_S = 60
 RETRY_FULL_S = 2.0
 
 _JOB = "/v1/jobs/<job>"
+
+
+@attrs.frozen
+class _Sent:
+    """A request for a program, decoded."""
+
+    program: Program
+    use_cache: bool
+    keep: bool
+    key: str
+    tenant: str
 
 
 class Api:
@@ -103,24 +115,21 @@ class Api:
         With an `Idempotency-Key` the job is kept, and goes on when its client goes away, as that client said
         that it may come back. Without one a disconnect cancels it (H8).
         """
-        program, key = self._read(request)
-        use_cache, keep = cache_wishes(request.getHeader("Cache-Control"))
-        if key:
-            job = self._open(program, use_cache, keep, key)
+        sent = self._read(request)
+        if sent.key:
+            job = self._open(sent)
             await job.wait()
             assert job.answered is not None  # noqa: S101 (for the type checker: it was waited for)
             return json_reply(job.answered)
         began = self._clock.seconds()
-        answer, _leave = self._requests.submit(program, use_cache, keep)
+        answer, _leave = self._requests.submit(sent.program, sent.use_cache, sent.keep, tenant=sent.tenant)
         answered = await answer
         self._answered(answered, self._clock.seconds() - began)
         return json_reply(answered)
 
     async def send_job(self, request: Request) -> Reply:
         """Take a job and answer at once (H5)."""
-        program, key = self._read(request)
-        use_cache, keep = cache_wishes(request.getHeader("Cache-Control"))
-        job = self._open(program, use_cache, keep, key)
+        job = self._open(self._read(request))
         if job.answered is not None and isinstance(job.answered.result, Refusal):
             self.jobs.forget(job)
             return json_reply(job.answered)
@@ -192,7 +201,7 @@ class Api:
 
     # --- what they share ----------------------------------------------------------------------------
 
-    def _read(self, request: Request) -> tuple[Program, str]:
+    def _read(self, request: Request) -> _Sent:
         assert request.content is not None  # noqa: S101 (for the type checker: set before any handler runs)
         body = request.content.read()
         if len(body) > self._settings.request_bytes:
@@ -210,14 +219,15 @@ class Api:
                 f"Idempotency-Key must be 1 to {KEY_CHARACTERS_MAX} printable ASCII characters",
             )
         program = program_of(asked, self._limits, self._settings.source_bytes)
-        return program, f"{asked.tenant}\n{key}" if key else ""
+        use_cache, keep = cache_wishes(request.getHeader("Cache-Control"))
+        return _Sent(program, use_cache, keep, key or "", asked.tenant)
 
-    def _open(self, program: Program, use_cache: bool, keep: bool, key: str) -> KeptJob:
+    def _open(self, sent: _Sent) -> KeptJob:
         try:
-            return self.jobs.open(program, use_cache, keep, key)
+            return self.jobs.open(sent.program, sent.use_cache, sent.keep, sent.key, sent.tenant)
         except KeyConflict:
             raise HttpProblem(
-                HTTPStatus.UNPROCESSABLE_ENTITY,
+                HTTPStatus.CONFLICT,
                 "this Idempotency-Key was used for another program: send a new one",
             ) from None
         except Full:

@@ -33,6 +33,7 @@ from cluster.core.effects import Level
 from cluster.errors import ClusterError, Unavailable
 from cluster.gateway import cluster_info
 from cluster.gateway.api import Api
+from cluster.gateway.assets import Page
 from cluster.gateway.endpoint import Endpoint, argument, begin, integer
 from cluster.gateway.log_access import (
     FOLLOWERS_MAX,
@@ -52,12 +53,6 @@ from cluster.wire.jobs import Outcome, Refusal, Verdict
 
 COMPILE_AND_RUN = "/compileandrun"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
-
-_POINTER = (
-    "This is a javacluster gateway. POST Java source to /compileandrun (Content-Type: text/x-java-source) to "
-    "have it compiled and run; GET /cluster-info for the nodes, /logs/summary and /logs/verbose for what "
-    "happened, /livez, /readyz and /metrics for those who look after it.\n"
-)
 
 
 class Observer(Protocol):
@@ -244,6 +239,7 @@ class GatewaySite(NodeSite):
         self._api = Api(
             gateway.requests, gateway.settings, gateway.limits, parts.view, parts.clock, self.answered
         )
+        self._page = Page()
         super().__init__(parts)
 
     def endpoints(self) -> Iterable[tuple[str, str, Endpoint]]:
@@ -252,7 +248,7 @@ class GatewaySite(NodeSite):
             *super().endpoints(),
             *self._api.endpoints(),
             (COMPILE_AND_RUN, "POST", self.compile_and_run),
-            ("/", "GET", self.pointer),
+            *self._page.endpoints(),
         )
 
     async def compile_and_run(self, request: Request) -> Reply:
@@ -278,10 +274,6 @@ class GatewaySite(NodeSite):
         ok = isinstance(result, Outcome) and result.verdict is Verdict.OK
         self._api.recent.add(self._parts.clock.seconds(), seconds, ok, answered.cached)
         self._parts.observer.answered(result, answered.cached, seconds)
-
-    async def pointer(self, _request: Request) -> Reply:
-        """For whoever opens the address in a browser."""
-        return Reply(HTTPStatus.OK, _POINTER.encode())
 
     async def peer_log(self, node: int, kind: Level, lines: int) -> Reply:
         """Another node's log, fetched from it (H3)."""
@@ -317,11 +309,11 @@ class _Front(Resource):
             b"/".join(known.postpath or ()).decode("utf-8")
             known.getRequestHostname().decode("ascii").encode("idna")
             known.method.decode("ascii")
+            for _name, values in known.requestHeaders.getAllRawHeaders():
+                b"".join(values).decode("utf-8")
         except UnicodeError:
-            return self._site.failed(
-                known,
-                Failure(HttpProblem(HTTPStatus.BAD_REQUEST, "the address or the Host header is malformed")),
-            )
+            text = "the address or a header is malformed: not UTF-8, or no host"
+            return self._site.failed(known, Failure(HttpProblem(HTTPStatus.BAD_REQUEST, text)))
         return cast("int | bytes", self._klein.render(known))
 
 

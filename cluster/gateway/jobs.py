@@ -98,8 +98,8 @@ class KeptJobs:
         self._forget_old()
         return self._jobs.get(job)
 
-    def open(self, program: Program, use_cache: bool, keep: bool, key: str = "") -> KeptJob:
-        """Send a program as a job, or find the one that the key stands for already.
+    def open(self, program: Program, use_cache: bool, keep: bool, key: str = "", tenant: str = "") -> KeptJob:
+        """Send a tenant's program as a job, or find the one that his key stands for already.
 
         Raises:
             KeyConflict: the key stands for another program.
@@ -107,6 +107,7 @@ class KeptJobs:
         """
         self._forget_old()
         digest = hashlib.sha256(msgspec.msgpack.encode(program)).hexdigest()
+        key = f"{tenant}\n{key}" if key else ""
         if key and (known := self._keys.get(key)) is not None:
             job = self._jobs[known]
             if job.program_digest != digest:
@@ -120,7 +121,7 @@ class KeptJobs:
             text = f"{self._me}\n{digest}\n{key}"
             job_id = hashlib.sha256(text.encode()).hexdigest()[:ID_DIGITS]
         job = KeptJob(job_id, digest, key, self._clock.seconds(), size)
-        self._send(job, program, use_cache, keep)
+        self._send(job, program, use_cache, keep, tenant)
         return job
 
     def cancel(self, job: KeptJob) -> None:
@@ -150,12 +151,12 @@ class KeptJobs:
         assert self._keys == {job.key: job.id for job in kept if job.key}  # noqa: S101
         assert {job.id for job in kept if job.answered is not None} == set(self._ended)  # noqa: S101
 
-    def _send(self, job: KeptJob, program: Program, use_cache: bool, keep: bool) -> None:
+    def _send(self, job: KeptJob, program: Program, use_cache: bool, keep: bool, tenant: str) -> None:
         self._jobs[job.id] = job
         self.bytes += job.size
         if job.key:
             self._keys[job.key] = job.id
-        answer, job.leave = self._requests.submit(program, use_cache, keep, job.id)
+        answer, job.leave = self._requests.submit(program, use_cache, keep, job.id, tenant)
         answer.addCallbacks(lambda answered: self._end(job, answered), lambda gone: self._gone(job, gone))
 
     def _gone(self, job: KeptJob, failure: Failure) -> None:

@@ -39,7 +39,8 @@ _WORDS = {
     404: "Nothing is known by that name.",
     413: "Too large.",
     415: "Another content type than this one takes.",
-    422: "Not what the schema asks for; or the idempotency key was used for another program.",
+    409: "The idempotency key was used for another program.",
+    422: "Not what the schema asks for.",
     500: "A fault inside the cluster.",
     502: "The cluster lost the job, three times; or another node does not answer.",
     503: "Overloaded, without leader or worker, or cancelled: see `Retry-After`.",
@@ -83,7 +84,7 @@ def _complete(components: dict[str, Any], limits: Limits, settings: GatewaySetti
 def _paths(settings: GatewaySettings) -> dict[str, Any]:
     job = [_parameter("path", "job", {"type": "string", "pattern": "^[0-9a-f]{32}$"}, required=True)]
     wait = _parameter("query", "wait", {"type": "integer", "minimum": 0, "maximum": 60})
-    problems = (400, 413, 415, 422, 500, 502, 503, 504)
+    problems = (400, 409, 413, 415, 422, 500, 502, 503, 504)
     return {
         "/v1/run": {
             "post": _operation(
@@ -104,7 +105,7 @@ def _paths(settings: GatewaySettings) -> dict[str, Any]:
                         "Taken.", JobDocument, {"Location": "Where to come back to.", **_JOB_HEADERS}
                     )
                 },
-                (400, 413, 415, 422, 500, 503),
+                (400, 409, 413, 415, 422, 500, 503),
                 _sent(RunRequest),
                 _request_headers(),
             )
@@ -148,7 +149,7 @@ def _paths(settings: GatewaySettings) -> dict[str, Any]:
                         for status, text in (
                             _WORDS | {400: "The program failed, or the request is no source."}
                         ).items()
-                        if status not in {404, 415, 422}
+                        if status not in {404, 409, 415, 422}
                     },
                 },
                 (),
@@ -240,5 +241,5 @@ def _parameter(where: str, name: str, schema: dict[str, Any], required: bool = F
 
 def _request_headers() -> list[dict[str, Any]]:
     key = {"type": "string", "pattern": "^[!-~]+$", "minLength": 1, "maxLength": KEY_CHARACTERS_MAX}
-    cache = {"type": "string", "enum": ["no-cache", "no-store"]}
+    cache = {"type": "string", "examples": ["no-cache", "no-store"]}
     return [_parameter("header", "Idempotency-Key", key), _parameter("header", "Cache-Control", cache)]

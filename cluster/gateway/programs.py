@@ -119,11 +119,11 @@ def _limits(asked: LimitsAsked, caps: Limits, runs: int) -> Limits:
         value, cap = getattr(asked, name), getattr(caps, name)
         if value is not UNSET and value > cap:
             raise _invalid(f"$.limits.{name}", f"{value:g} is more than this gateway allows ({cap:g})")
-        chosen[name] = cap if value is UNSET else value
+        chosen[name] = cap if value is UNSET else type(cap)(value)
     if asked.output_bytes is UNSET:
         chosen["output_bytes"] = min(chosen["output_bytes"], share)
     elif chosen["output_bytes"] > share:
-        text = f"{asked.output_bytes} is too much for {runs} tests: {share} is the most for each"
+        text = f"{asked.output_bytes:g} is too much for {runs} tests: {share} is the most for each"
         raise _invalid("$.limits.output_bytes", text)
     return Limits(**chosen)
 

@@ -55,7 +55,7 @@ class Requests:
         return len(self._waiters)
 
     def submit(
-        self, program: Program, use_cache: bool, keep: bool, job_id: str = ""
+        self, program: Program, use_cache: bool, keep: bool, job_id: str = "", tenant: str = ""
     ) -> tuple[Deferred[Answered], Callable[[], None]]:
         """Ask for a program's outcome; call the second value, or cancel the Deferred, to leave (W9).
 
@@ -64,12 +64,13 @@ class Requests:
             use_cache: see `RequestArrived`.
             keep: see `RequestArrived`.
             job_id: the id to use if this becomes a job of its own; empty: a random one.
+            tenant: who takes turns with others when jobs wait; empty: nobody in particular.
         """
         number = next(self._numbers)
         waiter: Deferred[Answered] = Deferred(lambda _waiter: self._abandon(number))
         self._waiters[number] = waiter
         try:
-            self._feed(RequestArrived(number, job_id or self.new_job_id(), program, use_cache, keep))
+            self._feed(RequestArrived(number, job_id or self.new_job_id(), program, use_cache, keep, tenant))
         except BaseException:
             self._waiters.pop(number, None)
             raise

@@ -28,7 +28,8 @@ KEY_CHARACTERS_MAX = 255
 """Of an `Idempotency-Key`."""
 
 Seconds = Annotated[float, Meta(gt=0)]
-Amount = Annotated[int, Meta(ge=1)]
+Amount = Annotated[float, Meta(ge=1, multiple_of=1)]
+"""A whole number: JSON has but one kind of number, so that `1.0` is as whole as `1`."""
 Arg = Annotated[str, Meta(max_length=ARG_CHARACTERS_MAX, pattern=r"^[^\u0000]*$")]
 Args = Annotated[tuple[Arg, ...], Meta(max_length=ARGS_MAX)]
 FileName = Annotated[
@@ -61,7 +62,7 @@ class LimitsAsked(Asked, frozen=True):
 
     wall_s: Seconds | UnsetType = UNSET
     cpu_s: Seconds | UnsetType = UNSET
-    memory_bytes: Annotated[int, Meta(ge=MEMORY_MIN)] | UnsetType = UNSET
+    memory_bytes: Annotated[float, Meta(ge=MEMORY_MIN, multiple_of=1)] | UnsetType = UNSET
     output_bytes: Amount | UnsetType = UNSET
     processes: Amount | UnsetType = UNSET
     tmp_bytes: Amount | UnsetType = UNSET

@@ -120,6 +120,12 @@ def test_diagnostics_come_with_their_places(gateway: Gateway) -> None:
     ]
 
 
+def test_a_tenant_is_told_to_the_core(gateway: Gateway) -> None:
+    for path in ("/v1/run", "/v1/jobs"):
+        post(gateway, path, b'{"source":"class A {}","tenant":"3b"}')
+        assert gateway.arrived().tenant == "3b"
+
+
 def test_a_client_may_decline_the_cache(gateway: Gateway) -> None:
     """C3."""
     post(gateway, "/v1/run", Cache_Control="no-store")
@@ -153,12 +159,12 @@ def test_a_keyed_run_goes_on_and_its_answer_waits(gateway: Gateway, logged_failu
     logged_failures.take()
 
 
-def test_a_key_for_another_program_is_422_and_another_tenants_is_another_key(gateway: Gateway) -> None:
+def test_a_key_for_another_program_is_409_and_another_tenants_is_another_key(gateway: Gateway) -> None:
     post(gateway, "/v1/jobs", Idempotency_Key="k")
     response, body = gateway.result(
         post(gateway, "/v1/jobs", b'{"source":"class B {}"}', Idempotency_Key="k")
     )
-    assert response.code == 422
+    assert response.code == 409
     assert b"Idempotency-Key" in body
     response, _ = gateway.result(
         post(gateway, "/v1/jobs", b'{"source":"class B {}","tenant":"b"}', Idempotency_Key="k")
@@ -293,7 +299,7 @@ def test_the_description_is_made_from_the_schemas(gateway: Gateway) -> None:
     site = GatewaySite(gateway.node_parts, gateway.parts)
     routes = {path for path, _, _ in site.endpoints()}
     assert served <= routes
-    assert routes - served <= {"/", "/cluster-info", "/openapi.json"}
+    assert routes - served <= {"/", "/page.css", "/page.js", "/cluster-info", "/openapi.json"}
 
 
 TABLE = [

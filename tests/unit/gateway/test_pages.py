@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import attrs
@@ -215,10 +216,32 @@ def test_a_node_that_is_not_ready_says_why(gateway: Gateway) -> None:
 
 
 def test_the_front_page_points_to_the_endpoints(gateway: Gateway) -> None:
-    response, body = gateway.fetch("GET", "/")
+    response, body = gateway.fetch("GET", "/", headers={"Accept": "*/*"})
     assert response.code == 200
     assert b"/compileandrun" in body
     assert body.count(b"\n") == 1
+
+
+def test_a_browser_gets_the_page_and_nothing_from_elsewhere(gateway: Gateway) -> None:
+    """H7: every file it names is served here, under a policy that lets nothing else in."""
+    response, body = gateway.fetch(
+        "GET", "/", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    )
+    assert header(response, "Content-Type") == "text/html; charset=utf-8"
+    assert header(response, "Vary") == "Accept"
+    page = body.decode()
+    assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", page)
+    assert not re.search(r"<script(?![^>]* src=)|<style|\son\w+=|\sstyle=", page)
+    named = set(re.findall(r'(?:src|href)="(/[^"]*)"', page))
+    assert {"/page.css", "/page.js"} <= named
+    for path in named:
+        response, text = gateway.fetch("GET", path)
+        assert response.code == 200
+        assert b"//cdn" not in text
+        if path.startswith("/page."):
+            policy = header(response, "Content-Security-Policy") or ""
+            assert policy.startswith("default-src 'none'")
+            assert "unsafe" not in policy
 
 
 @pytest.mark.parametrize(

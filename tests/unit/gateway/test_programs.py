@@ -60,6 +60,13 @@ def test_each_test_is_an_input() -> None:
     assert program.inputs == (Input(), Input(("1",), b"\xff\x00"))
 
 
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    """JSON knows one kind of number."""
+    limits = read(b'{"source":"x","limits":{"processes":8.0,"wall_s":2}}').limits
+    assert repr((limits.processes, limits.wall_s)) == "(8, 2.0)"
+    assert refused(b'{"source":"x","limits":{"processes":8.5}}').path == "$.limits.processes"
+
+
 @pytest.mark.parametrize("name", Limits.__struct_fields__)
 @pytest.mark.parametrize("value", ["0", "-1", '"1"', "null", "true", "1e400", "[]", "above"])
 def test_a_bad_limit_is_refused_by_its_path(name: str, value: str) -> None:

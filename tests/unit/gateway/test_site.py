@@ -164,6 +164,12 @@ def test_a_malformed_host_is_400(connect: Connect, host: bytes) -> None:
     assert connect().send(b"GET /livez HTTP/1.1\r\nHost: " + host + b"\r\n\r\n").startswith(b"HTTP/1.1 400 ")
 
 
+@pytest.mark.parametrize("name", [b"Content-Type", b"Idempotency-Key", b"Cache-Control", b"Accept"])
+def test_a_header_that_is_no_text_is_400(connect: Connect, name: bytes) -> None:
+    head = b"POST /v1/run HTTP/1.1\r\nHost: g\r\n%b: \xd7\xd7\r\nContent-Length: 0\r\n\r\n" % name
+    assert connect().send(head).startswith(b"HTTP/1.1 400 ")
+
+
 def test_a_trickling_request_has_its_time(connect: Connect, clock: Clock) -> None:
     """However busy it keeps the connection."""
     connection = connect()
