@@ -6,7 +6,7 @@ releases them, and the next HELLO tells of both.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 
 import attrs
 import msgspec
@@ -107,6 +107,7 @@ class Execution:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._kept_bytes = 0
         self._seen: OrderedDict[AttemptKey, None] = OrderedDict()
+        self._owed: deque[AttemptKey] = deque(maxlen=SEEN_MAX)
         self._alarms: Alarms[str] = Alarms()
         self._draining = False
         self._drain_over = False
@@ -123,10 +124,12 @@ class Execution:
         return self._tell_slots()
 
     def welcomed(self, channel: ChannelId, epoch: Epoch, now: float) -> Effects:
-        """A leader took this node on: it gets every kept result (W5, W7)."""
+        """A leader took this node on: it learns which slots are free, and gets every kept result (W5)."""
         del epoch, now
         self._channel = channel
-        return tuple(self._to_leader(Finished(kept.key, kept.outcome)) for kept in self._kept.values())
+        owed = tuple(self._to_leader(Returned(key)) for key in self._owed)
+        self._owed.clear()
+        return owed + tuple(self._to_leader(Finished(kept.key, kept.outcome)) for kept in self._kept.values())
 
     def hello_fields(self) -> tuple[int, tuple[AttemptKey, ...], tuple[AttemptKey, ...], bool]:
         """Slots, attempts running, attempts whose results are kept, draining: for HELLO (W2)."""
@@ -170,8 +173,7 @@ class Execution:
         for job in lost:
             run = self._runs.pop(job)
             self._alarms.clear(job)
-            if self._channel is not None:
-                steps.extend(self._hand_back(self._channel, run.key))
+            steps.extend(self._hand_back(self._channel, run.key))
         for job, run in self._runs.items():
             if run.cancelled or run.expired:
                 steps.extend(self._stop(job))  # the failed write may have carried the stop
@@ -185,7 +187,7 @@ class Execution:
             return ()
         self._alarms.clear(job)
         if run.cancelled:
-            return self._hand_back(self._channel, run.key) if self._channel is not None else ()
+            return self._hand_back(self._channel, run.key)
         if run.expired and outcome.verdict is Verdict.CANCELLED:
             outcome = msgspec.structs.replace(
                 outcome, verdict=Verdict.EXPIRED, message="stopped: the job's deadline passed while it ran"
@@ -271,9 +273,12 @@ class Execution:
         key = AttemptKey(frame.job.id, frame.epoch, frame.attempt)
         steps = self._decide(channel, key, now, frame)
         if frame.epoch > self._ledger.record.fence_epoch:
-            write = self._ledger.fence(Epoch(frame.epoch), leader, leader_boot, then=steps)
+            # Handing a job back depends on no record, and must not be lost with a write that fails.
+            back = tuple(step for step in steps if _hands_back(step))
+            rest = tuple(step for step in steps if not _hands_back(step))
+            write = self._ledger.fence(Epoch(frame.epoch), leader, leader_boot, then=rest)
             self._note_write((write,), frame.job.id)
-            return (write,)
+            return (write, *back)
         if any(isinstance(step, StartRun) for step in steps):
             steps = self._ledger.when_durable(steps)
             self._note_write(steps, frame.job.id)
@@ -330,8 +335,7 @@ class Execution:
             run.cancelled = True
             self._alarms.clear(job)
             steps.extend(self._stop(job))
-            if self._channel is not None:
-                steps.extend(self._hand_back(self._channel, run.key))
+            steps.extend(self._hand_back(self._channel, run.key))
         return tuple(steps)
 
     # --- small steps -------------------------------------------------------------------------------
@@ -340,9 +344,16 @@ class Execution:
         """Stop it, and never before a start that still waits for the disk: writes are done in order."""
         return self._ledger.when_durable((StopRun(job),))
 
-    def _hand_back(self, channel: ChannelId, key: AttemptKey) -> Effects:
-        """Also said of a cancelled run once it has stopped: the leader learns that the slot is free."""
+    def _hand_back(self, channel: ChannelId | None, key: AttemptKey) -> Effects:
+        """Also said of a cancelled run once it has stopped: the leader learns that the slot is free.
+
+        Without a leader it is owed, and said with the next WELCOME: over the same channel the leader still
+        counts the slot as busy.
+        """
         self._returned += 1
+        if channel is None:
+            self._owed.append(key)
+            return ()
         return (SendFrame(channel, Returned(key)),)
 
     def _keep(self, kept: _Kept) -> None:
@@ -374,6 +385,10 @@ class Execution:
 
     def _log(self, text: str) -> Log:
         return Log(Level.VERBOSE, f"{self._me}: {text}")
+
+
+def _hands_back(step: Effect) -> bool:
+    return isinstance(step, SendFrame) and isinstance(step.frame, Returned)
 
 
 def _order(key: AttemptKey) -> tuple[int, int]:

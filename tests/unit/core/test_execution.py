@@ -103,3 +103,24 @@ def test_the_end_of_a_run_that_nobody_started_is_counted() -> None:
     execution = make()
     assert execution.run_finished("ghost", outcome(), 1.0) == ()
     assert execution.snapshot().strays == 1
+
+
+def test_a_slot_freed_without_a_leader_is_told_with_the_next_welcome() -> None:
+    """W9: after a HELLO on the same channel the leader would count it as busy for ever."""
+    execution = make()
+    assign(execution, "a")
+    execution.receive(1, LEADER, BOOT, CancelRun(EPOCH, ("a",)), 1.0)
+    execution.disconnected(1.1)
+    assert not frames(execution.run_finished("a", Outcome(Verdict.CANCELLED), 1.2), Returned)
+    steps = execution.welcomed(1, EPOCH, 1.3)
+    assert [frame.key.job for frame in frames(steps, Returned)] == ["a"]
+    assert not frames(execution.welcomed(1, EPOCH, 1.4), Returned)
+
+
+def test_a_job_that_is_handed_back_does_not_wait_for_the_fence() -> None:
+    """N4: what depends on no record must not be lost with a write that fails."""
+    execution = make(slots=0)
+    order = Assign(EPOCH + 5, 1, job("a"), 60.0)
+    steps = execution.receive(1, LEADER, BOOT, order, 1.0)
+    assert [frame.key.job for frame in frames(steps, Returned)] == ["a"]
+    assert any(isinstance(step, Persist) and not step.then for step in steps)
