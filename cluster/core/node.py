@@ -37,11 +37,12 @@ from cluster.core.effects import (
 from cluster.core.hello import Terms
 from cluster.core.ledger import Ledger
 from cluster.core.membership import Membership
-from cluster.core.quorum import Electorate
+from cluster.core.quorum import Electorate, quorum_of
 from cluster.core.record import Record
 from cluster.core.views import NodeSettings, NodeSnapshot
 from cluster.core.work import Work
 from cluster.identity import NodeId, Status
+from cluster.wire.jobs import Reason
 from cluster.wire.messages import FactsDelta, FactsReply, FactsRequest, FactsWanted, Gossip, NodeFacts
 
 RESIGN_LINGER_PERIODS = 3
@@ -92,6 +93,7 @@ class NodeCore:
         # The lease is read again here: the first half may have ended it (L3).
         effects += self._run(self.work.tick(now, may_act=self.authority.may_act(now)), now)
         self._look_for_suspects(now)
+        self._explain_waiting()
         return tuple(effects)
 
     def next_deadline(self) -> float | None:
@@ -237,6 +239,22 @@ class NodeCore:
         workers = self._settings.workers
         suspects = frozenset(n for n in workers if self.membership.status(n) is Status.SUSPECT)
         self.work.dispatch.suspect(suspects)
+
+    def _explain_waiting(self) -> None:
+        """A gateway's clients are told what is missing (W11)."""
+        submission = self.work.submission
+        if submission is None:
+            return
+        voters = self._settings.voters
+        alive = sum(self.membership.status(voter) is Status.ALIVE for voter in voters)
+        leader = self.authority.allegiance.leader
+        if leader is not None:
+            text = f"leader {leader} does not take this gateway on"
+        elif alive < quorum_of(len(voters)):
+            text = f"no quorum: {alive} of {len(voters)} peers can be reached"
+        else:
+            text = "the peers have not elected one"
+        submission.explain(Reason.NO_LEADER, text)
 
     def _publish_facts(self, now: float) -> Steps:
         """What this node says of itself in gossip: nothing that is not so (G5, I11)."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import attrs
+import msgspec
 
 from cluster.config import CacheSettings, GatewaySettings, WorkSettings
 from cluster.core.alarms import Alarms
@@ -196,9 +197,10 @@ class Submission:
             return ()
         if isinstance(frame, Refused):
             return self._answer(pending, frame.refusal)
+        outcome = self._with_queue_time(pending, frame.outcome, now)
         if pending.key is not None and any(pending.keep.values()):
-            self._cache.put(pending.key, frame.outcome, now)
-        return (SendFrame(channel, ResultAck((job,))), *self._answer(pending, frame.outcome))
+            self._cache.put(pending.key, outcome, now)
+        return (SendFrame(channel, ResultAck((job,))), *self._answer(pending, outcome))
 
     # --- time --------------------------------------------------------------------------------------
 
@@ -337,6 +339,13 @@ class Submission:
         text = f"no outcome within {self._work.deadline_s:g} s"
         answer = Answer(request, self._job_of[request], Outcome(Verdict.EXPIRED, text))
         return (answer, *self._leave(request))
+
+    def _with_queue_time(self, pending: _Pending, outcome: Outcome, now: float) -> Outcome:
+        """All the time that was neither compiling nor running: waiting, and on the way (R1)."""
+        asked_at = pending.deadline - self._work.deadline_s
+        busy = sum(run.wall_s for run in outcome.runs)
+        busy += outcome.compilation.seconds if outcome.compilation is not None else 0.0
+        return msgspec.structs.replace(outcome, queue_s=max(0.0, now - asked_at - busy))
 
     def _leave(self, request: int) -> Effects:
         pending = self._jobs[self._job_of[request]]

@@ -143,7 +143,7 @@ class Outcome(msgspec.Struct, frozen=True):
         compilation: None when it never got so far.
         runs: one for each input that was run.
         worker: the node that produced it; -1 when none did.
-        queue_s: seconds between the gateway's sending and the start at the worker.
+        queue_s: seconds that the job neither compiled nor ran: waiting, and on the way; set by its gateway.
     """
 
     verdict: Verdict

@@ -453,7 +453,9 @@ def test_l7_without_a_quorum_nobody_leads_and_clients_are_told_so() -> None:
     assert world.leader() is None
     request = world.ask("hello")
     assert world.run_until(world.answered(request), 10.5)
-    assert isinstance(world.answers[request].result, Refusal)
+    refusal = world.answers[request].result
+    assert isinstance(refusal, Refusal)
+    assert "no quorum: 1 of 3 peers" in refusal.message
     world.start(one)
     world.start(other)
     assert world.run_until(world.settled, 3)
