@@ -26,6 +26,18 @@ OptionalPort = Annotated[int, Meta(ge=0, le=65535)]
 Id = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
+LIMIT_RANGES = (
+    ("wall_s", 0.1, 3600.0),
+    ("cpu_s", 0.1, 3600.0),
+    ("memory_bytes", 32 * MIB, 2**40),
+    ("output_bytes", 1, 8 * MIB),
+    ("processes", 16, 100_000),
+    ("tmp_bytes", 4096, 2**40),
+    ("compile_s", 0.1, 3600.0),
+)
+"""What $.limits may say: a virtual machine needs some memory and threads, and three outputs fit a frame."""
+
+
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of every section: immutable, and a mistyped key is an error."""
 
@@ -269,7 +281,16 @@ class NodeConfig(Section, frozen=True):
                     )
         for section in (self.timing, self.gossip, self.sandbox):
             found.extend(section.problems())
-        return found
+        return [*found, *_limit_problems(self.limits)]
+
+
+def _limit_problems(limits: Limits) -> list[str]:
+    """Limits that no program could run under; on the wire they are plain numbers: this is their gate."""
+    return [
+        f"$.limits.{name}: must be at least {least:g} and at most {most:g}"
+        for name, least, most in LIMIT_RANGES
+        if not least <= getattr(limits, name) <= most  # also NaN
+    ]
 
 
 PROFILES: dict[str, dict[str, dict[str, float]]] = {

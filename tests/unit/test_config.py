@@ -148,3 +148,12 @@ def test_every_setting_is_documented_with_its_default() -> None:
                 else:
                     assert rows.pop(key), key
     assert not [key for key in rows if "." in key]
+
+
+@pytest.mark.parametrize(
+    "limits", [{"wall_s": -1}, {"cpu_s": 0}, {"memory_bytes": 0}, {"processes": 3}, {"wall_s": float("nan")}]
+)
+def test_a_limit_that_no_program_could_run_under_is_refused(limits: dict[str, float]) -> None:
+    """A5: never unlimited, and no node that can't start a virtual machine and does not know why."""
+    (name,) = limits
+    assert _problems(limits=limits)[0].startswith(f"$.limits.{name}: must be at least")
