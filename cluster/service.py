@@ -48,7 +48,7 @@ from cluster.net.datagram import DatagramPort
 from cluster.net.driver import Driver, Ports
 from cluster.net.reactor import now, utc
 from cluster.net.store import RecordStore
-from cluster.net.tls import contexts, load_keyring
+from cluster.net.tls import Identity, contexts, load_keyring, require_identity
 from cluster.telemetry.logs import RECEIVED, SENT, LogObserver, NodeLogs
 from cluster.telemetry.metrics import Metrics, Reading
 from cluster.telemetry.notify import Notifier
@@ -131,7 +131,9 @@ class Node:
             return self._ended
         self._reactor.addSystemEventTrigger("before", "shutdown", self.stop)
         if (runner := self._runner) is not None:
-            runner.start().addCallbacks(lambda report: self._runner_started(runner, report), self._take_down)
+            runner.start().addCallbacks(
+                lambda report: self._runner_started(runner, report), self._runner_failed
+            )
         return self._ended
 
     def _open(self) -> None:
@@ -227,6 +229,7 @@ class Node:
 
     def _make_channels(self) -> Channels:
         config = self._config
+        require_identity(config.tls, Identity(config.cluster, config.me.role, self._me))
         peers = [member for member in config.members if member.role is Role.PEER]
         return Channels(
             self._reactor,
@@ -281,6 +284,10 @@ class Node:
     def _runner_started(self, runner: JavaRunner, report: SandboxReport) -> None:
         self._logs.write(Level.SUMMARY, f"{self._me}: {report.text}")
         self._feed(RunnerDescribed(runner.java_version, report.level))
+
+    def _runner_failed(self, failure: Failure) -> None:
+        if not self._stopping:  # a runner that is stopped while it warms up fails, and that is no news
+            self._take_down(failure)
 
     # --- while it lives -----------------------------------------------------------------------------
 

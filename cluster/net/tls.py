@@ -63,6 +63,22 @@ def identity_of(certificate: x509.Certificate) -> Identity:
     return identity
 
 
+def require_identity(files: TlsFiles, own: Identity) -> None:
+    """Refuse to start with somebody else's certificate: every peer would refuse it, in far less clear words.
+
+    Raises:
+        EnvironmentFault: the certificate can't be read, or names another node.
+    """
+    try:
+        found = identity_of(_certificate(Path(files.certificate), "node's certificate"))
+    except RemoteProtocolError as error:
+        raise EnvironmentFault(f"{files.certificate}: names no node; {_AGAIN}") from error
+    if found != own:
+        raise EnvironmentFault(
+            f"{files.certificate}: is that of {found.to_uri()}, and this node is {own.to_uri()}; {_AGAIN}"
+        )
+
+
 def contexts(files: TlsFiles) -> CertificateOptions:
     """What both ends of our channels use: TLS 1.3, our certificate, and the peer's under our authority.
 

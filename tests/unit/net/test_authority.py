@@ -12,7 +12,7 @@ from cryptography import x509
 from cluster.errors import ConfigError, EnvironmentFault, RemoteProtocolError
 from cluster.identity import NodeId, Role
 from cluster.net.authority import create_authority, create_key_file, issue
-from cluster.net.tls import Identity, contexts, identity_of, load_keyring
+from cluster.net.tls import Identity, contexts, identity_of, load_keyring, require_identity
 from tests.support.channels import files_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -129,6 +129,13 @@ def test_files_that_do_not_fit_each_other_are_refused(node: Path, authority: Pat
     (node / "authority.pem").write_bytes((tmp_path / "other" / "authority.pem").read_bytes())
     with pytest.raises(EnvironmentFault, match="not issued by"):
         contexts(files_of(node))
+
+
+def test_a_node_refuses_to_start_with_anothers_certificate(node: Path) -> None:
+    """X2: in its own clear words, and not by what every peer would say of it."""
+    require_identity(files_of(node), Identity("c", Role.WORKER, NodeId(2)))
+    with pytest.raises(EnvironmentFault, match="is that of javacluster://c/worker/2"):
+        require_identity(files_of(node), Identity("c", Role.WORKER, NodeId(3)))
 
 
 def test_the_key_file_is_a_keyring(tmp_path: Path) -> None:
