@@ -127,8 +127,11 @@ class Jvm(ProcessProtocol):
     def bound_cpu(self, seconds: float) -> None:
         """Have the kernel end it when the watchdog could not: that much processor time from now, rounded up.
 
-        Where this node may not do that to another user's process, the wider bound of the start stays.
+        Where this node may not do that to another user's process, the wider bound of the start stays; so it
+        does before bubblewrap has told the number, for to the kernel 0 is whoever asks: this node.
         """
+        if not self.pid:
+            return
         used = self.usage() or Usage()
         bound = math.ceil(used.cpu_s + seconds) + 1
         try:
