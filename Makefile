@@ -29,8 +29,12 @@ down: ## stop the cluster
 	@if [ -x $(BIN)/javacluster ]; then $(BIN)/javacluster down; else echo 'nothing to stop'; fi
 
 .PHONY: bench
-bench: $(VENV)/.runtime system ## measure a cluster of its own: latency, cache, and a leader killed 20 times
-	@$(BIN)/javacluster bench
+bench: $(VENV)/.runtime system ## measure plain java, our engine, a cluster, and a leader killed 20 times
+	@$(BIN)/javacluster bench --output docs/benchmarks
+
+.PHONY: soak
+soak: $(VENV)/.runtime system ## 10,000 mixed jobs, a tenth of them hostile, on one node: does anything grow?
+	@$(BIN)/javacluster soak
 
 .PHONY: drill
 drill: $(VENV)/.runtime system ## load a cluster of its own, strike it for MINUTES by SEED, account for every request

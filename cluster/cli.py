@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from cluster import commands_drill, commands_local
+from cluster import commands_bench, commands_drill, commands_local
 from cluster.config import load
 from cluster.errors import ClusterError, ConfigError, EnvironmentFault, JobError, Unavailable
 from cluster.version import PROTOCOL_VERSION, __version__
@@ -46,7 +46,7 @@ def main() -> None:
     """Compile and run Java on a cluster that survives the loss of its machines."""
 
 
-for command in (*commands_local.COMMANDS, *commands_drill.COMMANDS):
+for command in (*commands_local.COMMANDS, *commands_bench.COMMANDS, *commands_drill.COMMANDS):
     main.add_command(command)
 
 

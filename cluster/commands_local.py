@@ -1,4 +1,4 @@
-"""The commands of the embedded cluster: up, down, status, run, kill, start, logs, bench."""
+"""The commands of the embedded cluster: up, down, status, run, kill, start, logs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from cluster import bench as measuring
 from cluster import client
 from cluster.errors import ConfigError, EnvironmentFault, JobError, RemoteProtocolError, Unavailable
 from cluster.local import GATEWAY, PEERS, PEERS_MAX, Layout, LocalCluster, NodeProcess
@@ -311,27 +310,10 @@ def _print_log_file(cluster: LocalCluster, node: int, level: str, lines: int) ->
         click.echo(line)
 
 
-@click.command()
-@click.option("--kills", type=click.IntRange(0, 1000), default=20, show_default=True, help="Leaders to kill.")
-@click.option(
-    "--programs", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Distinct programs."
-)
-@click.option("--base-port", type=click.IntRange(1024, MAX_PORT), default=18000, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
-def bench(kills: int, programs: int, base_port: int, *, as_json: bool) -> None:
-    """Measure a cluster of its own: first answer, latency, cache, the time to survive a leader's death."""
-    report = measuring.measure(kills, programs, base_port, say=lambda text: click.echo(text, err=True))
-    if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(report)))
-        return
-    for line in measuring.as_lines(report):
-        click.echo(line)
-
-
 def _nodes(cluster: LocalCluster, nodes: tuple[int, ...] | list[int]) -> str:
     gateways = cluster.layout.gateway_ids()
     names = {node: f"gateway {node}" if node in gateways else f"peer {node}" for node in nodes}
     return ", ".join("the gateway" if node == GATEWAY else name for node, name in names.items())
 
 
-COMMANDS = (up, down, status, run, kill, start, logs, bench)
+COMMANDS = (up, down, status, run, kill, start, logs)

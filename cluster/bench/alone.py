@@ -1,4 +1,4 @@
-"""A process with a reactor and a `JavaRunner`: JSON lines in, JSON lines out.
+"""A process with nothing but a `JavaRunner`: JSON lines in, JSON lines out. What the engine costs alone.
 
 One object a line. `{"op": "run", "id": ..., "program": ...}` answers with the outcome; `cancel` with an id,
 `snapshot`, and the end of the input (stop) do what they say. The first line out tells how the start went.
@@ -10,14 +10,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import attrs
 import msgspec
 
-from twisted.internet import reactor, stdio  # noqa: TID251  (this program is a composition root of its own)
+from twisted.internet import stdio
 from twisted.protocols.basic import LineOnlyReceiver
 
 from cluster.config import JavaSettings, SandboxSettings
-from cluster.java.runner import JavaRunner
+from cluster.java.runner import JavaRunner, JavaSnapshot
 from cluster.limits import Limits
+from cluster.net.reactor import BootTimeReactor, install
 from cluster.wire.jobs import Job, Program
 
 
@@ -46,7 +48,8 @@ class Driver(LineOnlyReceiver):
     delimiter = b"\n"
     MAX_LENGTH = 1 << 26
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, reactor: BootTimeReactor, setup: Setup) -> None:
+        self._reactor = reactor
         self._capacities: list[int] = []
         self._runner = JavaRunner(
             reactor,
@@ -69,7 +72,7 @@ class Driver(LineOnlyReceiver):
             ),
         )
 
-    def _say(self, **fields: Any) -> None:
+    def _say(self, **fields: object) -> None:
         self.sendLine(  # type: ignore[no-untyped-call]
             msgspec.json.encode(fields)
         )
@@ -78,25 +81,34 @@ class Driver(LineOnlyReceiver):
         """Do one request."""
         request = msgspec.json.decode(line, type=Request)
         if request.op == "run" and request.program is not None:
-            began = reactor.seconds()
+            began = self._reactor.seconds()
             self._runner.run(Job(request.id, 0, request.program), request.remaining_s).addCallback(
-                lambda outcome: self._say(id=request.id, outcome=outcome, took_s=reactor.seconds() - began)
+                lambda outcome: self._say(id=request.id, outcome=outcome, took_s=self._took(began))
             )
         elif request.op == "cancel":
             self._runner.cancel(request.id)
         else:
             self._say(snapshot=vars_of(self._runner.snapshot()), capacities=self._capacities)
 
-    def connectionLost(self, reason: Any = None) -> None:  # noqa: ARG002, N802
+    def _took(self, began: float) -> float:
+        return self._reactor.seconds() - began
+
+    def connectionLost(self, reason: object = None) -> None:  # noqa: ARG002, N802
         """The end of the input stops everything."""
-        self._runner.stop().addBoth(lambda _: reactor.stop())
+        self._runner.stop().addBoth(lambda _: self._reactor.stop())
 
 
-def vars_of(snapshot: Any) -> dict[str, Any]:
+def vars_of(snapshot: JavaSnapshot) -> dict[str, Any]:
     """A slotted object's fields."""
-    return {field.name: getattr(snapshot, field.name) for field in snapshot.__attrs_attrs__}
+    return attrs.asdict(snapshot)
+
+
+def main() -> None:
+    """Serve until the end of the input, on the reactor that a node has."""
+    reactor = install()
+    stdio.StandardIO(Driver(reactor, msgspec.json.decode(sys.argv[1], type=Setup)), reactor=reactor)
+    reactor.run()
 
 
 if __name__ == "__main__":
-    stdio.StandardIO(Driver(msgspec.json.decode(sys.argv[1], type=Setup)))
-    reactor.run()
+    main()

@@ -1,15 +1,11 @@
-"""Measures a cluster from outside, as its users see it, in one run on one machine.
+"""Measures what a leader's death costs, and the first answer and the cache beside it.
 
 The cluster is made for it, on ports of its own and in a temporary directory, and is gone afterwards.
 """
 
 from __future__ import annotations
 
-import math
-import os
-import platform
 import signal
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,7 +14,8 @@ from pathlib import Path
 import msgspec
 
 from cluster import client
-from cluster.errors import ClusterError, RemoteProtocolError, Unavailable
+from cluster.bench import HTTP_ABOVE_BASE, Spread, machine
+from cluster.errors import RemoteProtocolError, Unavailable
 from cluster.local import Layout, LocalCluster
 from cluster.processes import wait_until
 
@@ -29,29 +26,7 @@ RECOVERY_S = 30.0
 
 RETRY_S = 0.01
 
-HTTP_ABOVE_BASE = 888
-"""The gateway's HTTP port above the base port, as 8888 is above 8000."""
-
 PROGRAM = 'public class Hello {{ public String run() {{ return "hello {tag}"; }} }}'
-
-
-class Spread(msgspec.Struct, frozen=True):
-    """Milliseconds: median, 99th percentile (nearest rank), the worst, and of how many."""
-
-    p50_ms: float
-    p99_ms: float
-    max_ms: float
-    count: int
-
-    @classmethod
-    def of(cls, seconds: list[float]) -> Spread:
-        """Of a list that is not empty."""
-        ordered = sorted(seconds)
-
-        def rank(share: float) -> float:
-            return round(ordered[max(0, math.ceil(share * len(ordered)) - 1)] * 1000, 2)
-
-        return cls(rank(0.5), rank(0.99), rank(1.0), len(ordered))
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -158,16 +133,6 @@ def _kill_leader(cluster: LocalCluster, tag: str) -> float:
     cluster.start(leader)
     cluster.wait_until_serving(RECOVERY_S)
     return seconds
-
-
-def machine() -> str:
-    """Processors, Python and JDK."""
-    try:
-        said = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False).stderr
-    except OSError as error:
-        raise ClusterError("no java on the PATH: install a JDK, 17 or newer") from error
-    jdk = said.partition("\n")[0]
-    return f"{os.cpu_count()} processors, Python {platform.python_version()}, {jdk}"
 
 
 def as_lines(report: Report) -> list[str]:

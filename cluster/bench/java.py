@@ -1,0 +1,173 @@
+"""The Java engine against what people would type without it (`javacluster bench`)."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import secrets
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from cluster.bench import HTTP_ABOVE_BASE, Spread, machine
+from cluster.bench.programs import WORKLOADS, Workload
+from cluster.bench.usage import load
+from cluster.bench.ways import Alone, Commands, Gateway, Way
+from cluster.local import Layout, LocalCluster
+
+CLIENTS = 8
+SETTLE_S = 2.0
+"""What a started engine gets before it is measured, as its users would have given it."""
+COLD_SHARE = 5
+"""Commands are measured so many times less often: each is some fifty times slower, and as steady."""
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """One way, one workload, one number of clients.
+
+    Attributes:
+        spread: of the answers' times.
+        per_s: answers a second.
+        cpu_ms: processor milliseconds a job, of everything that the way consists of.
+        wrong: answers that were not right.
+    """
+
+    way: str
+    workload: str
+    clients: int
+    spread: Spread
+    per_s: float
+    cpu_ms: float
+    wrong: int
+
+
+class JavaReport(msgspec.Struct, frozen=True):
+    """One run.
+
+    Attributes:
+        machine: what it was measured on.
+        load: the load average before and after: what else the machine did.
+        memory_mib: by way, while it waits.
+    """
+
+    machine: str
+    load: tuple[float, float]
+    cells: tuple[Cell, ...]
+    memory_mib: dict[str, float]
+
+
+def measure(jobs: int, base_port: int, say: Callable[[str], None]) -> JavaReport:
+    """Measure every way with every workload, one after another and with eight clients.
+
+    Args:
+        jobs: how many a cell has; commands get fewer.
+        base_port: of the cluster that is made for it.
+        say: told a line at each cell.
+
+    Raises:
+        ClusterError: the cluster or the engine did not start.
+    """
+    before = load()
+    cells: list[Cell] = []
+    memory: dict[str, float] = {}
+    with contextlib.ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="javacluster-bench-")))
+        directory.chmod(0o755)
+        for make in (_commands, _single_file, _alone, _gateway):
+            with make(directory, base_port) as way:
+                count = max(jobs // COLD_SHARE, CLIENTS) if isinstance(way, Commands) else jobs
+                for workload in WORKLOADS:
+                    for clients in (1, CLIENTS):
+                        cells.append(_cell(way, workload, clients, count))
+                        say(line(cells[-1]))
+                time.sleep(SETTLE_S)
+                memory[way.name] = round(way.memory_mib(), 1)
+    return JavaReport(f"{machine()}, {platform.release()}", (before, load()), tuple(cells), memory)
+
+
+@contextlib.contextmanager
+def _commands(_directory: Path, _port: int) -> Iterator[Way]:
+    yield Commands(single_file=False)
+
+
+@contextlib.contextmanager
+def _single_file(_directory: Path, _port: int) -> Iterator[Way]:
+    yield Commands(single_file=True)
+
+
+@contextlib.contextmanager
+def _alone(directory: Path, _port: int) -> Iterator[Way]:
+    way = Alone(directory / "alone")
+    try:
+        time.sleep(SETTLE_S)
+        yield way
+    finally:
+        way.stop()
+
+
+@contextlib.contextmanager
+def _gateway(directory: Path, port: int) -> Iterator[Way]:
+    cluster = LocalCluster(directory / "cluster")
+    try:
+        cluster.make(Layout(base_port=port, http_port=port + HTTP_ABOVE_BASE))
+        cluster.start()
+        cluster.wait_until_serving()
+        time.sleep(SETTLE_S)
+        yield Gateway(cluster)
+    finally:
+        cluster.down()
+
+
+def _cell(way: Way, workload: Workload, clients: int, count: int) -> Cell:
+    seed = secrets.token_hex(4)
+    todo = [f"{seed}x{number}" for number in range(count)]
+    seconds: list[float] = []
+    wrong: list[str] = []
+    lock = threading.Lock()
+
+    def client() -> None:
+        while True:
+            with lock:
+                if not todo:
+                    return
+                tag = todo.pop()
+            begin = time.perf_counter()
+            said = way.perform(workload, tag)
+            took = time.perf_counter() - begin
+            with lock:
+                seconds.append(took)
+                if workload.expected(tag) not in said:
+                    wrong.append(said)
+
+    cpu, begin = way.cpu_s(), time.perf_counter()
+    threads = [threading.Thread(target=client) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    took = time.perf_counter() - begin
+    cpu = way.cpu_s() - cpu
+    return Cell(
+        way.name,
+        workload.name,
+        clients,
+        Spread.of(seconds),
+        round(count / took, 1),
+        round(cpu / count * 1000, 1),
+        len(wrong),
+    )
+
+
+def line(cell: Cell) -> str:
+    """One for people."""
+    clients = "one after another" if cell.clients == 1 else f"{cell.clients} clients"
+    wrong = f", {cell.wrong} WRONG" if cell.wrong else ""
+    return (
+        f"{cell.workload:27s} {cell.way:14s} {clients:17s} p50 {cell.spread.p50_ms:8.1f} ms  "
+        f"p90 {cell.spread.p90_ms:8.1f}  p99 {cell.spread.p99_ms:8.1f}  {cell.per_s:6.1f}/s  "
+        f"{cell.cpu_ms:7.1f} ms CPU{wrong}"
+    )
