@@ -1,4 +1,4 @@
-"""The command `javacluster drill`."""
+"""The commands `javacluster drill` and `javacluster capacity`: what the cluster withstands, what it costs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from cluster.capacity.measure import as_line, measure
 from cluster.drill.play import Drill, Plan, summary
 from cluster.local import PEERS_MAX
 
@@ -81,4 +82,27 @@ def _keep_logs(cluster: Path, place: Path) -> None:
         shutil.copytree(log, place / log.parent.name, dirs_exist_ok=True)
 
 
-COMMANDS = (drill,)
+@click.command()
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 200),
+    multiple=True,
+    default=(1, 10, 100),
+    show_default=True,
+    help="Repeatable.",
+)
+@click.option("--seconds", type=click.FloatRange(1, 600), default=10.0, show_default=True)
+@click.option("--base-port", type=click.IntRange(1024, 65000), default=17000, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def capacity(workers: tuple[int, ...], seconds: float, base_port: int, *, as_json: bool) -> None:
+    """Measure the cluster itself: no-op jobs through one leader, to stand-ins that run nothing."""
+    figures = []
+    for count in workers:
+        figures.append(measure(count, seconds, base_port, say=lambda text: click.echo(text, err=True)))
+        if not as_json:
+            click.echo(as_line(figures[-1]))
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(figures)))
+
+
+COMMANDS = (drill, capacity)
