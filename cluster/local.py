@@ -7,9 +7,12 @@ Only processes named there are ever signalled, and only if their start time stil
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -155,8 +158,15 @@ class LocalCluster:
 
     @property
     def exists(self) -> bool:
-        """Whether one was made here."""
-        return self._layout_file.exists()
+        """Whether one was made here.
+
+        Raises:
+            StorageError: nobody may look.
+        """
+        try:
+            return self._layout_file.exists()
+        except OSError as error:
+            raise StorageError(f"can't look into {self.directory}: {error.strerror}") from error
 
     @property
     def gateway_url(self) -> str:
@@ -179,6 +189,20 @@ class LocalCluster:
         """What a node's process printed."""
         return self.node_directory(node) / "output.log"
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One command at a time changes what is here; another one waits for its turn."""
+        try:
+            lock = (self.directory / "lock").open("w")
+        except FileNotFoundError:  # nothing was made yet, so there is nothing to fight about
+            yield
+            return
+        except OSError as error:
+            raise StorageError(f"can't write {self.directory}: {error.strerror}") from error
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def make(self, layout: Layout) -> None:
         """Write everything that nodes of this layout need; what an earlier layout left is removed.
 
@@ -187,6 +211,14 @@ class LocalCluster:
             StorageError: the directory can't be written.
         """
         configs = [parse(yaml.safe_dump(layout.document(node))) for node in layout.ids()]
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"can't write {self.directory}: {error.strerror}") from error
+        with self._alone():
+            self._make(layout, configs)
+
+    def _make(self, layout: Layout, configs: list[NodeConfig]) -> None:
         if self.exists and self.layout == layout:
             return
         if self.exists and any(process.pid for process in self.processes()):
@@ -194,7 +226,6 @@ class LocalCluster:
         try:
             if self.exists:
                 self._remove()
-            self.directory.mkdir(parents=True, exist_ok=True)
             for config in configs:
                 self._make_node(layout, config)
             # Last, so that a cluster half made is made again.
@@ -231,6 +262,10 @@ class LocalCluster:
         Raises:
             EnvironmentFault: a port is taken.
         """
+        with self._alone():
+            return self._start(nodes)
+
+    def _start(self, nodes: tuple[int, ...]) -> tuple[int, ...]:
         missing = tuple(node for node in nodes or self.layout.ids() if not self._checked(node).pid)
         require_free(port for node in missing for port in self.layout.ports(node))
         for node in missing:
@@ -266,6 +301,10 @@ class LocalCluster:
         """
         if not self.exists:
             return ()
+        with self._alone():
+            return self._stop_all()
+
+    def _stop_all(self) -> tuple[int, ...]:
         lives = {node: life for node in self.layout.ids() if (life := self._life(node))}
         fronts = self.layout.gateway_ids()
         peers = [life.process for node, life in lives.items() if node not in fronts]

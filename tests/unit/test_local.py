@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import threading
 from pathlib import Path
 
 import msgspec
@@ -151,3 +153,29 @@ def test_init_makes_files_only_under_the_names_that_it_knows(tmp_path: Path) -> 
 
 def _content(directory: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_one_command_at_a_time_changes_a_cluster(tmp_path: Path) -> None:
+    """Two `up` at once would start every node twice."""
+    cluster = LocalCluster(tmp_path / "c")
+    cluster.make(Layout(peers=1))
+    with (tmp_path / "c" / "lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        waiting = threading.Thread(target=cluster.down, daemon=True)
+        waiting.start()
+        waiting.join(0.2)
+        assert waiting.is_alive()
+        fcntl.flock(other, fcntl.LOCK_UN)
+        waiting.join(30)
+    assert not waiting.is_alive()
+
+
+def test_a_directory_that_may_not_be_looked_into_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(EnvironmentFault, match=r"can't look into .*: Permission denied"):
+        _ = LocalCluster(tmp_path).exists
