@@ -85,6 +85,14 @@ def free_base_port() -> int:
             return base
 
 
+def _start_time(pid: int) -> str:
+    """When a process began, in ticks; empty when it is gone, or dead and not yet waited for."""
+    with contextlib.suppress(OSError, IndexError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if fields[0] == "Z" else fields[19]
+    return ""
+
+
 class Live:
     """One cluster in its own directory, on its own ports."""
 
@@ -95,9 +103,11 @@ class Live:
         self.settings = settings
         self.base_port = free_base_port()
         self.http_port = self.base_port + 1
+        self._seen: set[tuple[int, str]] = set()
 
     def command(self, name: str, *arguments: str) -> Ran:
         """A command for this cluster."""
+        self._seen |= self._offspring()
         return javacluster(name, "--directory", str(self.directory), *arguments)
 
     def up(self) -> Ran:
@@ -126,14 +136,31 @@ class Live:
         )
 
     def leftovers(self) -> list[str]:
-        """Command lines of living processes that know this cluster's directory."""
-        found = []
+        """Living processes that know this cluster's directory, or that a node of it had started."""
+        found = [f"{pid}: started by a node" for pid, start in self._seen if _start_time(pid) == start]
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
                 line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                 if entry.name.isdigit() and int(entry.name) != os.getpid() and str(self.directory) in line:
                     found.append(f"{entry.name}: {line}")
         return found
+
+    def _offspring(self) -> set[tuple[int, str]]:
+        """Everything that the nodes have started, with start times: virtual machines know no directory."""
+        children: dict[int, list[int]] = {}
+        nodes = []
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                children.setdefault(int(fields[1]), []).append(int(entry.name))
+                if str(self.directory) in (entry / "cmdline").read_text(errors="replace"):
+                    nodes.append(int(entry.name))
+        found: set[tuple[int, str]] = set()
+        while nodes:
+            for child in children.get(nodes.pop(), []):
+                nodes.append(child)
+                found.add((child, _start_time(child)))
+        return {(pid, start) for pid, start in found if start}
 
     def status(self) -> dict[int, dict[str, Any]]:
         """`javacluster status --json`, by node."""
@@ -163,18 +190,36 @@ class Live:
         leader: int | None = self.info()["leader"]
         return leader
 
-    def run(self, source: str | bytes, content_type: str | None = "text/x-java-source") -> Answer:
-        """Post a program."""
+    def claims(self, node: int) -> int | None:
+        """Whom that node itself names as the leader."""
+        leader: int | None = json.loads(self.request("GET", "/cluster-info", node=node).text)["leader"]
+        return leader
+
+    def run(
+        self,
+        source: str | bytes,
+        content_type: str | None = "text/x-java-source",
+        *,
+        seconds: float = ANSWER_S,
+    ) -> Answer:
+        """Post a program; no answer within `seconds` fails the test."""
         headers = {} if content_type is None else {"Content-Type": content_type}
         body = source.encode() if isinstance(source, str) else source
-        return self.request("POST", "/compileandrun", body, headers)
+        return self.request("POST", "/compileandrun", body, headers, seconds=seconds)
 
     def request(
-        self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None, node: int = 0
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: dict[str, str] | None = None,
+        *,
+        node: int = 0,
+        seconds: float = ANSWER_S,
     ) -> Answer:
         """Any request to a node."""
         port = self.base_port + 10 * node + 3 if node else self.http_port
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_S)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
         with contextlib.closing(connection):
             # A gateway may answer and hang up before it has read a body that is too large.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
