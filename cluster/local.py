@@ -7,12 +7,9 @@ Only processes named there are ever signalled, and only if their start time stil
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +20,7 @@ from cluster import client, provision
 from cluster.config import NodeConfig, load, parse
 from cluster.errors import ConfigError, EnvironmentFault, RemoteProtocolError, StorageError, Unavailable
 from cluster.identity import Role
-from cluster.processes import Port, Process, require_free, spawn, stop, wait_until
+from cluster.processes import Port, Process, one_at_a_time, require_free, spawn, stop, wait_until
 
 HOST = "127.0.0.1"
 GATEWAY = 0
@@ -189,20 +186,6 @@ class LocalCluster:
         """What a node's process printed."""
         return self.node_directory(node) / "output.log"
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One command at a time changes what is here; another one waits for its turn."""
-        try:
-            lock = (self.directory / "lock").open("w")
-        except FileNotFoundError:  # nothing was made yet, so there is nothing to fight about
-            yield
-            return
-        except OSError as error:
-            raise StorageError(f"can't write {self.directory}: {error.strerror}") from error
-        with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
     def make(self, layout: Layout) -> None:
         """Write everything that nodes of this layout need; what an earlier layout left is removed.
 
@@ -215,7 +198,7 @@ class LocalCluster:
             self.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"can't write {self.directory}: {error.strerror}") from error
-        with self._alone():
+        with one_at_a_time(self.directory / "lock"):
             self._make(layout, configs)
 
     def _make(self, layout: Layout, configs: list[NodeConfig]) -> None:
@@ -262,7 +245,7 @@ class LocalCluster:
         Raises:
             EnvironmentFault: a port is taken.
         """
-        with self._alone():
+        with one_at_a_time(self.directory / "lock"):
             return self._start(nodes)
 
     def _start(self, nodes: tuple[int, ...]) -> tuple[int, ...]:
@@ -301,7 +284,7 @@ class LocalCluster:
         """
         if not self.exists:
             return ()
-        with self._alone():
+        with one_at_a_time(self.directory / "lock"):
             return self._stop_all()
 
     def _stop_all(self) -> tuple[int, ...]:

@@ -7,17 +7,18 @@ Linux only: everything here is read from `/proc`.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 
-from cluster.errors import EnvironmentFault
+from cluster.errors import EnvironmentFault, StorageError
 
 PROC = Path("/proc")
 
@@ -210,3 +211,22 @@ def _stat(pid: int) -> list[str]:
 
 def _boot_id() -> str:
     return (PROC / "sys/kernel/random/boot_id").read_text().strip()
+
+
+@contextlib.contextmanager
+def one_at_a_time(lock: Path) -> Iterator[None]:
+    """Wait until no other process is between here and the end; where there is no such directory, don't.
+
+    Raises:
+        StorageError: the file can't be written.
+    """
+    try:
+        file = lock.open("w")
+    except FileNotFoundError:
+        yield
+        return
+    except OSError as error:
+        raise StorageError(f"can't write {lock}: {error.strerror}") from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
