@@ -90,8 +90,8 @@ def up(
         gateways or old.gateways,
     )
     if not cluster.exists or old != layout:
-        gateways = "one gateway" if layout.gateways == 1 else f"{layout.gateways} gateways"
-        click.echo(f"making a cluster of {gateways} and {layout.peers} peers in {cluster.directory}")
+        fronts = "one gateway" if layout.gateways == 1 else f"{layout.gateways} gateways"
+        click.echo(f"making a cluster of {fronts} and {layout.peers} peers in {cluster.directory}")
     cluster.make(layout)
     started = cluster.start()
     if started:
