@@ -145,9 +145,9 @@ class Api:
         return self._job_reply(known, HTTPStatus.OK)
 
     async def cancel_job(self, _request: Request, job: str) -> Reply:
-        """Cancel it; one that has ended stays as it is (H5, W9)."""
+        """Cancel it if it is pending, and forget it (H5, W9)."""
         known = self._find(job)
-        self.jobs.cancel(known)
+        self.jobs.delete(known)
         return self._job_reply(known, HTTPStatus.OK)
 
     async def job_events(self, request: Request, job: str) -> Reply | None:

@@ -2,7 +2,7 @@
 
 A job's id is random, or derived from its `Idempotency-Key` together with the program, so that one id never
 stands for two programs, not even across a restart (W1). Who waits for a job waits on a Deferred of his own;
-leaving ends his wait and nothing else. Only `cancel` ends the job (W9).
+leaving ends his wait and nothing else. Only `delete` ends the job (W9).
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class KeptJob:
         key: what its client called it, or empty.
         created, ended: by the node's clock; `ended` is None while it is pending.
         answered: what came of it.
+        hidden: its client deleted it.
     """
 
     id: str
@@ -43,6 +44,7 @@ class KeptJob:
     size: int
     answered: Answered | None = None
     ended: float | None = None
+    hidden: bool = False
     leave: Callable[[], None] = lambda: None
     waiters: list[Deferred[None]] = attrs.field(factory=list)
 
@@ -96,7 +98,8 @@ class KeptJobs:
     def get(self, job: str) -> KeptJob | None:
         """The job with that id, if it is still remembered."""
         self._forget_old()
-        return self._jobs.get(job)
+        known = self._jobs.get(job)
+        return None if known is None or known.hidden else known
 
     def open(self, program: Program, use_cache: bool, keep: bool, key: str = "", tenant: str = "") -> KeptJob:
         """Send a tenant's program as a job, or find the one that his key stands for already.
@@ -124,12 +127,19 @@ class KeptJobs:
         self._send(job, program, use_cache, keep, tenant)
         return job
 
-    def cancel(self, job: KeptJob) -> None:
-        """End it, if it has not ended (W9)."""
+    def delete(self, job: KeptJob) -> None:
+        """End it, if it has not ended (W9), and forget it.
+
+        Its key goes on standing for it: a request that was only late must not start it anew.
+        """
         job.leave()
+        if job.key:
+            job.hidden = True
+        else:
+            self.forget(job)
 
     def forget(self, job: KeptJob) -> None:
-        """As if it had never been sent; for one that was refused at once."""
+        """As if it had never been sent."""
         if self._jobs.get(job.id) is job:
             self._drop(job)
 

@@ -77,7 +77,7 @@ def _complete(components: dict[str, Any], limits: Limits, settings: GatewaySetti
         {"not": {"required": ["stdin", "stdin_base64"]}},
         *({"not": {"required": ["tests", name]}} for name in ("args", "stdin", "stdin_base64")),
     ]
-    request["properties"]["source"] |= {"pattern": r"\S", "maxLength": settings.source_bytes}
+    request["properties"]["source"] |= {"maxLength": settings.source_bytes}
     components["TestInput"]["not"] = {"required": ["stdin", "stdin_base64"]}
 
 
@@ -121,8 +121,8 @@ def _paths(settings: GatewaySettings) -> dict[str, Any]:
             ),
             "delete": _operation(
                 "cancelJob",
-                "Cancel a job; one that has ended stays as it is.",
-                {"200": _answer("The job.", JobDocument, _JOB_HEADERS)},
+                "Cancel a job if it is pending, and forget it.",
+                {"200": _answer("The job as it was last.", JobDocument, _JOB_HEADERS)},
                 (400, 404),
             ),
         },
@@ -131,7 +131,12 @@ def _paths(settings: GatewaySettings) -> dict[str, Any]:
             "get": _operation(
                 "getJobEvents",
                 "Server-sent events: `queued`, `compiled`, `verdict`; ends after the verdict.",
-                {"200": _raw("Events; the data of `verdict` is a JobDocument.", _EVENTS)},
+                {
+                    "200": {
+                        "description": "Events; the data of `verdict` is a JobDocument.",
+                        "content": {_EVENTS: {}},
+                    }
+                },
                 (400, 404, 503),
             ),
         },

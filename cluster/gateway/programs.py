@@ -75,13 +75,8 @@ def _sources(request: RunRequest) -> tuple[Source, ...]:
         for name in request.files:
             if name.endswith("\n"):
                 raise _invalid("$.files", "a file's name ends in a line end")
-        sources = tuple(Source(name, text) for name, text in sorted(request.files.items()))
-        if not any(source.text.strip() for source in sources):
-            raise _invalid("$.files", "every file is empty: send Java source")
-        return sources
+        return tuple(Source(name, text) for name, text in sorted(request.files.items()))
     assert not isinstance(request.source, UnsetType)  # noqa: S101 (for the type checker: one is set)
-    if not request.source.strip():
-        raise _invalid("$.source", "it is empty: send Java source")
     return (Source("", request.source),)
 
 

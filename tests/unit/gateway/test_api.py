@@ -213,12 +213,14 @@ def test_a_long_poll_ends_with_its_time(gateway: Gateway) -> None:
     assert len(gateway.events) == 1
 
 
-def test_a_job_can_be_cancelled_once(gateway: Gateway) -> None:
+def test_a_deleted_job_is_cancelled_and_forgotten(gateway: Gateway) -> None:
     """H5, W9."""
     post(gateway, "/v1/jobs")
-    for _ in range(2):
-        told = document(gateway, "DELETE", f"/v1/jobs/{JOB}")
-        assert (told["status"], told["problem"]["verdict"]) == ("failed", "cancelled")
+    poll = gateway.send("GET", f"/v1/jobs/{JOB}?wait=10")
+    told = document(gateway, "DELETE", f"/v1/jobs/{JOB}")
+    assert (told["status"], told["problem"]["verdict"]) == ("failed", "cancelled")
+    assert json.loads(gateway.result(poll)[1])["status"] == "failed"
+    assert gateway.fetch("DELETE", f"/v1/jobs/{JOB}")[0].code == 404
     assert [type(event) for event in gateway.events] == [RequestArrived, RequestAbandoned]
 
 

@@ -93,19 +93,26 @@ def test_one_waiters_leaving_ends_his_wait_alone(kept: Kept) -> None:
     success_result_of(job.wait())
 
 
-def test_cancelling_abandons_the_request_and_tells_the_waiters(kept: Kept) -> None:
+@pytest.mark.parametrize("key", ["", "k"])
+def test_deleting_abandons_the_request_and_tells_the_waiters(kept: Kept, key: str) -> None:
     """W9."""
-    job = kept.open()
+    job = kept.open(key=key)
     waiter = job.wait()
-    kept.jobs.cancel(job)
+    kept.jobs.delete(job)
     success_result_of(waiter)
     assert isinstance(kept.events[-1], RequestAbandoned)
     assert job.answered is not None
     assert isinstance(job.answered.result, Outcome)
     assert job.answered.result.verdict is Verdict.CANCELLED
-    before = job.answered
-    kept.jobs.cancel(job)
-    assert job.answered is before
+    assert kept.jobs.get(job.id) is None
+
+
+def test_a_deleted_jobs_key_still_stands_for_it(kept: Kept) -> None:
+    """W1: a request that was only late starts nothing anew."""
+    job = kept.open(key="k")
+    kept.jobs.delete(job)
+    assert kept.open(key="k") is job
+    assert sum(isinstance(event, RequestArrived) for event in kept.events) == 1
 
 
 def test_a_repeated_key_finds_the_same_job(kept: Kept) -> None:

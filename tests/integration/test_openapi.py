@@ -1,0 +1,38 @@
+"""The interface does what its own description says: H6, by schemathesis against a live cluster."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integration.live import live_cluster
+
+pytestmark = pytest.mark.integration
+
+THOROUGH = bool(os.environ.get("JAVACLUSTER_BROWSER"))
+"""Every phase, as in continuous integration; else a look that takes seconds."""
+LIMIT_S = 600 if THOROUGH else 120
+
+# Any text is a valid body there, and most texts are no Java: by the original's rules that is a 400.
+ORIGINAL = "/compileandrun"
+
+
+def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
+    """H6."""
+    phases = "examples,coverage,fuzzing,stateful" if THOROUGH else "examples,fuzzing,stateful"
+    with live_cluster(tmp_path / "c") as cluster:
+        for scope in (("--exclude-path", ORIGINAL), ("--include-path", ORIGINAL)):
+            ours = ("--exclude-checks", "positive_data_acceptance") if scope[0] == "--include-path" else ()
+            command = [
+                *(sys.executable, "-m", "schemathesis.cli", "run", "--no-color", "--checks", "all"),
+                *("--phases", phases, "-n", "20" if THOROUGH else "4", "--seed", "1"),
+                *(*scope, *ours, f"http://127.0.0.1:{cluster.http_port}/openapi.json"),
+            ]
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=LIMIT_S, cwd=tmp_path, check=False
+            )
+            assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
