@@ -46,6 +46,10 @@ drill: $(VENV)/.runtime system ## load a cluster of its own, strike it for MINUT
 test: $(VENV)/.development system ## every test that needs neither root nor other hosts
 	$(BIN)/pytest
 
+.PHONY: sim
+sim: $(VENV)/.development ## whole clusters under simulated faults, an invariant each event; SEEDS=20000 for more
+	@$(BIN)/python -m tests.simulation sweep --seeds $(or $(SEEDS),2000)
+
 .PHONY: lint
 lint: $(VENV)/.development ## style, types, and the direction of imports
 	$(BIN)/ruff check .

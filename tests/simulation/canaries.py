@@ -1,0 +1,120 @@
+"""Deliberate mutations of the cores: each breaks one rule, and the sweep must notice.
+
+A mutation that is not found means that the simulator is blind there. They live here and nowhere else, as
+patches of the classes under test.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from tests.simulation import gossip_sweep, mutations
+from tests.simulation.say import say
+from tests.simulation.sweep import run_seed
+
+Patch = tuple[type[Any], str, Any]
+Search = Callable[[int], str]
+
+
+@attrs.frozen
+class Canary:
+    """One mutation.
+
+    Attributes:
+        patches: attributes of classes, and what they become.
+        expects: beginnings of violations that count as found (any, when empty).
+        search: runs one seed and gives back the violation.
+    """
+
+    name: str
+    breaks: str
+    patches: tuple[Patch, ...]
+    search: Search
+
+
+def _whole(seed: int) -> str:
+    return run_seed(seed).violation
+
+
+def _gossip(seed: int) -> str:
+    return gossip_sweep.run_seed(seed)
+
+
+CANARIES: dict[str, Canary] = {
+    name: Canary(name, breaks, patches, _gossip if name in mutations.GOSSIP else _whole)
+    for name, (breaks, patches) in mutations.MUTATIONS.items()
+}
+
+
+@contextmanager
+def mutated(name: str) -> Iterator[None]:
+    """While this lasts, the cores are broken in this way."""
+    saved = [(owner, attribute, owner.__dict__[attribute]) for owner, attribute, _ in CANARIES[name].patches]
+    for owner, attribute, broken in CANARIES[name].patches:
+        setattr(owner, attribute, broken)
+    try:
+        yield
+    finally:
+        for owner, attribute, whole in saved:
+            setattr(owner, attribute, whole)
+
+
+@attrs.frozen
+class Found:
+    """After how many seeds, with which violation; 0 and nothing when it was missed."""
+
+    name: str
+    seeds: int
+    violation: str
+    seconds: float
+
+
+def hunt(name: str, most: int) -> Found:
+    """Run seeds from 0 on until one fails."""
+    began = time.perf_counter()
+    with mutated(name):
+        for seed in range(most):
+            violation = CANARIES[name].search(seed)
+            if violation:
+                return Found(name, seed + 1, violation, time.perf_counter() - began)
+    return Found(name, 0, "", time.perf_counter() - began)
+
+
+def report(most: int, only: str | None, table: Path | None) -> int:
+    """Hunt all of them, print and write the table; 0 when each was found."""
+    names = [only] if only else list(CANARIES)
+    found = []
+    with ProcessPoolExecutor(max_workers=2) as pool:
+        for result in pool.map(hunt, names, [most] * len(names)):
+            found.append(result)
+            word = f"after {result.seeds} seeds: {result.violation}" if result.seeds else "MISSED"
+            say(f"{result.name}: {word[:150]}")
+    if table:
+        table.write_text(as_text(found, most), encoding="utf-8")
+    return 0 if all(result.seeds for result in found) else 1
+
+
+def as_text(found: list[Found], most: int) -> str:
+    """The table, in Markdown."""
+    lines = [
+        "# Canaries: deliberate mutations, and after how many seeds the sweep finds them",
+        "",
+        "Written by `python -m tests.simulation canaries --table docs/benchmarks/canaries.md`. Seeds count",
+        f"from 0; one that is not found within {most} is missed.",
+        "",
+        "| mutation | what it breaks | seeds | first violation |",
+        "| --- | --- | --- | --- |",
+    ]
+    for result in found:
+        words = result.violation.replace("|", "/")
+        short = words if len(words) <= 90 else words[:90] + "…"
+        seeds = str(result.seeds) if result.seeds else "missed"
+        lines.append(f"| {result.name} | {CANARIES[result.name].breaks} | {seeds} | {short} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,363 @@
+"""What must be so after every event: the invariants, watched from outside the cores, and coverage probes.
+
+Each check keeps its own history (who led which epoch, who was promised what, which orders a worker took),
+so that a core that is wrong about itself can't talk it out of a violation.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import attrs
+import msgspec
+
+from cluster.core import effects as fx
+from cluster.core.leadership import Phase
+from cluster.identity import Boot, State
+from cluster.wire.jobs import Outcome, Verdict
+from cluster.wire.messages import (
+    Assign,
+    CancelRun,
+    Fenced,
+    Finished,
+    Heartbeat,
+    HeartbeatAck,
+    Notification,
+    ProbeReply,
+    Promise,
+    Propose,
+    Refused,
+    Resign,
+    Result,
+    Submit,
+    Welcome,
+)
+from tests.simulation.channels import Link
+from tests.simulation.clock import SECOND
+from tests.simulation.host import Host, Life
+
+if TYPE_CHECKING:
+    from tests.simulation.cluster import Cluster
+
+LOGGED = {
+    "renewing": "leader renewed itself above an accepted epoch",
+    "gains the vote: every voter is new": "new cluster gained its votes",
+    "gains the vote: a leader was heard": "voter with a lost disk regained its vote",
+    "lease lost": "leader resigned for a lost lease",
+    "promised another": "renewal ended by a promise to another",
+    "the durable record can't be written": "storage error seen by the core",
+    "it resigned": "follower left a leader that resigned",
+    "its channel broke": "channel to the leader was a hint",
+    "gossip declared it failed": "gossip's verdict on the leader was a hint",
+    "no heartbeat": "leader fell silent",
+    "is established": "stale leader learnt of a higher epoch on a channel",
+    "leads epoch": "leader gave way to a higher heartbeat",
+    "proposes epoch": "leader without lease gave way to a proposal",
+    "not assigned again": "new leader attached to a run or a kept result",
+    "lost worker": "worker's loss counted against a job",
+    "handed back": "job handed back",
+    "nobody waits for it": "job abandoned by its client",
+    "SERVER FAILED": "gossip declared a node failed",
+    "was accepted elsewhere": "leader without lease gave way to an accepted epoch",
+}
+"""Words of a core's log lines, and the rare situation that each proves to have been reached."""
+
+FROM_OFFICE = (Welcome, Assign, Result, Refused)
+"""What a leader says only while it may act (L3)."""
+
+WORKER_LOST_NEEDS = ("crash", "freeze", "cut", "stop", "slow")
+"""Kinds of faults of which at least one must be there before a worker may count as lost (M13)."""
+
+
+class Violation(AssertionError):
+    """An invariant, or liveness, did not hold; the first word names it."""
+
+
+@attrs.define
+class Request:
+    """A client's request, and what became of it."""
+
+    node: int
+    boot: Boot
+    text: str
+    job: str
+    abandoned: bool = False
+    lost: bool = False
+    result: object | None = None
+
+
+def demand(holds: object, what: str) -> None:
+    """Raise `Violation` unless it holds."""
+    if not holds:
+        raise Violation(what)
+
+
+class Checks:
+    """The watcher; it sees everything and touches nothing."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self.probes: Counter[str] = cluster.network.probes
+        self.led: dict[int, tuple[int, Boot]] = {}
+        self.established_at: dict[int, int] = {}
+        self.promised: dict[tuple[int, int], tuple[int, int]] = {}
+        self.requests: dict[int, Request] = {}
+        self.quiet = False
+        self.strict = False
+        self.proposals: set[tuple[int, int]] = set()
+        self._promises_sent: set[tuple[int, int, int]] = set()
+        self._on_disk: dict[int, tuple[int, int, int]] = {}
+        self._taken: dict[int, tuple[int, int]] = {}
+        self._leading: dict[int, tuple[Host, Life]] = {}
+        self._rounds: dict[int, tuple[Boot, int]] = {}
+        self._lease_lost: set[int] = set()
+        self._boots: dict[int, Boot] = {}
+
+    # --- lives ------------------------------------------------------------------------------------------
+
+    def started(self, host: Host, life: Life) -> None:
+        """A life begins: its record is not behind what was durable before, its boot is new (I3, N3)."""
+        demand(
+            life.boot > self._boots.get(host.id, 0), f"I3 node {host.id} lives a second time as {life.boot}"
+        )
+        self._boots[host.id] = life.boot
+        self.durable(host)
+        self._rounds[host.id] = (life.boot, 0)
+
+    def ended(self, host: Host, life: Life) -> None:
+        """A life is over; clients of that gateway are gone with it."""
+        self._leading.pop(host.id, None)
+        phase = life.core.authority.leadership.phase
+        if phase in (Phase.WRITING, Phase.PROPOSING):
+            self.probes["candidate died in its handshake"] += 1
+        for request in self.requests.values():
+            if request.node == host.id and request.boot == life.boot:
+                request.lost = True
+
+    def wiped(self, host: Host) -> None:
+        """Its disk is lost: it may begin again, but not promise twice (I8)."""
+        self._on_disk.pop(host.id, None)
+        self._taken.pop(host.id, None)
+
+    def durable(self, host: Host) -> None:
+        """A record is on disk: nothing in it went back (I3)."""
+        record = host.disk.durable
+        now = (record.boot, record.accepted, record.fence_epoch)
+        before = self._on_disk.get(host.id, (0, 0, 0))
+        demand(all(a <= b for a, b in zip(before, now, strict=True)), f"I3 node {host.id}: {before} -> {now}")
+        self._on_disk[host.id] = now
+        if record.promised_node >= 0 and record.accepted > before[1] and record.promised_node != host.id:
+            return
+        if record.accepted > before[1] and record.promised_node == host.id:
+            self._promise(host.id, record.accepted, host.id, record.promised_boot)
+
+    def _promise(self, voter: int, epoch: int, candidate: int, boot: int) -> None:
+        held = self.promised.setdefault((voter, epoch), (candidate, boot))
+        demand(
+            held == (candidate, boot),
+            f"I3 voter {voter} promised epoch {epoch} to {held} and {candidate, boot}",
+        )
+
+    # --- messages ---------------------------------------------------------------------------------------
+
+    def sent(self, host: Host, life: Life, effect: fx.Send) -> None:
+        """Nothing leaves before the record that it rests on is durable (I2)."""
+        message = effect.message
+        disk = host.disk.durable
+        me = host.id
+        match message:
+            case Promise():
+                demand(
+                    disk.accepted >= message.epoch, f"I2 node {me} promises {message.epoch}, on disk {disk}"
+                )
+                if disk.accepted == message.epoch:
+                    boot = disk.promised_boot if disk.promised_node == effect.to else -1
+                    self._promise(me, message.epoch, effect.to, boot)
+                again = (me, message.epoch, message.nonce)
+                if again in self._promises_sent:
+                    self.probes["promise repeated"] += 1
+                self._promises_sent.add(again)
+            case Propose():
+                demand(
+                    disk.accepted >= message.epoch, f"I2 node {me} proposes {message.epoch}, on disk {disk}"
+                )
+                self.proposals.add((me, message.epoch))
+            case HeartbeatAck():
+                demand(disk.fence_epoch >= message.epoch, f"I2 node {me} acknowledges epoch {message.epoch}")
+                demand(disk.may_vote, f"I8 node {me} acknowledges without the vote")
+            case Heartbeat():
+                demand(disk.accepted >= message.epoch, f"I2 node {me} leads epoch {message.epoch}")
+            case Notification():
+                demand(message.accepted <= disk.accepted, f"I2 node {me} shows {message.accepted}")
+                if (
+                    message.state is State.LOOKING
+                    and not message.eligible
+                    and life.core.authority.state is (State.LOOKING)
+                ):
+                    self.probes["voter not eligible"] += 1
+                if message.state is State.LEADING and message.leader == me:
+                    now = host.now(self._cluster.now)
+                    demand(life.core.authority.may_act(now), f"I11 node {me} claims to lead")
+            case ProbeReply():
+                demand(message.accepted <= disk.accepted, f"I2 node {me} tells {message.accepted}")
+            case Resign():
+                self.probes["resignation sent"] += 1
+
+    def sent_frame(self, host: Host, life: Life, effect: fx.SendFrame, link: Link | None) -> None:
+        """A leader acts only with its lease, and never long after another was established (I7)."""
+        frame = effect.frame
+        if isinstance(frame, FROM_OFFICE):
+            cluster = self._cluster
+            epoch = frame.epoch
+            if cluster.schedule.bounded:
+                demand(
+                    life.core.authority.may_act(host.now(cluster.now)),
+                    f"I7 node {host.id} says {type(frame).__name__} without its lease",
+                )
+                later = [at for e, at in self.established_at.items() if e > epoch]
+                demand(
+                    not later or cluster.now - min(later) <= SECOND,
+                    f"I7 node {host.id} acts in epoch {epoch} long after a higher one",
+                )
+            if isinstance(frame, Assign) and frame.attempt > 1:
+                self.probes["job assigned again"] += 1
+        elif isinstance(frame, Fenced):
+            worker = link is not None and link.ends[0].node == host.id
+            self.probes["worker fenced a stale leader" if worker else "leader fenced a stale HELLO"] += 1
+        elif isinstance(frame, CancelRun):
+            self.probes["run cancelled by the leader"] += 1
+        elif isinstance(frame, Submit) and frame.again:
+            self.probes["job sent again to a new leader"] += 1
+        elif isinstance(frame, Finished) and frame.key.epoch < life.core._ledger.record.fence_epoch:
+            self.probes["result of an earlier epoch offered"] += 1
+
+    def ordered(self, life: Life, channel: int, frame: Assign) -> None:
+        """An order reached a worker: remember whose it was."""
+        if channel in life.peers:
+            life.orders[frame.job.id, frame.epoch] = (frame.attempt, life.peers[channel])
+
+    def run_started(self, host: Host, life: Life, job: str) -> None:
+        """Per worker, epochs of work never go back, and one leader an epoch (I5); once a sending (W5)."""
+        execution = life.core.work.execution
+        demand(execution is not None, "gateways run nothing")
+        assert execution is not None
+        demand(job not in life.running, f"W5 node {host.id} runs job {job} twice at once")
+        key = execution._runs[job].key
+        own = (key.attempt, host.id)
+        leader = life.orders.get((job, key.epoch), own)[1]
+        before = self._taken.get(host.id, (0, leader))
+        demand(
+            key.epoch > before[0] or (key.epoch, leader) == before,
+            f"I5 worker {host.id} took epoch {key.epoch} of {leader} after {before}",
+        )
+        self._taken[host.id] = (key.epoch, leader)
+        demand(host.disk.durable.fence_epoch >= key.epoch, f"I2 worker {host.id} runs before its fence")
+        sending = (job, key.epoch, key.attempt)
+        demand(sending not in life.started, f"W5 worker {host.id} ran {sending} twice")
+        life.started.add(sending)
+
+    # --- after every event ------------------------------------------------------------------------------
+
+    def after(self, host: Host, life: Life, *, deep: bool) -> None:
+        """I1, I4, I6, I9, I11; with `deep` also what the core can see of itself."""
+        authority = life.core.authority
+        leadership = authority.leadership
+        if leadership.phase is Phase.LEADING:
+            if host.id not in self._leading or self.led.get(leadership.epoch) != (host.id, life.boot):
+                self._established(host, life, leadership.epoch)
+        elif host.id in self._leading and not leadership.leading:
+            del self._leading[host.id]
+            self._lease_lost.discard(host.id)
+            demand(
+                not (self.quiet and self.strict), f"liveness: node {host.id} stopped leading in quiet times"
+            )
+        if self._leading:
+            self._authority(host, life)
+        election = authority.election
+        if election.looking:
+            boot, number = self._rounds[host.id]
+            demand(boot == life.boot and election.round >= number, f"I9 node {host.id}: round went back")
+            self._rounds[host.id] = (life.boot, election.round)
+        if deep:
+            now = host.now(self._cluster.now)
+            shown = authority.shown_state(now)
+            demand(shown is not State.LEADING or authority.may_act(now), f"I11 node {host.id} shows LEADING")
+            life.core.validate()
+
+    def _established(self, host: Host, life: Life, epoch: int) -> None:
+        cluster = self._cluster
+        holder = self.led.setdefault(epoch, (host.id, life.boot))
+        demand(
+            holder == (host.id, life.boot), f"I1 epoch {epoch} is led by {holder} and {host.id, life.boot}"
+        )
+        voters = cluster.schedule.peer_ids
+        given = [v for v in voters if self.promised.get((v, epoch)) == (host.id, life.boot)]
+        demand(len(given) > len(voters) // 2, f"I4 epoch {epoch} of {host.id} rests on {given}")
+        if self.quiet:
+            moved = host.id not in self._leading
+            demand(not (moved or self.strict), f"liveness: node {host.id} established {epoch} in quiet times")
+        if any(node != host.id for node in self._leading):
+            self.probes["two in office, one without its lease"] += 1
+        self.established_at.setdefault(epoch, cluster.now)
+        self._leading[host.id] = (host, life)
+        self.probes["leader established"] += 1
+
+    def _authority(self, host: Host, life: Life) -> None:
+        """At most one may act at any instant (I6): it can only begin at an event of the node itself."""
+        mine = self._leading.get(host.id)
+        if mine is None or mine[1] is not life:
+            return
+        at = self._cluster.now
+        if not life.core.authority.may_act(host.now(at)):
+            self._lease_lost.add(host.id)
+            return
+        if host.id in self._lease_lost:
+            self._lease_lost.discard(host.id)
+            self.probes["lost lease came back"] += 1
+        for node, (other, its_life) in self._leading.items():
+            if node != host.id and its_life.core.authority.may_act(other.now(at)):
+                if self._cluster.schedule.bounded:
+                    raise Violation(f"I6 {host.id} and {node} may act at once")
+                self.probes["overlap under unbounded drift"] += 1
+
+    # --- clients ----------------------------------------------------------------------------------------
+
+    def answered(self, host: Host, effect: fx.Answer) -> None:
+        """One answer a request, the right one, and none to a client that is gone (I10)."""
+        request = self.requests.get(effect.request)
+        demand(request is not None, f"I10 nobody asked {effect.request}")
+        assert request is not None
+        demand(request.node == host.id, f"I10 node {host.id} answers {request.node}'s request")
+        demand(request.result is None, f"I10 request {effect.request} is answered twice")
+        demand(not request.abandoned, f"I10 request {effect.request} was abandoned, and answered")
+        request.result = effect.result
+        self._cluster.trace ^= len(msgspec.msgpack.encode(effect.result))
+        if not isinstance(effect.result, Outcome):
+            self.probes["request refused"] += 1
+            return
+        if effect.cached:
+            self.probes["answered from the cache"] += 1
+        verdict = effect.result.verdict
+        if verdict is Verdict.OK:
+            value = effect.result.runs[0].value
+            demand(value == request.text.encode(), f"I10 {request.text!r} is answered with {value!r}")
+        else:
+            self._is_excused(effect.request, verdict)
+
+    def _is_excused(self, number: int, verdict: Verdict) -> None:
+        schedule = self._cluster.schedule
+        demand(verdict in {Verdict.WORKER_LOST, Verdict.EXPIRED}, f"I10 request {number} ends with {verdict}")
+        if verdict is Verdict.WORKER_LOST:
+            self.probes["worker_lost answered"] += 1
+            kinds = {msgspec.structs.asdict(f).get("kind", type(f).__name__.lower()) for f in schedule.faults}
+            reason = kinds & set(WORKER_LOST_NEEDS)
+            demand(reason, f"W6 request {number}: worker_lost without a lost worker (M13)")
+
+    def logged(self, host: Host, effect: fx.Log) -> None:
+        """Lines of the cores prove that rare situations were reached."""
+        del host
+        if effect.level is fx.Level.SUMMARY or "handed back" in effect.text or "nobody" in effect.text:
+            for words, probe in LOGGED.items():
+                if words in effect.text:
+                    self.probes[probe] += 1

@@ -1,0 +1,415 @@
+"""A whole cluster of node cores in one process: simulated time, events in, effects performed.
+
+One heap holds everything to come, ordered by true time in nanoseconds and then by when it was asked for, so
+that a schedule has exactly one history. Nothing here decides anything about the protocol.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from cluster.config import CacheSettings, GatewaySettings, GossipSettings, TimingSettings, WorkSettings
+from cluster.core import effects as fx
+from cluster.core import events as ev
+from cluster.core.node import NodeCore
+from cluster.core.record import Record
+from cluster.core.views import NodeSettings
+from cluster.identity import Boot, NodeId, Role, voters_hash
+from cluster.wire.codec import decode_datagram, encode_datagram
+from cluster.wire.jobs import Outcome, Verdict
+from cluster.wire.jobs import Run as ProgramRun
+from cluster.wire.messages import Assign, NodeFacts
+from tests.simulation.chance import Chance
+from tests.simulation.checks import Checks
+from tests.simulation.clock import MS, SECOND, Clock
+from tests.simulation.disk import SimulatedDisk
+from tests.simulation.host import LAG_S, SPIN_MAX, SPIN_NS, Host, Life, Run
+from tests.simulation.network import Network, SenderWindow
+from tests.simulation.schedule import Schedule
+from tests.simulation.wires import Wires
+
+NAME = "simulated"
+SLOTS = 2
+STOP_NS = 10 * MS
+WALL_START_S = 1_700_000_000
+
+
+class Cluster:
+    """Hosts on a network, driven by virtual time."""
+
+    def __init__(self, schedule: Schedule, *, validate_every: int = 1) -> None:
+        """`validate_every`: events of a node between two looks at its core's own invariants."""
+        self.schedule = schedule
+        self.chance = Chance(schedule.seed)
+        self.network = Network(self.chance, schedule.knobs)
+        self.wires = Wires(self)
+        self.now = 0
+        self.checks = Checks(self)
+        self.probes: Counter[str] = self.network.probes
+        self.trace = 0
+        self.events = 0
+        self.timing = TimingSettings()
+        self.work = WorkSettings()
+        self._validate_every = validate_every
+        self._heap: list[tuple[int, int, Callable[..., object], tuple[Any, ...]]] = []
+        self._order = 0
+        self.hosts: dict[int, Host] = {node: self._host(i, node) for i, node in enumerate(schedule.node_ids)}
+
+    # --- making -----------------------------------------------------------------------------------------
+
+    def _host(self, index: int, node: int) -> Host:
+        knobs, stream = self.schedule.knobs, self.chance.stream("host", node)
+        ppm = knobs.drift_ppm[index] if knobs.drift_ppm else 0
+        event_us = knobs.event_us[index] if knobs.event_us else 0
+        clock = Clock(stream.between(1, 10**15), ppm)
+        disk = SimulatedDisk(self.fresh_record(node, new=self.schedule.new), self.chance.stream("torn", node))
+        draw = self.chance.stream("disk", node)
+        return Host(NodeId(node), self.role(node), clock, disk, draw, event_us * 1000)
+
+    def role(self, node: int) -> Role:
+        """As the schedule's numbers say."""
+        if node in self.schedule.gateway_ids:
+            return Role.GATEWAY
+        return Role.PEER if node in self.schedule.peer_ids else Role.WORKER
+
+    def fresh_record(self, node: int, *, new: bool) -> Record:
+        """A record as `init` makes it; not `new`: of a voter that had gained its vote before."""
+        hashed = voters_hash(NAME, self.voters)
+        return Record(NAME, node, hashed, boot=0, may_vote=not new and node in self.schedule.peer_ids)
+
+    @property
+    def voters(self) -> tuple[NodeId, ...]:
+        """Who votes."""
+        return tuple(NodeId(n) for n in self.schedule.peer_ids)
+
+    def _settings(self, node: int) -> NodeSettings:
+        others = tuple(NodeId(n) for n in self.schedule.node_ids if n != node)
+        return NodeSettings(
+            cluster=NAME,
+            me=NodeId(node),
+            role=self.role(node),
+            voters=self.voters,
+            members=others,
+            workers=tuple(n for n in others if n not in self.schedule.gateway_ids),
+            timing=self.timing,
+            gossip=GossipSettings(),
+            work=self.work,
+            gateway=GatewaySettings(),
+            cache=CacheSettings(),
+            timing_digest="same",
+        )
+
+    def start(self, host: Host) -> None:
+        """A new life: the boot is durable before anything is sent (N3)."""
+        if host.life is not None or not host.powered:
+            return
+        wall = WALL_START_S + self.now // SECOND + host.wall_offset_s
+        record = host.disk.start(wall)
+        host.lives += 1
+        facts = NodeFacts(host.id, record.boot, 1, host.role)
+        rng = random.Random(self.chance.stream("core", host.id, host.lives).bits())
+        core = NodeCore(self._settings(host.id), record, facts, rng, host.now(self.now))
+        host.life = life = Life(core, Boot(record.boot))
+        self.checks.started(host, life)
+        self.perform(host, life, core.start(host.now(self.now)))
+        self._after(host, life)
+        if host.role is not Role.GATEWAY:
+            self.at(self.now + 50 * MS, self.deliver, host, life, ev.CapacityChanged(SLOTS))
+
+    # --- time -------------------------------------------------------------------------------------------
+
+    def at(self, moment: int, action: Callable[..., object], *args: object) -> None:
+        """Have something happen at a true time."""
+        self._order += 1
+        heapq.heappush(self._heap, (max(moment, self.now), self._order, action, args))
+
+    def run_until(self, end: int) -> None:
+        """Let everything happen up to this true time."""
+        heap = self._heap
+        while heap and heap[0][0] <= end:
+            self.now, _, action, args = heapq.heappop(heap)
+            action(*args)
+        self.now = end
+
+    # --- events in --------------------------------------------------------------------------------------
+
+    def deliver(self, host: Host, life: Life, event: ev.Event, *, datagram: bool = False) -> None:
+        """Hand an event to a life; while it stands still, the event waits."""
+        if host.life is not life:
+            return
+        if self.now < life.still_until or life.inbox:
+            if datagram:
+                if life.waiting_datagrams >= self.schedule.knobs.buffer:
+                    self.probes["socket buffer overflowed"] += 1
+                    return
+                life.waiting_datagrams += 1
+            life.inbox.append((event, datagram))
+            self._open_later(host, life)
+            return
+        self._feed(host, life, event)
+
+    def stand_still(self, host: Host, life: Life, until: int) -> None:
+        """Nothing is processed until then."""
+        life.still_until = max(life.still_until, until)
+        self._open_later(host, life)
+
+    def _open_later(self, host: Host, life: Life) -> None:
+        if not life.opening:
+            life.opening = True
+            self.at(life.still_until, self._open_inbox, host, life)
+
+    def _open_inbox(self, host: Host, life: Life) -> None:
+        life.opening = False
+        if host.life is not life:
+            return
+        if self.now < life.still_until:
+            self._open_later(host, life)
+            return
+        if life.timers_first:
+            life.timers_first = False
+            self._tick_if_due(host, life)
+        while life.inbox and host.life is life:
+            if self.now < life.still_until:
+                self._open_later(host, life)
+                return
+            event, datagram = life.inbox.popleft()
+            life.waiting_datagrams -= datagram
+            self._feed(host, life, event)
+        self._tick_if_due(host, life)
+
+    def _feed(self, host: Host, life: Life, event: ev.Event) -> None:
+        self._note_lag(host, life)
+        self._step(host, life, event)
+
+    def _step(self, host: Host, life: Life, event: ev.Event) -> None:
+        if host.life is not life:
+            return
+        if type(event) is ev.FrameArrived and type(event.frame) is Assign:
+            self.checks.ordered(life, event.channel, event.frame)
+        elif type(event) is ev.ChannelOpened:
+            life.peers[event.channel] = event.peer
+        self.perform(host, life, life.core.receive(event, host.now(self.now)))
+        self._after(host, life)
+
+    def _note_lag(self, host: Host, life: Life) -> None:
+        if life.expected is None:
+            return
+        late = host.now(self.now) - life.expected
+        life.expected = None
+        if late > LAG_S:
+            self.probes["late loop reported"] += 1
+            self._step(host, life, ev.LoopLagged(late))
+
+    def _after(self, host: Host, life: Life) -> None:
+        """After an event: what must hold, what it cost, and the timer."""
+        self.events += 1
+        if host.life is not life:
+            return
+        self.checks.after(host, life, deep=self.events % self._validate_every == 0)
+        if host.event_ns:
+            life.still_until = max(life.still_until, self.now + host.event_ns)
+        self._arm(host, life)
+
+    def _arm(self, host: Host, life: Life, *, pause: int = 0) -> None:
+        deadline = life.core.next_deadline()
+        life.expected = life.deadline = deadline
+        self._wake_at(host, life, pause=pause)
+
+    def _wake_at(self, host: Host, life: Life, *, pause: int) -> None:
+        deadline = life.deadline
+        if deadline is None:
+            return
+        moment = max(host.clock.moment(deadline), self.now + pause)
+        if life.wake_at is None or moment < life.wake_at or life.wake_at < self.now:
+            life.wake_at = moment
+            self.at(moment, self._wake, host, life, moment)
+
+    def _wake(self, host: Host, life: Life, moment: int) -> None:
+        if host.life is not life or life.wake_at != moment:
+            return
+        life.wake_at = None
+        if self.now < life.still_until or life.inbox:
+            self._open_later(host, life)
+            return
+        self._tick_if_due(host, life)
+        if life.wake_at is None and host.life is life:
+            self._wake_at(host, life, pause=0)
+
+    def _tick_if_due(self, host: Host, life: Life) -> None:
+        if host.life is not life:
+            return
+        deadline = life.deadline
+        now = host.now(self.now)
+        if deadline is None or now < deadline:
+            life.expected = deadline
+            self._wake_at(host, life, pause=0)
+            return
+        self._note_lag(host, life)
+        if host.life is not life:
+            return
+        self.perform(host, life, life.core.tick(now))
+        self._after(host, life)
+        if host.life is not life:
+            return
+        again = life.deadline
+        if again is not None and again <= now:
+            life.spins += 1
+            assert life.spins < SPIN_MAX, f"node {host.id}: a deadline is never met"
+            life.wake_at = None
+            self._arm(host, life, pause=SPIN_NS)
+        else:
+            life.spins = 0
+
+    # --- effects out ------------------------------------------------------------------------------------
+
+    def perform(self, host: Host, life: Life, effects: fx.Effects) -> None:
+        """Do what a core wants, in order."""
+        for effect in effects:
+            kind = type(effect)
+            if kind is fx.Send:
+                self._send(host, life, effect)  # type: ignore[arg-type]
+            elif kind is fx.Log:
+                self.checks.logged(host, effect)  # type: ignore[arg-type]
+            elif host.life is life:
+                self._perform_other(host, life, effect)
+
+    def _perform_other(self, host: Host, life: Life, effect: fx.Effect) -> None:
+        match effect:
+            case fx.SendFrame():
+                self.wires.send(host, life, effect)
+            case fx.Persist():
+                self._persist(host, life, effect)
+            case fx.Dial():
+                life.dialling = effect.to
+                self.at(self.now + 2 * MS, self.wires.dial, host, life, effect.to)
+            case fx.HangUp():
+                self.wires.hang_up(host, life, effect.reason)
+            case fx.Close():
+                self.wires.close_channel(host, effect.channel, effect.reason)
+            case fx.StartRun():
+                self._start_run(host, life, effect)
+            case fx.StopRun():
+                self._stop_run(host, life, effect)
+            case fx.Answer():
+                self.checks.answered(host, effect)
+            case fx.Stopped():
+                self._stopped(host)
+            case _:
+                raise AssertionError(effect)
+
+    def _send(self, host: Host, life: Life, effect: fx.Send) -> None:
+        payload = encode_datagram(effect.message)
+        life.sequence += 1
+        self.checks.sent(host, life, effect)
+        self.trace = zlib.crc32(payload, self.trace ^ (self.now & 0xFFFFFFFF))
+        target = self.hosts.get(effect.to)
+        if target is None:
+            return
+        pair = (host.id, effect.to)
+        path = self.network.path(pair)
+        for delay in self.network.delays(pair):
+            path.on_way += 1
+            self.at(self.now + delay, self._arrive, pair, target, life.boot, life.sequence, payload)
+
+    def _arrive(self, pair: tuple[int, int], to: Host, boot: Boot, sequence: int, payload: bytes) -> None:
+        self.network.path(pair).on_way -= 1
+        life = to.life
+        if life is None or self.network.cut[pair] or self.network.deaf[pair]:
+            return
+        sender = pair[0]
+        window = life.windows.get(sender)
+        if window is None or boot > window.boot:
+            window = life.windows[sender] = SenderWindow(boot, {})
+        elif boot < window.boot:
+            self.probes["datagram of an older boot dropped"] += 1
+            return
+        elif not window.is_fresh(sequence):
+            self.probes["repeated datagram dropped"] += 1
+            return
+        window.mark(sequence)
+        event = ev.DatagramArrived(NodeId(sender), boot, sequence, decode_datagram(payload))
+        self.deliver(to, life, event, datagram=True)
+
+    def _persist(self, host: Host, life: Life, effect: fx.Persist) -> None:
+        low, high = self.schedule.knobs.disk_us
+        delay = host.disk_draw.between(low, high) * 1000
+        if host.disk.trouble == "slow":
+            delay *= 100
+        host.disk_busy_until = max(host.disk_busy_until, self.now) + delay
+        life.writes.append(effect.record)
+        self.at(host.disk_busy_until, self._written, host, life, effect)
+
+    def _written(self, host: Host, life: Life, effect: fx.Persist) -> None:
+        if host.life is not life:
+            return
+        life.writes.popleft()
+        if not host.disk.write(effect.record):
+            self.probes["write failed"] += 1
+            self.deliver(host, life, ev.PersistFailed(effect.token, "input/output error"))
+            return
+        self.checks.durable(host)
+        self.trace = zlib.crc32(repr(effect.record).encode(), self.trace)
+        if self.now < life.still_until:
+            # The thread that wrote goes on, but the loop that performs what follows stands still.
+            self.at(life.still_until, self._after_write, host, life, effect)
+        else:
+            self._after_write(host, life, effect)
+
+    def _after_write(self, host: Host, life: Life, effect: fx.Persist) -> None:
+        if host.life is not life:
+            return
+        if self.now < life.still_until:
+            self.at(life.still_until, self._after_write, host, life, effect)
+            return
+        self.perform(host, life, effect.then)
+        if host.life is life:
+            self._feed(host, life, ev.Persisted(effect.token))
+
+    # --- programs ---------------------------------------------------------------------------------------
+
+    def _start_run(self, host: Host, life: Life, effect: fx.StartRun) -> None:
+        text = effect.job.program.sources[0].text
+        self.checks.run_started(host, life, effect.job.id)
+        life.running[effect.job.id] = run = Run(text)
+        self.at(self.now + int(text.split()[1]) * MS, self._run_ends, host, life, effect.job.id, run)
+
+    def _stop_run(self, host: Host, life: Life, effect: fx.StopRun) -> None:
+        if life.running.pop(effect.job, None) is not None:
+            done = ev.RunFinished(effect.job, Outcome(Verdict.CANCELLED))
+            self.at(self.now + STOP_NS, self.deliver, host, life, done)
+
+    def _run_ends(self, host: Host, life: Life, job: str, run: Run) -> None:
+        if host.life is not life or life.running.get(job) is not run:
+            return
+        del life.running[job]
+        done = Outcome(Verdict.OK, runs=(ProgramRun(Verdict.OK, value=run.text.encode()),))
+        self.deliver(host, life, ev.RunFinished(job, done))
+
+    # --- the end of a life ------------------------------------------------------------------------------
+
+    def kill(self, host: Host, *, power: bool = False, wipe: bool = False) -> None:
+        """The process is gone; with its host, nobody gets a reset."""
+        life = host.life
+        if life is None:
+            return
+        host.life = None
+        self.checks.ended(host, life)
+        step = host.disk.crash(life.writes[0] if life.writes else None, power=power)
+        if step >= 0:
+            self.probes[f"crash at write step {step}"] += 1
+        if wipe:
+            host.disk.format(self.fresh_record(host.id, new=True))
+            self.checks.wiped(host)
+        host.disk_busy_until = self.now
+        self.wires.died(host, life, power=power)
+
+    def _stopped(self, host: Host) -> None:
+        self.probes["node drained and stopped"] += 1
+        self.kill(host)
+        if host.restart is not None:
+            host.restart()

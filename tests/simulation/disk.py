@@ -1,0 +1,181 @@
+"""A simulated disk under the node's own record store: what a write is made of, and what a crash leaves of it.
+
+The steps are those of `cluster.net.files.replace_file`, the file's form is that of `RecordStore`; only the
+system calls are simulated. Content and names become durable apart from each other, as on a real disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from pathlib import Path
+
+import attrs
+import msgspec
+
+from cluster.core.record import Record
+from cluster.errors import StorageError
+from cluster.net.files import Disk
+from cluster.net.store import RECORD, RecordStore
+from tests.simulation.chance import Stream
+
+STEPS = 7
+"""System calls of one replacement; a crash may come before each of them, or after the last."""
+
+_HOME = Path("/simulated")
+_FILE = _HOME / RECORD
+
+
+class PowerCut(BaseException):
+    """The machine stops before the next system call."""
+
+
+@attrs.define(eq=False)
+class Inode:
+    """One file's content: as it is seen, and as it is certain to survive."""
+
+    seen: bytes = b""
+    safe: bytes = b""
+
+
+class Files(Disk):
+    """The system calls, on two views of one directory: as it is seen, and as it is certain to survive.
+
+    Attributes:
+        budget: calls until the next one fails; None: none does.
+        fails_by: a `PowerCut`, or an `OSError` for a broken or full disk.
+    """
+
+    def __init__(self) -> None:
+        self.seen: dict[str, Inode] = {}
+        self.safe: dict[str, Inode] = {}
+        self.budget: int | None = None
+        self.fails_by: BaseException = PowerCut()
+        self._open: dict[int, Inode] = {}
+        self._next = 3
+
+    def _step(self) -> None:
+        if self.budget is not None:
+            if self.budget == 0:
+                raise self.fails_by
+            self.budget -= 1
+
+    def remove(self, path: Path) -> None:
+        self._step()
+        self.seen.pop(path.name, None)
+
+    def create(self, path: Path, mode: int) -> int:
+        self._step()
+        del mode
+        assert path.name not in self.seen, "a left-over was not removed (N3)"
+        self._next += 1
+        self.seen[path.name] = self._open[self._next] = Inode()
+        return self._next
+
+    def write(self, fd: int, data: bytes) -> int:
+        self._step()
+        self._open[fd].seen += data
+        return len(data)
+
+    def sync(self, fd: int) -> None:
+        self._step()
+        self._open[fd].safe = self._open[fd].seen
+
+    def close(self, fd: int) -> None:
+        del self._open[fd]  # a crash closes it too
+
+    def rename(self, source: Path, target: Path) -> None:
+        self._step()
+        self.seen[target.name] = self.seen.pop(source.name)
+
+    def sync_directory(self, path: Path) -> None:
+        del path
+        self._step()
+        self.safe = dict(self.seen)
+
+    def lose_power(self, draw: Stream) -> None:
+        """What was not synchronised is kept, lost or torn: each by its own chance."""
+        names = dict(self.seen if draw.is_lucky(0.5) else self.safe)
+        for name in sorted(names):
+            inode = names[name]
+            fate = draw.between(0, 2)
+            if inode.seen != inode.safe and fate:
+                torn = inode.seen[: draw.between(0, len(inode.seen))]
+                inode.seen = inode.safe if fate == 1 else torn
+            inode.safe = inode.seen
+        self.seen = names
+        self.safe = dict(names)
+
+
+class SimulatedDisk:
+    """One node's disk."""
+
+    def __init__(self, record: Record, draw: Stream) -> None:
+        self._draw = draw
+        self.trouble = ""
+        self.format(record)
+
+    def format(self, record: Record) -> None:
+        """An empty disk, and `javacluster init`."""
+        self.files = Files()
+        self.store = RecordStore(_HOME, disk=self.files)
+        self.store._replace(record)
+        self.durable = record
+
+    def start(self, utc_seconds: int) -> Record:
+        """Begin a life: read, raise the boot, make that durable (N3)."""
+        self.trouble = ""
+        self.files.budget = None
+        self.store = RecordStore(_HOME, disk=self.files)
+        found = self.store._decode(self.files.seen[RECORD].seen)
+        self.store._latest = found
+        record = self.raised(found, utc_seconds)
+        self.store._replace(record)
+        self._look()
+        return record
+
+    def write(self, record: Record) -> bool:
+        """One whole write; False when the disk refuses it, at any step."""
+        if self.trouble == "full":
+            self._fail_at(2, OSError(errno.ENOSPC, "No space left on device"))
+        elif self.trouble == "error":
+            self._fail_at(self._draw.between(0, STEPS - 1), OSError(errno.EIO, "Input/output error"))
+        try:
+            self.store._replace(record)
+        except StorageError:
+            return False
+        finally:
+            self.files.budget = None
+            self._look()
+        return True
+
+    def crash(self, pending: Record | None, *, power: bool) -> int:
+        """The process dies, in the middle of `pending` if there is one; gives back the step it came to."""
+        step = -1
+        if pending is not None:
+            step = self._draw.between(0, STEPS)
+            self._fail_at(step, PowerCut())
+            with contextlib.suppress(PowerCut):
+                self.store._replace(pending)
+            self.files.budget = None
+        if power:
+            self.files.lose_power(self._draw)
+        self._look()
+        return step
+
+    def _fail_at(self, step: int, how: BaseException) -> None:
+        self.files.budget = step if step < STEPS else None
+        self.files.fails_by = how
+
+    def _look(self) -> None:
+        """What a power cut now would leave for certain."""
+        inode = self.files.safe.get(RECORD)
+        if inode is None or not inode.safe:
+            self.durable = msgspec.structs.replace(self.durable, accepted=-1, fence_epoch=-1)
+        else:
+            self.durable = self.store._decode(inode.safe)
+
+    @staticmethod
+    def raised(record: Record, utc_seconds: int) -> Record:
+        """The record of the next life (N3), by the store's own rule."""
+        return msgspec.structs.replace(record, boot=max(record.boot + 1, utc_seconds))

@@ -1,0 +1,225 @@
+"""A seed becomes a schedule: swarm testing, each seed with some classes of faults and not the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.simulation.chance import Chance, Stream
+from tests.simulation.schedule import (
+    Ask,
+    BadDisk,
+    Crash,
+    Cut,
+    Fault,
+    Freeze,
+    Knobs,
+    Pair,
+    Reset,
+    Schedule,
+    Slow,
+    Stop,
+    WallStep,
+)
+
+RHO_PPM = 30_000
+"""The drift that the shipped profiles allow for: 3 %."""
+
+WILD_PPM = 200_000
+"""Beyond it, in seeds that promise only I5."""
+
+CHAOS_MS = 7000
+
+_Ids = tuple[int, ...]
+
+
+def generate(seed: int, *, peers: int = 0) -> Schedule:
+    """The schedule of a seed; `peers` is 3 or 5 when not given."""
+    chance = Chance(seed)
+    draw = chance.stream("shape")
+    peers = peers or (5 if draw.is_lucky(0.6) else 3)
+    bare = Schedule(
+        seed=seed,
+        peers=peers,
+        workers=draw.between(0, 1),
+        gateways=draw.between(1, 2),
+        new=draw.is_lucky(0.05),
+    )
+    bounded = not draw.is_lucky(0.1)
+    faults = _faults(chance, bare)
+    broken = draw.some(bare.peer_ids, (peers - 1) // 2) if draw.is_lucky(0.15) else ()
+    if bare.new or any(isinstance(fault, Crash) and fault.wipe for fault in faults):
+        broken = ()  # a missing vote and a broken node together may be more than a minority
+    return Schedule(
+        seed=seed,
+        peers=peers,
+        workers=bare.workers,
+        gateways=bare.gateways,
+        knobs=_knobs(chance.stream("knobs"), len(bare.node_ids), bounded=bounded),
+        faults=faults,
+        asks=_asks(chance.stream("asks"), bare),
+        chaos_ms=CHAOS_MS,
+        broken=broken,
+        bounded=bounded,
+        new=bare.new,
+    )
+
+
+def _knobs(draw: Stream, nodes: int, *, bounded: bool) -> Knobs:
+    drift = RHO_PPM if bounded else WILD_PPM
+    still = draw.is_lucky(0.3)
+    lazy = draw.is_lucky(0.15)
+    return Knobs(
+        loss=(0.0, 0.0, 0.02, 0.1, 0.2, 0.3)[draw.between(0, 5)],
+        duplicate=(0.0, 0.0, 0.02, 0.2)[draw.between(0, 3)],
+        delay_us=((150, 500), (150, 500), (200, 3000), (1000, 30_000))[draw.between(0, 3)],
+        tail=(0.0, 0.001, 0.02)[draw.between(0, 2)],
+        tail_ms=(50, 400, 3000)[draw.between(0, 2)],
+        queue=(500, 500, 20)[draw.between(0, 2)],
+        buffer=(200, 200, 10)[draw.between(0, 2)],
+        disk_us=((800, 1400), (800, 1400), (5000, 30_000))[draw.between(0, 2)],
+        drift_ppm=tuple(0 if still else draw.between(-drift, drift) for _ in range(nodes)),
+        event_us=tuple(draw.between(50, 600) if lazy else 0 for _ in range(nodes)),
+        stuck_s=(8, 3)[draw.between(0, 1)],
+    )
+
+
+def _asks(draw: Stream, shape: Schedule) -> tuple[Ask, ...]:
+    count = draw.between(2, 24)
+    return tuple(
+        Ask(
+            at_ms=draw.between(50, CHAOS_MS - 50),
+            gateway=draw.pick(shape.gateway_ids),
+            run_ms=(5, 50, 400, 1500)[draw.between(0, 3)],
+            leave_ms=draw.between(1, 1500) if draw.is_lucky(0.15) else 0,
+            like=draw.between(1, 3) if draw.is_lucky(0.15) else 0,
+        )
+        for _ in range(count)
+    )
+
+
+def _faults(chance: Chance, shape: Schedule) -> tuple[Fault, ...]:
+    draw = chance.stream("swarm")
+    found: list[Fault] = []
+    for name, make in _CLASSES.items():
+        active, most = draw.is_lucky(0.35), draw.between(1, 4)
+        if active and not (shape.new and name == "wipe"):  # N5: a vote can't be lost before it is gained
+            stream = chance.stream(name)
+            for _ in range(most):
+                found.extend(make(stream, shape))
+    return tuple(sorted(found, key=lambda fault: fault.at_ms))
+
+
+def _when(draw: Stream) -> int:
+    return draw.between(20, CHAOS_MS - 400)
+
+
+def _crash(draw: Stream, shape: Schedule) -> list[Fault]:
+    ids = shape.node_ids if draw.is_lucky(0.3) else shape.peer_ids
+    return [Crash(_when(draw), draw.pick(ids), draw.between(20, 2500), power=draw.is_lucky(0.5))]
+
+
+def _crash_all(draw: Stream, shape: Schedule) -> list[Fault]:
+    """A power cut: many at nearly the same time, which is what finds a write that was not durable."""
+    at, power = _when(draw), draw.is_lucky(0.7)
+    some = draw.some(shape.peer_ids, draw.between(2, shape.peers))
+    return [Crash(at + draw.between(0, 5), node, draw.between(20, 300), power=power) for node in some]
+
+
+def _wipe(draw: Stream, shape: Schedule) -> list[Fault]:
+    """A lost disk: the same voter each time, so that the others are a majority with the vote."""
+    return [Crash(_when(draw), 1 + shape.seed % shape.peers, draw.between(1100, 1800), power=True, wipe=True)]
+
+
+def _stop(draw: Stream, shape: Schedule) -> list[Fault]:
+    return [Stop(_when(draw), draw.pick(shape.peer_ids), draw.between(50, 1500))]
+
+
+def _freeze(draw: Stream, shape: Schedule) -> list[Fault]:
+    length = (60, 300, 700, 1500, 3500)[draw.between(0, 4)]
+    node = draw.pick(shape.node_ids if draw.is_lucky(0.3) else shape.peer_ids)
+    return [Freeze(_when(draw), node, draw.between(length // 2, length), timers_first=draw.is_lucky(0.5))]
+
+
+def _hiccups(draw: Stream, shape: Schedule) -> list[Fault]:
+    """One node's loop is late again and again."""
+    node, start = draw.pick(shape.peer_ids), _when(draw)
+    return [Freeze(start + 150 * i, node, draw.between(20, 120), timers_first=i % 2 == 0) for i in range(5)]
+
+
+def _length(draw: Stream) -> int:
+    return (100, 450, 800, 1500, 4000)[draw.between(0, 4)] * draw.between(60, 100) // 100
+
+
+def _both_ways(one: _Ids, other: _Ids) -> tuple[Pair, ...]:
+    return tuple(pair for a in one for b in other for pair in ((a, b), (b, a)))
+
+
+def _one_way(draw: Stream, shape: Schedule) -> list[Fault]:
+    one = draw.pick(shape.peer_ids)
+    some = draw.some(tuple(n for n in shape.node_ids if n != one), draw.between(1, len(shape.node_ids) - 1))
+    pairs = tuple((one, n) if draw.is_lucky(0.5) else (n, one) for n in some)
+    return [Cut(_when(draw), _length(draw), pairs, datagrams_only=draw.is_lucky(0.4))]
+
+
+def _deaf(draw: Stream, shape: Schedule) -> list[Fault]:
+    """A node hears nobody, or is heard by nobody."""
+    one, hears = draw.pick(shape.peer_ids), draw.is_lucky(0.5)
+    pairs = tuple((one, n) if hears else (n, one) for n in shape.node_ids if n != one)
+    return [Cut(_when(draw), _length(draw), pairs, datagrams_only=draw.is_lucky(0.4))]
+
+
+def _partition(draw: Stream, shape: Schedule) -> list[Fault]:
+    some = draw.some(shape.node_ids, draw.between(1, len(shape.node_ids) - 1))
+    rest = tuple(n for n in shape.node_ids if n not in some)
+    return [Cut(_when(draw), _length(draw), _both_ways(some, rest))]
+
+
+def _bridge(draw: Stream, shape: Schedule) -> list[Fault]:
+    """Two halves that only one node hears both of."""
+    mixed = draw.some(shape.peer_ids, shape.peers)
+    half = shape.peers // 2
+    return [Cut(_when(draw), _length(draw), _both_ways(mixed[:half], mixed[half + 1 :]))]
+
+
+def _pair(draw: Stream, shape: Schedule) -> list[Fault]:
+    one, other = draw.some(shape.peer_ids, 2)
+    return [Cut(_when(draw), _length(draw), ((one, other), (other, one)))]
+
+
+def _slow(draw: Stream, shape: Schedule) -> list[Fault]:
+    one = draw.pick(shape.peer_ids)
+    pairs = _both_ways((one,), tuple(n for n in shape.node_ids if n != one))
+    return [Slow(_when(draw), _length(draw), pairs, (20, 120, 350, 700)[draw.between(0, 3)])]
+
+
+def _reset(draw: Stream, shape: Schedule) -> list[Fault]:
+    one, other = draw.some(shape.node_ids, 2)
+    return [Reset(_when(draw), (one, other)) for _ in range(draw.between(1, 4))]
+
+
+def _disk(draw: Stream, shape: Schedule) -> list[Fault]:
+    kind = ("error", "full", "slow")[draw.between(0, 2)]
+    return [BadDisk(_when(draw), draw.between(200, 2500), draw.pick(shape.peer_ids), kind)]
+
+
+def _wall(draw: Stream, shape: Schedule) -> list[Fault]:
+    return [WallStep(_when(draw), draw.pick(shape.node_ids), draw.between(0, 7200))]
+
+
+_CLASSES: dict[str, Callable[[Stream, Schedule], list[Fault]]] = {
+    "crash": _crash,
+    "crash_all": _crash_all,
+    "wipe": _wipe,
+    "stop": _stop,
+    "freeze": _freeze,
+    "hiccups": _hiccups,
+    "one_way": _one_way,
+    "deaf": _deaf,
+    "partition": _partition,
+    "bridge": _bridge,
+    "pair": _pair,
+    "slow": _slow,
+    "reset": _reset,
+    "disk": _disk,
+    "wall": _wall,
+}

@@ -1,0 +1,95 @@
+"""One simulated node: its clock, its disk, and its life: a `NodeCore` driven as `net/driver.py` does.
+
+What arrives while the node stands still or is busy waits in its inbox; datagrams beyond the socket's buffer
+are dropped. After each event exactly one timer is armed, and a late one is reported first (G4).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import attrs
+
+from cluster.core import events as ev
+from cluster.core.node import NodeCore
+from cluster.core.record import Record
+from cluster.identity import Boot, NodeId, Role
+from tests.simulation.chance import Stream
+from tests.simulation.clock import MS, Clock
+from tests.simulation.disk import SimulatedDisk
+from tests.simulation.network import SenderWindow
+
+LAG_S = 0.05
+"""As the driver's: a later timer makes the node doubt itself."""
+
+SPIN_NS = MS
+"""As the driver's: a deadline still past after a tick is tried again this much later."""
+
+SPIN_MAX = 200
+"""Such ticks in a row; more, and some deadline is never met."""
+
+
+@attrs.define(eq=False)
+class Run:
+    """A program that runs; what it gives back is its own text."""
+
+    text: str
+    key: tuple[int, int] = (0, 0)
+
+
+@attrs.define(eq=False)
+class Life:
+    """One life of a node.
+
+    Attributes:
+        windows: what sealing remembers of each sender.
+        deadline: when the core wants to be woken, by the node's clock.
+        expected: the same, until its lateness was looked at.
+        wake_at: true time of the earliest wake-up on the heap.
+        still_until: true time until which nothing is processed.
+        writes: records under way to the disk, in order.
+        orders: who sent which attempt of which job, as it arrived.
+    """
+
+    core: NodeCore
+    boot: Boot
+    sequence: int = 0
+    windows: dict[int, SenderWindow] = attrs.Factory(dict)
+    expected: float | None = None
+    deadline: float | None = None
+    wake_at: int | None = None
+    still_until: int = 0
+    timers_first: bool = False
+    inbox: deque[tuple[ev.Event, bool]] = attrs.Factory(deque)
+    waiting_datagrams: int = 0
+    opening: bool = False
+    spins: int = 0
+    dialling: NodeId | None = None
+    running: dict[str, Run] = attrs.Factory(dict)
+    writes: deque[Record] = attrs.Factory(deque)
+    started: set[tuple[str, int, int]] = attrs.Factory(set)
+    peers: dict[int, int] = attrs.Factory(dict)
+    orders: dict[tuple[str, int], tuple[int, int]] = attrs.Factory(dict)
+
+
+@attrs.define(eq=False)
+class Host:
+    """One machine."""
+
+    id: NodeId
+    role: Role
+    clock: Clock
+    disk: SimulatedDisk
+    disk_draw: Stream
+    event_ns: int = 0
+    life: Life | None = None
+    powered: bool = True
+    disk_busy_until: int = 0
+    wall_offset_s: int = 0
+    lives: int = 0
+    restart: Callable[[], None] | None = None
+
+    def now(self, at: int) -> float:
+        """What its monotonic clock shows."""
+        return self.clock.seconds(at)

@@ -1,0 +1,392 @@
+"""The mutations themselves: what a careless change might do to a rule, in place of the real functions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+
+from cluster.config import TimingSettings
+from cluster.core.admission import Admission
+from cluster.core.allegiance import Allegiance
+from cluster.core.assignments import Absence
+from cluster.core.dispatch import Dispatch
+from cluster.core.effects import Answer, Effect, Effects, Persist, Steps
+from cluster.core.election import Election
+from cluster.core.execution import Execution
+from cluster.core.failure_detector import FailureDetector
+from cluster.core.gossip_table import Rise, Row, Table
+from cluster.core.leadership import Leadership, Phase
+from cluster.core.ledger import Ledger
+from cluster.core.node import NodeCore
+from cluster.core.office import Office
+from cluster.core.quorum import Electorate, quorum_of
+from cluster.core.record import Record
+from cluster.core.submission import Submission
+from cluster.identity import Boot, Epoch, NodeId, State, Status, voters_hash
+from cluster.wire.messages import Assign, CancelRun, HeartbeatAck, Notification, Propose, Release, Result
+from tests.simulation import disk
+
+# --- the disk ---------------------------------------------------------------------------------------
+
+
+def _no_sync(_self: disk.Files, _fd: int) -> None:
+    """The content is never made durable."""
+
+
+def _no_directory_sync(_self: disk.Files, _path: object) -> None:
+    """The new name is never made durable."""
+
+
+def _boot_not_raised(record: Record, _utc_seconds: int) -> Record:
+    return msgspec.structs.replace(record, boot=max(record.boot, 1))
+
+
+def _promise_before_durable(
+    self: Allegiance, sender: NodeId, boot: Boot, message: Propose, now: float
+) -> Steps:
+    steps = _real_proposed(self, sender, boot, message, now)
+    loose: list[Any] = []
+    for step in steps:
+        if isinstance(step, Persist):
+            loose += [*step.then, Persist(step.record, step.token, ())]
+        else:
+            loose.append(step)
+    return tuple(loose)
+
+
+_real_proposed = Allegiance.proposed
+
+
+def _proposal_before_durable(self: Leadership, now: float) -> Steps:
+    """The candidate asks the others while its own promise is still on its way to the disk."""
+    steps = _real_propose_myself(self, now)
+    if self.phase is not Phase.WRITING:
+        return steps
+    return (*steps, *self.persisted(self._token, now))
+
+
+_real_propose_myself = Leadership._propose_myself
+
+
+# --- quorum -----------------------------------------------------------------------------------------
+
+
+def _electorate_one_less(_cls: type[Electorate], cluster: str, voters: Any) -> Electorate:
+    ordered = tuple(sorted(set(voters)))
+    return Electorate(ordered, max(1, quorum_of(len(ordered)) - 1), voters_hash(cluster, ordered))
+
+
+_real_tick = NodeCore.tick
+
+
+def _quorum_from_gossip(self: NodeCore, now: float) -> Effects:
+    """A majority of those whom gossip believes alive."""
+    electorate = self.authority._electorate
+    alive = sum(self.membership.status(voter) is not Status.FAILED for voter in electorate.voters)
+    object.__setattr__(electorate, "quorum", quorum_of(alive))
+    return _real_tick(self, now)
+
+
+def _anybody_counts(_self: Electorate, nodes: Any) -> bool:
+    return len(set(nodes)) >= _self.quorum
+
+
+def _anybody_acknowledges(self: Leadership, sender: NodeId, message: HeartbeatAck) -> None:
+    sent = self._sent.get(message.seq)
+    if self.phase is Phase.LEADING and sent is not None:  # of whatever epoch
+        self._acked[sender] = max(sent, self._acked.get(sender, sent))
+
+
+# --- the lease and the guard ------------------------------------------------------------------------
+
+
+def _lease_by_timer(self: Leadership, now: float) -> bool:
+    """Looked at when a heartbeat is sent, not when it is used."""
+    del now
+    at = self._heartbeat_at - self._settings.heartbeat_s
+    return at < self.lease_until()
+
+
+def _lease_from_receipt(self: Leadership, sender: NodeId, message: HeartbeatAck) -> None:
+    """Any acknowledgement counts as one of the newest heartbeat."""
+    if self.phase is Phase.LEADING and message.epoch == self.epoch and sender in self._electorate:
+        self._acked[sender] = max(self._sent.values(), default=-math.inf)
+
+
+def _no_stickiness(self: Allegiance, sender: NodeId, boot: Boot, message: Propose, now: float) -> Steps:
+    """Whoever follows a leader promises another all the same, at once."""
+    leader, self.leader = self.leader, None
+    self._guard_until = self._hold_off_until
+    steps = _real_proposed(self, sender, boot, message, now)
+    self.leader = leader
+    return steps
+
+
+def _guard_ignored(self: Allegiance, sender: NodeId, boot: Boot, message: Propose, now: float) -> Steps:
+    self._guard_until = max(self._hold_off_until, min(self._guard_until, now))
+    return _real_proposed(self, sender, boot, message, now)
+
+
+_real_abandon = Allegiance.abandon
+
+
+def _hint_lifts_guard(self: Allegiance, reason: str) -> Steps:
+    """M4: a broken channel ends the guard too."""
+    if "channel" in reason:
+        self._guard_until = self._hold_off_until
+    return _real_abandon(self, reason)
+
+
+_real_allegiance = Allegiance.__init__
+
+
+def _no_hold_off(
+    self: Allegiance, settings: TimingSettings, me: NodeId, electorate: Electorate, ledger: Ledger, now: float
+) -> None:
+    _real_allegiance(self, settings, me, electorate, ledger, now)
+    self._hold_off_until = self._guard_until = now
+
+
+_real_open = Leadership.open
+
+
+def _own_promise_in_guard(self: Leadership, now: float, _guard_until: float) -> Steps:
+    return _real_open(self, now, now)
+
+
+def _ack_after_promise(self: Allegiance, sender: NodeId, message: Any) -> bool:
+    """M2: an epoch below the promised one is still followed."""
+    if sender not in self._electorate or message.epoch <= self._voided.get(sender, 0):
+        return False
+    record = self._ledger.record
+    return message.epoch > record.fence_epoch or (
+        message.epoch == record.fence_epoch and record.fence_leader == sender
+    )
+
+
+def _fence_below_accepted(self: Ledger, epoch: Epoch, leader: NodeId, boot: Boot, then: Any = ()) -> Persist:
+    """What `_ack_after_promise` needs to go through with it."""
+    record = msgspec.structs.replace(
+        self.record, fence_epoch=max(epoch, self.record.fence_epoch), fence_leader=leader
+    )
+    if epoch > record.accepted:
+        record = msgspec.structs.replace(record, accepted=epoch, promised_node=leader, promised_boot=boot)
+    return self._write(record, then)
+
+
+def _leader_grants(self: Any, sender: NodeId, boot: Boot, message: Propose, now: float) -> Steps:
+    """M1: a leader without its lease promises another and stays in office."""
+    if sender not in self._electorate or self.may_act(now):
+        return ()
+    return self.allegiance.proposed(sender, boot, message, now)  # type: ignore[no-any-return]
+
+
+# --- election ---------------------------------------------------------------------------------------
+
+_real_receive = Election.receive
+
+
+def _wait_for_silence(
+    self: Election, sender: NodeId, boot: Boot, sequence: int, note: Notification, now: float
+) -> Steps:
+    """Every word that comes puts the end of the ballot off."""
+    steps = _real_receive(self, sender, boot, sequence, note, now)
+    if self._finalize_at is not None:
+        self._finalize_at = now + 4 * self._settings.finalize_s
+    return steps
+
+
+def _vote_never_withdrawn(self: Election) -> NodeId:
+    """M9: a vote only ever goes up."""
+    ranked = [
+        (heard.note.last_epoch, voter)
+        for voter, heard in self._heard.items()
+        if heard.note.state is State.LOOKING
+    ]
+    ranked.append((self._ledger.durable.fence_epoch, self._me))
+    return max(max(ranked)[1], self.vote)
+
+
+def _never_outrun(_self: Leadership, _accepted: int, _now: float) -> Steps:
+    """M7: a higher accepted epoch elsewhere is no reason for anything."""
+    return ()
+
+
+# --- admission --------------------------------------------------------------------------------------
+
+_real_admission = Admission.__init__
+
+
+def _amnesiac_votes(
+    self: Admission, settings: Any, me: NodeId, electorate: Any, ledger: Ledger, *rest: Any
+) -> None:
+    """M6: an empty disk is as good as any."""
+    if me in electorate:
+        ledger.record = ledger.durable = msgspec.structs.replace(ledger.record, may_vote=True)
+    _real_admission(self, settings, me, electorate, ledger, *rest)
+
+
+# --- work -------------------------------------------------------------------------------------------
+
+_real_execution_receive = Execution.receive
+
+
+def _no_fence(
+    self: Execution,
+    channel: int,
+    leader: NodeId,
+    leader_boot: Boot,
+    frame: Assign | CancelRun | Release,
+    now: float,
+) -> Effects:
+    """Work of any epoch is taken."""
+    if isinstance(frame, Assign):
+        return self._assign(channel, leader, leader_boot, frame, now)
+    return _real_execution_receive(self, channel, leader, leader_boot, frame, now)
+
+
+def _fence_not_durable(_self: Ledger, then: tuple[Effect, ...]) -> tuple[Effect, ...]:
+    return then
+
+
+_real_arrived = Office.arrived
+
+
+def _dropped_without_lease(self: Office, event: Any, now: float, *, may_act: bool) -> Steps:
+    """M11: what arrives while the lease is lost is forgotten."""
+    if self.dispatch is not None and not may_act:
+        return ()
+    return _real_arrived(self, event, now, may_act=may_act)
+
+
+def _results_not_offered(self: Execution, channel: int, _epoch: Epoch, _now: float) -> Effects:
+    """Kept results are not sent to the next leader."""
+    self._channel = channel
+    return ()
+
+
+def _attempt_not_checked(self: Execution, channel: int, key: Any, now: float, frame: Assign) -> Effects:
+    """A job that runs or is kept is taken for a new one."""
+    self._kept.pop(key.job, None)
+    self._kept_bytes = sum(kept.size for kept in self._kept.values())
+    self._seen.clear()
+    run = self._runs.pop(key.job, None)
+    del run
+    return _real_decide(self, channel, key, now, frame)
+
+
+_real_decide = Execution._decide
+
+_real_answer = Submission._answer
+_real_submission_receive = Submission.receive
+
+
+def _result_accepted_twice(self: Submission, channel: int, frame: Any, now: float) -> Effects:
+    """Whatever comes for a job is passed on to whoever had asked for it."""
+    if isinstance(frame, Result):
+        asked = self.__dict__.setdefault("asked", {})
+        pending = self._jobs.get(frame.job)
+        if pending is None and frame.job in asked:
+            return tuple(Answer(request, frame.job, frame.outcome) for request in asked[frame.job])
+        if pending is not None:
+            asked[frame.job] = tuple(pending.keep)
+    return _real_submission_receive(self, channel, frame, now)
+
+
+def _not_sent_again(self: Submission, channel: int, _leader: NodeId, epoch: Epoch, _now: float) -> Effects:
+    """A new leader gets only jobs that no leader had before."""
+    self._follow(epoch)
+    self._channel = channel
+    for job in self._jobs:
+        self._alarms.clear(("wait", job))
+    return tuple(self._submit(p, _now) for p in self._jobs.values() if not p.sent)
+
+
+_real_lose = Dispatch._lose
+
+
+def _reset_counts_as_loss(self: Dispatch, channel: int, reason: str, now: float) -> None:
+    """M13: a broken channel is a lost worker."""
+    line = self._roster.line(channel)
+    worker = self._roster.worker(line.node) if line is not None else None
+    jobs = tuple(worker.flights) if worker is not None else ()
+    _real_lose(self, channel, reason, now)
+    if line is not None and jobs:
+        self._jobs.count_losses(line.node, Absence(line.boot, jobs), now)
+
+
+def _forget_to_requeue(self: Dispatch, channel: int, reason: str, now: float) -> None:
+    """A lost worker's jobs wait for it for ever."""
+    del reason, now
+    self._roster.remove(channel)
+
+
+# --- gossip -----------------------------------------------------------------------------------------
+
+_real_merge = Table.merge
+
+
+def _first_sight_is_alive(
+    self: Table, node: NodeId, key: tuple[int, int], now: float, detector: FailureDetector
+) -> Rise | None:
+    rise = _real_merge(self, node, key, now, detector)
+    if rise is not None:
+        self._revive(rise.row)
+    return rise
+
+
+def _tombstone_forgotten(self: Table, row: Row) -> None:
+    del self.rows[row.node]
+
+
+def _verdict_copied(
+    self: Table, node: NodeId, key: tuple[int, int], now: float, detector: FailureDetector
+) -> Rise | None:
+    """Anything heard of a node counts as a sign of its life, risen or not."""
+    rise = _real_merge(self, node, key, now, detector)
+    row = self.rows.get(node)
+    if row is not None:
+        row.since = now
+    return rise
+
+
+GOSSIP = frozenset({"first sight is alive", "tombstone forgotten", "hearsay keeps alive"})
+
+MUTATIONS: dict[str, tuple[str, tuple[tuple[Any, str, Any], ...]]] = {
+    "no fsync": ("N3", ((disk.Files, "sync", _no_sync),)),
+    "no fsync of the directory": ("N3", ((disk.Files, "sync_directory", _no_directory_sync),)),
+    "boot not raised": ("N3", ((disk.SimulatedDisk, "raised", staticmethod(_boot_not_raised)),)),
+    "promise not durable": ("N4, L1", ((Allegiance, "proposed", _promise_before_durable),)),
+    "proposal not durable": ("N4, L1", ((Leadership, "_propose_myself", _proposal_before_durable),)),
+    "quorum - 1": ("N1", ((Electorate, "of", classmethod(_electorate_one_less)),)),
+    "quorum from gossip": ("N1", ((NodeCore, "tick", _quorum_from_gossip),)),
+    "amnesiac votes": ("N5", ((Admission, "__init__", _amnesiac_votes),)),
+    "no fence": ("L6", ((Execution, "receive", _no_fence),)),
+    "work before the fence is durable": ("L6, N4", ((Ledger, "when_durable", _fence_not_durable),)),
+    "lease by timer": ("L3", ((Leadership, "may_act", _lease_by_timer),)),
+    "lease from receipt": ("L3", ((Leadership, "acknowledged", _lease_from_receipt),)),
+    "no stickiness": ("L4", ((Allegiance, "proposed", _no_stickiness),)),
+    "promise inside the guard": ("L4", ((Allegiance, "proposed", _guard_ignored),)),
+    "hint lifts the guard": ("L4, L7", ((Allegiance, "abandon", _hint_lifts_guard),)),
+    "no hold-off after start": ("L4", ((Allegiance, "__init__", _no_hold_off),)),
+    "own promise inside the guard": ("L1, L4", ((Leadership, "open", _own_promise_in_guard),)),
+    "acknowledgement after a promise": (
+        "L2",
+        ((Allegiance, "_is_followable", _ack_after_promise), (Ledger, "fence", _fence_below_accepted)),
+    ),
+    "wait for silence": ("E5", ((Election, "receive", _wait_for_silence),)),
+    "vote never withdrawn": ("E4", ((Election, "_best_candidate", _vote_never_withdrawn),)),
+    "never outrun": ("L5", ((Leadership, "outrun", _never_outrun),)),
+    "frames dropped without lease": ("L3", ((Office, "arrived", _dropped_without_lease),)),
+    "results not offered again": ("W5, W7", ((Execution, "welcomed", _results_not_offered),)),
+    "pending jobs not sent again": ("W7", ((Submission, "welcomed", _not_sent_again),)),
+    "attempt not checked": ("W5", ((Execution, "_decide", _attempt_not_checked),)),
+    "result accepted twice": ("W8", ((Submission, "receive", _result_accepted_twice),)),
+    "reset counts as loss": ("W6", ((Dispatch, "_lose", _reset_counts_as_loss),)),
+    "lost worker's jobs stay": ("W6", ((Dispatch, "_lose", _forget_to_requeue),)),
+    "first sight is alive": ("G2", ((Table, "merge", _first_sight_is_alive),)),
+    "tombstone forgotten": ("G3", ((Table, "remove", _tombstone_forgotten),)),
+    "hearsay keeps alive": ("G2", ((Table, "merge", _verdict_copied),)),
+}

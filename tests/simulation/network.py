@@ -1,0 +1,85 @@
+"""Datagrams between simulated nodes: lost, doubled, delayed, overtaken, cut off, dropped when too many.
+
+Everything goes through the real codec, and so through the real bound on a datagram's size. Of sealing, the
+rules that the cores rely on are the real ones: an older boot and a sequence already seen are dropped (N6).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+import attrs
+
+from cluster.wire.sealing import _Life as SenderWindow
+from tests.simulation.chance import Chance, Stream, mix
+from tests.simulation.clock import MS
+from tests.simulation.schedule import Knobs, Pair
+
+_UNIT = 1.0 / (1 << 32)
+_LOW = (1 << 32) - 1
+
+
+@attrs.define
+class Path:
+    """One direction between two nodes."""
+
+    stream: Stream
+    on_way: int = 0
+
+
+class Network:
+    """Says what becomes of a datagram; `cut`, `deaf` and `slow` count how many faults say so now."""
+
+    def __init__(self, chance: Chance, knobs: Knobs) -> None:
+        self.knobs = knobs
+        self.cut: Counter[Pair] = Counter()
+        self.deaf: Counter[Pair] = Counter()
+        self.slow: defaultdict[Pair, int] = defaultdict(int)
+        self.probes: Counter[str] = Counter()
+        self._chance = chance
+        self._paths: dict[Pair, Path] = {}
+
+    def path(self, pair: Pair) -> Path:
+        """This direction's own chance."""
+        found = self._paths.get(pair)
+        if found is None:
+            found = self._paths[pair] = Path(self._chance.stream("datagram", *pair))
+        return found
+
+    def delays(self, pair: Pair) -> tuple[int, ...]:
+        """Nanoseconds until each copy of the next datagram arrives: none, one or two."""
+        knobs, path = self.knobs, self.path(pair)
+        bits = path.stream.bits()
+        if self.cut[pair] or self.deaf[pair] or (bits & _LOW) * _UNIT < knobs.loss:
+            return ()
+        if path.on_way >= knobs.queue:
+            self.probes["link queue overflowed"] += 1
+            return ()
+        more = mix(bits)
+        low, high = knobs.delay_us
+        delay = (low + (more & _LOW) % (high - low + 1)) * 1000 + self.slow[pair] * MS
+        if (bits >> 32) * _UNIT < knobs.tail:
+            delay += (more >> 32) % (knobs.tail_ms * MS)
+        if knobs.duplicate:
+            extra = mix(more)
+            if (extra & _LOW) * _UNIT < knobs.duplicate:
+                return delay, delay + (extra >> 32) % (knobs.tail_ms * MS)
+        return (delay,)
+
+    def frame_delay(self, pair: Pair, stream: Stream) -> int:
+        """Nanoseconds for a frame; a lost segment costs a retransmission, never the frame."""
+        low, high = self.knobs.delay_us
+        delay = stream.between(low, high) * 1000 + self.slow[pair] * MS
+        return delay + 200 * MS if stream.is_lucky(self.knobs.loss / 4) else delay
+
+    def is_up(self, one: int, other: int) -> bool:
+        """Whether bytes get through both ways."""
+        return not self.cut[one, other] and not self.cut[other, one]
+
+    def heal(self) -> None:
+        """Nothing is cut or slow any longer."""
+        for table in (self.cut, self.deaf, self.slow):
+            table.clear()
+
+
+__all__ = ["Network", "SenderWindow"]

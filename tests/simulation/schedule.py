@@ -1,0 +1,189 @@
+"""What happens to a simulated cluster, as data: nodes, knobs, faults, clients. A run depends on nothing else.
+
+A schedule goes through JSON and back unchanged; a failing one is made smaller by leaving faults out of it.
+Times count from the start of the run, in milliseconds of true time.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+Pair = tuple[int, int]
+"""From whom to whom."""
+
+
+class Knobs(msgspec.Struct, frozen=True):
+    """What is so all the time.
+
+    Attributes:
+        loss, duplicate: shares of the datagrams.
+        delay_us: of datagrams and frames, least and most.
+        tail: share of datagrams that take up to `tail_ms` more; a duplicate always may.
+        queue: datagrams on their way on one link in one direction; the next one is dropped.
+        buffer: datagrams that wait for a node that stands still; the next one is dropped.
+        disk_us: one durable write, least and most.
+        drift_ppm: how fast each node's clock goes, in order of node id.
+        event_us: what one event costs a node, in order of node id; while it is busy, others wait.
+        stuck_s: how long a channel without an answer stays open.
+    """
+
+    loss: float = 0.0
+    duplicate: float = 0.0
+    delay_us: Pair = (150, 500)
+    tail: float = 0.0
+    tail_ms: int = 50
+    queue: int = 500
+    buffer: int = 200
+    disk_us: Pair = (800, 1400)
+    drift_ppm: tuple[int, ...] = ()
+    event_us: tuple[int, ...] = ()
+    stuck_s: int = 8
+
+
+class Crash(msgspec.Struct, frozen=True, tag="crash"):
+    """The process dies; it is started again after `down_ms`.
+
+    Attributes:
+        power: the whole host dies: what was not synchronised may be lost or torn, and nobody gets a reset.
+        wipe: its disk is lost; `javacluster init` makes a new record.
+    """
+
+    at_ms: int
+    node: int
+    down_ms: int
+    power: bool = False
+    wipe: bool = False
+
+
+class Stop(msgspec.Struct, frozen=True, tag="stop"):
+    """SIGTERM: it hands over and drains (W10); started again `down_ms` after its end."""
+
+    at_ms: int
+    node: int
+    down_ms: int
+
+
+class Freeze(msgspec.Struct, frozen=True, tag="freeze"):
+    """SIGSTOP, then SIGCONT: everything that came meanwhile arrives at once.
+
+    Attributes:
+        timers_first: the late timer is seen before what has arrived.
+    """
+
+    at_ms: int
+    node: int
+    for_ms: int
+    timers_first: bool = False
+
+
+class Cut(msgspec.Struct, frozen=True, tag="cut"):
+    """Nothing gets through in these directions; channels stall. Or only datagrams are lost."""
+
+    at_ms: int
+    for_ms: int
+    pairs: tuple[Pair, ...]
+    datagrams_only: bool = False
+
+
+class Slow(msgspec.Struct, frozen=True, tag="slow"):
+    """These directions take longer."""
+
+    at_ms: int
+    for_ms: int
+    pairs: tuple[Pair, ...]
+    add_ms: int
+
+
+class Reset(msgspec.Struct, frozen=True, tag="reset"):
+    """Every channel between the two breaks."""
+
+    at_ms: int
+    pair: Pair
+
+
+class BadDisk(msgspec.Struct, frozen=True, tag="disk"):
+    """Writes fail at some step (`error`), before anything is written (`full`), or take long (`slow`)."""
+
+    at_ms: int
+    for_ms: int
+    node: int
+    kind: str
+
+
+class WallStep(msgspec.Struct, frozen=True, tag="wall"):
+    """Somebody sets the node's UTC clock; its monotonic clock goes on."""
+
+    at_ms: int
+    node: int
+    by_s: int
+
+
+Fault = Crash | Stop | Freeze | Cut | Slow | Reset | BadDisk | WallStep
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """A client sends a program that takes `run_ms` to a gateway.
+
+    Attributes:
+        leave_ms: it goes away after this long; 0: it waits.
+        like: the program is the same as that of every client with this number, and may be shared; 0: its own.
+    """
+
+    at_ms: int
+    gateway: int
+    run_ms: int
+    leave_ms: int = 0
+    like: int = 0
+
+
+class Schedule(msgspec.Struct, frozen=True):
+    """One run.
+
+    Attributes:
+        chaos_ms: then everything heals and the cluster must converge.
+        broken: nodes that are not healed; the others hold a majority of voters that may vote.
+        bounded: clocks keep to rho, so that I6 is promised; else only I5 is.
+        new: the records are fresh; the voters gain their votes by N5 (a).
+    """
+
+    seed: int
+    peers: int
+    workers: int = 0
+    gateways: int = 1
+    knobs: Knobs = Knobs()
+    faults: tuple[Fault, ...] = ()
+    asks: tuple[Ask, ...] = ()
+    chaos_ms: int = 8000
+    broken: tuple[int, ...] = ()
+    bounded: bool = True
+    new: bool = False
+
+    @property
+    def peer_ids(self) -> tuple[int, ...]:
+        """The voters."""
+        return tuple(range(1, self.peers + 1))
+
+    @property
+    def worker_ids(self) -> tuple[int, ...]:
+        """Nodes that work and never vote."""
+        return tuple(range(51, 51 + self.workers))
+
+    @property
+    def gateway_ids(self) -> tuple[int, ...]:
+        """Nodes that clients talk to."""
+        return tuple(range(101, 101 + self.gateways))
+
+    @property
+    def node_ids(self) -> tuple[int, ...]:
+        """Everybody, in order."""
+        return (*self.peer_ids, *self.worker_ids, *self.gateway_ids)
+
+
+def dump(schedule: Schedule) -> bytes:
+    """As JSON, indented for people."""
+    return msgspec.json.format(msgspec.json.encode(schedule), indent=1) + b"\n"
+
+
+def load(data: bytes) -> Schedule:
+    """From JSON."""
+    return msgspec.json.decode(data, type=Schedule)

@@ -1,0 +1,128 @@
+"""The simulator in every test run: the corpus, seeds of this commit, and the simulator's own promises."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.canaries import CANARIES, hunt
+from tests.simulation.chance import Chance
+from tests.simulation.clock import SECOND, Clock
+from tests.simulation.generate import generate
+from tests.simulation.schedule import Crash, Schedule, dump, load
+from tests.simulation.shrink import ddmin, shrink
+from tests.simulation.simulation import run
+from tests.simulation.sweep import run_seed
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+SEEDS_A_COMMIT = 8
+REPLAY = "python -m tests.simulation replay"
+
+
+def commit_seed() -> int:
+    """A number that is the same for all who test this commit; 0 outside a repository."""
+    asked = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return int(asked.stdout[:8], 16) if asked.returncode == 0 else 0
+
+
+def corpus() -> list[int]:
+    """The seeds in the corpus file."""
+    lines = (HERE / "corpus" / "seeds.txt").read_text(encoding="utf-8").splitlines()
+    return [int(line.split()[0]) for line in lines if line and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("seed", corpus())
+def test_a_seed_of_the_corpus_holds(seed: int) -> None:
+    report = run_seed(seed)
+    assert not report.violation, f"{report.violation}; replay: {REPLAY} {seed}"
+
+
+@pytest.mark.parametrize("path", sorted((HERE / "corpus").glob("*.json")), ids=lambda path: path.stem)
+def test_a_schedule_of_the_corpus_holds(path: Path) -> None:
+    report = run(load(path.read_bytes()), validate_every=1)
+    assert not report.violation, f"{report.violation}; replay: {REPLAY} {path.relative_to(ROOT)}"
+
+
+def test_the_seeds_of_this_commit_hold() -> None:
+    """Others for each commit, so that the search goes on; the same for all who look at one commit."""
+    first = commit_seed()
+    failed = [report for seed in range(first, first + SEEDS_A_COMMIT) if (report := run_seed(seed)).violation]
+    told = "\n".join(f"{report.violation}; replay: {REPLAY} {report.seed}" for report in failed)
+    assert not failed, told
+
+
+def test_a_schedule_survives_json() -> None:
+    for seed in range(50):
+        assert load(dump(generate(seed))) == generate(seed)
+
+
+def test_the_same_seed_tells_the_same_history_under_another_hash_seed() -> None:
+    """In fresh processes; nothing may hang on the order of a set of strings."""
+    command = [sys.executable, "-m", "tests.simulation", "traces", "--seeds", "1"]
+    told = [
+        subprocess.run(
+            command, cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert told[0] == told[1]
+    assert len(told[0].splitlines()) == 1
+
+
+def test_a_draw_depends_on_its_purpose_and_its_number_alone() -> None:
+    one, other = Chance(7), Chance(7)
+    first = one.stream("datagram", 1, 2)
+    other.stream("datagram", 2, 1).bits()
+    second = other.stream("datagram", 1, 2)
+    assert [first.bits() for _ in range(5)] == [second.bits() for _ in range(5)]
+    assert Chance(8).stream("datagram", 1, 2).bits() != Chance(7).stream("datagram", 1, 2).bits()
+
+
+@pytest.mark.parametrize("ppm", [0, 30_000, -30_000, 200_000, -200_000])
+def test_a_clock_shows_a_deadline_at_the_moment_that_it_names_and_not_before(ppm: int) -> None:
+    clock = Clock(123_456_789_012_345, ppm)
+    draw = Chance(1).stream("deadlines")
+    for _ in range(200):
+        shown = clock.seconds(draw.between(0, 100 * SECOND)) + draw.unit()
+        moment = clock.moment(shown)
+        assert clock.seconds(moment) >= shown
+        assert clock.seconds(moment - 1) < shown
+
+
+def test_delta_debugging_finds_the_two_that_matter() -> None:
+    tried: list[tuple[int, ...]] = []
+
+    def fails(items: tuple[int, ...]) -> bool:
+        tried.append(items)
+        return {3, 17} <= set(items)
+
+    assert sorted(ddmin(tuple(range(20)), fails)) == [3, 17]
+    assert len(tried) < 120
+
+
+def test_a_failing_schedule_is_shrunk_to_what_it_needs() -> None:
+    """Here what fails is any schedule in which a disk is lost and a client asks twice."""
+
+    def fails(schedule: Schedule) -> bool:
+        lost = any(isinstance(fault, Crash) and fault.wipe for fault in schedule.faults)
+        return lost and len(schedule.asks) >= 2
+
+    whole = next(schedule for seed in range(400) if fails(schedule := generate(seed)))
+    small = shrink(whole, fails)
+    assert [type(fault) for fault in small.faults] == [Crash]
+    assert len(small.asks) == 2
+    assert (small.knobs.loss, small.knobs.drift_ppm) == (0.0, ())
+    assert small.seed == whole.seed
+
+
+@pytest.mark.parametrize("name", ["no fsync", "promise not durable"])
+def test_a_mutation_is_noticed(name: str) -> None:
+    """All of them: `python -m tests.simulation canaries`; here those that show early."""
+    assert hunt(name, 60).seeds, CANARIES[name].breaks

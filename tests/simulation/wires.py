@@ -1,0 +1,171 @@
+"""What channels do: dialling, frames in order, stalling while cut off, breaking when it lasts, resets."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+from cluster.core import effects as fx
+from cluster.core import events as ev
+from cluster.identity import NodeId
+from cluster.wire.codec import decode_frame, encode_frame
+from tests.simulation.channels import FRAMES_MAX, End, Link, Links
+from tests.simulation.clock import MS, SECOND
+from tests.simulation.host import Host, Life
+
+if TYPE_CHECKING:
+    from tests.simulation.cluster import Cluster
+
+REDIAL_NS = 100 * MS
+RETRANSMIT_NS = 200 * MS
+
+
+class Wires:
+    """All channels of a cluster; an end whose life is over takes nothing."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self.links = Links()
+        self._made = 0
+
+    def dial(self, host: Host, life: Life, to: NodeId) -> None:
+        """Connect, or try again a little later."""
+        if host.life is not life or life.dialling != to or self.links.dialled(host.id, to, life):
+            return
+        target = self._cluster.hosts[to]
+        there = target.life
+        if (
+            there is None
+            or self._cluster.now < there.still_until
+            or not self._cluster.network.is_up(host.id, to)
+        ):
+            self._cluster.at(self._cluster.now + REDIAL_NS, self.dial, host, life, to)
+            return
+        stream = self._cluster.chance.stream
+        self._made += 1
+        link = self.links.add(
+            (host.id, life, stream("frame", host.id, to, self._made)),
+            (to, there, stream("frame", to, host.id, self._made)),
+        )
+        dialler, listener = link.ends
+        opened = ev.ChannelOpened(listener.channel, host.id, host.role, dialled=False)
+        self._cluster.deliver(target, there, opened)
+        self._cluster.deliver(host, life, ev.ChannelOpened(dialler.channel, to, target.role, dialled=True))
+
+    def send(self, host: Host, life: Life, effect: fx.SendFrame) -> None:
+        """A frame to the other end."""
+        link = self.links.find(host.id, effect.channel)
+        self._cluster.checks.sent_frame(host, life, effect, link)
+        if link is None or not link.end_of(host.id).open:
+            return
+        far = link.other(link.end_of(host.id))
+        body = encode_frame(effect.frame)
+        self._cluster.trace = zlib.crc32(body, self._cluster.trace ^ (self._cluster.now & 0xFFFFFFFF))
+        delay = self._cluster.network.frame_delay((host.id, far.node), far.stream)
+        far.last_at = max(far.last_at, self._cluster.now + delay)
+        self._cluster.at(far.last_at, self._frame_arrives, link, far, body)
+
+    def _frame_arrives(self, link: Link, far: End, body: bytes) -> None:
+        if not far.open and not link.other(far).open:
+            return
+        near = link.other(far)
+        if (
+            far.stalled
+            or self._cluster.network.cut[near.node, far.node]
+            or not self._cluster.hosts[far.node].powered
+        ):
+            if not far.stalled:
+                far.stalled_since = self._cluster.now
+                self._cluster.at(self._cluster.now + RETRANSMIT_NS, self._retransmit, link, far)
+            far.stalled.append(body)
+            if len(far.stalled) > FRAMES_MAX:
+                self.break_off(link, "too much waits on it")
+            return
+        self._hand_over(link, far, body)
+
+    def _hand_over(self, link: Link, far: End, body: bytes) -> None:
+        host = self._cluster.hosts[far.node]
+        if not far.open or host.life is not far.life:
+            self.close(link, link.other(far), "reset by the peer", tell_self=True)
+            return
+        self._cluster.deliver(host, far.life, ev.FrameArrived(far.channel, decode_frame(body)))
+
+    def _retransmit(self, link: Link, far: End) -> None:
+        near = link.other(far)
+        if not near.open and not far.open:
+            return
+        if self._cluster.network.cut[near.node, far.node] or not self._cluster.hosts[far.node].powered:
+            if self._cluster.now - far.stalled_since > self._cluster.schedule.knobs.stuck_s * SECOND:
+                self._cluster.probes["stuck channel broke"] += 1
+                self.break_off(link, "timed out")
+            else:
+                self._cluster.at(self._cluster.now + RETRANSMIT_NS, self._retransmit, link, far)
+            return
+        self._cluster.probes["stalled channel went on"] += 1
+        while far.stalled:
+            self._hand_over(link, far, far.stalled.popleft())
+
+    def close(self, link: Link, end: End, reason: str, *, tell_self: bool = True) -> None:
+        """One side closes; the other hears of it if bytes get through."""
+        far = link.other(end)
+        if end.open:
+            self._ended(link, end, reason, tell=tell_self)
+        if far.open:
+            self._cluster.at(self._cluster.now + MS, self._far_closed, link, far)
+
+    def _far_closed(self, link: Link, far: End) -> None:
+        if not far.open:
+            return
+        if (
+            self._cluster.network.cut[link.other(far).node, far.node]
+            or not self._cluster.hosts[far.node].powered
+        ):
+            self._cluster.at(self._cluster.now + RETRANSMIT_NS, self._far_closed, link, far)
+            return
+        self._ended(link, far, "closed by the peer", tell=True)
+
+    def break_off(self, link: Link, reason: str) -> None:
+        """Both sides lose it now."""
+        for end in link.ends:
+            if end.open:
+                self._ended(link, end, reason, tell=True)
+
+    def _ended(self, link: Link, end: End, reason: str, *, tell: bool) -> None:
+        self.links.drop(end)
+        host = self._cluster.hosts[end.node]
+        if host.life is not end.life:
+            return
+        if tell:
+            self._cluster.at(
+                self._cluster.now,
+                self._cluster.deliver,
+                host,
+                end.life,
+                ev.ChannelClosed(end.channel, reason),
+            )
+        if end is link.ends[0] and end.life.dialling == link.ends[1].node:
+            self._cluster.at(self._cluster.now + REDIAL_NS // 2, self.dial, host, end.life, link.ends[1].node)
+
+    def hang_up(self, host: Host, life: Life, reason: str) -> None:
+        """Stop dialling, and close what was dialled."""
+        life.dialling = None
+        for link in self.links.of(host.id):
+            if link.ends[0].life is life:
+                self.close(link, link.ends[0], reason)
+
+    def close_channel(self, host: Host, channel: int, reason: str) -> None:
+        """Close the channel that this node calls so."""
+        link = self.links.find(host.id, channel)
+        if link is not None:
+            self.close(link, link.end_of(host.id), reason)
+
+    def died(self, host: Host, life: Life, *, power: bool) -> None:
+        """A process that dies resets its channels; a host that does says nothing to anybody."""
+        for link in self.links.of(host.id):
+            end = link.end_of(host.id)
+            if end.life is not life:
+                continue
+            if power:
+                self.links.drop(end)
+            else:
+                self.close(link, end, "reset by the peer", tell_self=False)
