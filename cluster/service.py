@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,6 @@ import attrs
 
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger, globalLogPublisher
 from twisted.python.failure import Failure
@@ -33,7 +33,7 @@ from cluster.core.events import CapacityChanged, RunFinished, RunnerDescribed, S
 from cluster.core.node import NodeCore
 from cluster.core.record import Record
 from cluster.core.views import NodeSettings
-from cluster.errors import EnvironmentFault
+from cluster.errors import ClusterError, EnvironmentFault
 from cluster.gateway.app import GatewayParts, NodeParts, gateway_resource, node_resource
 from cluster.gateway.log_access import PeerLogs
 from cluster.gateway.relay import Requests
@@ -42,16 +42,18 @@ from cluster.gateway.view import ClusterView, view_of
 from cluster.identity import Boot, NodeId, Role, voters_hash
 from cluster.java.runner import JavaRunner
 from cluster.java.sandbox import SandboxReport
+from cluster.limits import JOINED_MAX
 from cluster.net.addresses import Addresses, is_literal
 from cluster.net.channels import Channels, endpoints_of
 from cluster.net.datagram import DatagramPort
 from cluster.net.driver import Driver, Ports
+from cluster.net.listening import listen
 from cluster.net.reactor import now, utc
 from cluster.net.store import RecordStore
 from cluster.net.tls import Identity, contexts, load_keyring, require_identity
 from cluster.telemetry.logs import RECEIVED, SENT, LogObserver, NodeLogs
 from cluster.telemetry.metrics import Metrics, Reading
-from cluster.telemetry.notify import Notifier
+from cluster.telemetry.notify import Notifier, kept_sockets
 from cluster.telemetry.readings import readings_of
 from cluster.version import __version__
 from cluster.wire.jobs import Job, Outcome
@@ -60,6 +62,9 @@ from cluster.wire.sealing import Opener, Sealer
 
 DRAIN_GRACE_S = 2.0
 """Beyond the core's own drain timeout, before the node stops without its consent."""
+
+HTTP = "http"
+"""The name under which the service manager keeps a gateway's port while it is restarted."""
 
 JOB_ID_BYTES = 16
 
@@ -170,11 +175,12 @@ class Node:
         )
         if isinstance(runs, _Runs):
             runs.driver = self._driver
-        self._bind()
         self._notifier = Notifier.from_environment(os.environ, reactor)
         self._opened.append(("notifier", self._notifier.close))
+        self._bind()
         self._opened.append(("driver", self._driver.stop))
         self._driver.start()
+        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(self._reread_keys))
         self._notifier.ready()
 
     def _make_core(self, record: Record) -> NodeCore:
@@ -222,7 +228,7 @@ class Node:
             {NodeId(member.id): member.udp for member in config.members},
             addresses,
             Sealer(keyring, config.cluster, me, boot),
-            Opener(keyring, config.cluster, me, members),
+            Opener(keyring, config.cluster, me, members, JOINED_MAX),
             self._feed,
             self._traffic,
         )
@@ -271,13 +277,10 @@ class Node:
         else:
             resource = node_resource(parts)
         site = make_site(resource, self._config.gateway, self._reactor, self._metrics.responded)
-        try:
-            listening = self._reactor.listenTCP(port, site, interface=host)
-        except CannotListenError as error:
-            raise EnvironmentFault(
-                f"TCP port {port} of {host} can't be bound ({error.socketError}); "
-                f"is another node running here, and is this address the machine's own?"
-            ) from error
+        listening, kept = listen(self._reactor, host, port, site, kept_sockets(os.environ).get(HTTP))
+        if not kept and self._config.me.role is Role.GATEWAY:
+            self._notifier.forget(HTTP)
+            self._notifier.keep(HTTP, listening.fileno())  # type: ignore[attr-defined]  # (any TCP port's)
         self._http.append(listening)
         self._opened.append(("http", self._close_http))
 
@@ -290,6 +293,15 @@ class Node:
             self._take_down(failure)
 
     # --- while it lives -----------------------------------------------------------------------------
+
+    def _reread_keys(self) -> None:
+        """SIGHUP: take the datagram keys from their file again (X1); a bad file changes nothing."""
+        try:
+            self._datagrams.rekey(load_keyring(Path(self._config.key_file)))
+        except ClusterError as error:
+            self._logs.write(Level.SUMMARY, f"{self._me}: keys not read again: {error}")
+        else:
+            self._logs.write(Level.SUMMARY, f"{self._me}: keys read again")
 
     def _feed(self, event: Any) -> None:  # noqa: ANN401  (every event)
         """To the driver; what comes before it exists (nothing does) or after it stopped is dropped there."""

@@ -17,6 +17,7 @@ from cluster.errors import EnvironmentFault, LocalProtocolError, RemoteProtocolE
 from cluster.identity import NodeId
 from cluster.net.addresses import Addresses
 from cluster.net.loglimit import LimitedLog
+from cluster.wire.keyring import Keyring
 from cluster.wire.messages import Datagram
 from cluster.wire.sealing import DATAGRAM_MAX, Opener, Sealer
 
@@ -95,6 +96,11 @@ class DatagramPort(DatagramProtocol):
             self._rebinding.cancel()
         port, self._port = self._port, None
         return succeed(None) if port is None else port.stopListening() or succeed(None)
+
+    def rekey(self, keyring: Keyring) -> None:
+        """Accept this ring's keys, and send with its newest, from now on (X1)."""
+        self._sealer.rekey(keyring)
+        self._opener.rekey(keyring)
 
     def send(self, to: NodeId, message: Datagram) -> None:
         """Seal and send; a node does not talk to itself, and failing is the network's good right."""

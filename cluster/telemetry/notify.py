@@ -5,11 +5,15 @@ Silent where nobody listens; a message that can't be sent is counted, never an e
 
 from __future__ import annotations
 
+import array
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+FIRST_KEPT = 3
+"""The first descriptor that a service manager hands over (sd_listen_fds)."""
 
 STATUS_MAX = 200
 """Characters of a status line."""
@@ -57,6 +61,15 @@ class Notifier:
         """One line for `systemctl status`."""
         self._send(f"STATUS={' '.join(text.split())[:STATUS_MAX]}")
 
+    def keep(self, name: str, descriptor: int) -> None:
+        """Have the manager hold a socket until the next start, so that nobody is refused in between."""
+        fds = array.array("i", [descriptor])
+        self._send(f"FDSTORE=1\nFDNAME={name}", [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
+
+    def forget(self, name: str) -> None:
+        """Have the manager let go of what it holds under this name."""
+        self._send(f"FDSTOREREMOVE=1\nFDNAME={name}")
+
     def close(self) -> None:
         """Say no more."""
         if self._feeding is not None and self._feeding.active():
@@ -71,10 +84,19 @@ class Notifier:
         self._feeding = self._clock.callLater(self._every, self._feed)
         self._send("WATCHDOG=1")
 
-    def _send(self, message: str) -> None:
+    def _send(self, message: str, ancillary: Iterable[tuple[int, int, array.array[int]]] = ()) -> None:
         if self._socket is None:
             return
         try:
-            self._socket.sendto(message.encode(), self._address)
+            self._socket.sendmsg([message.encode()], ancillary, 0, self._address)
         except OSError:
             self.failures += 1
+
+
+def kept_sockets(environment: Mapping[str, str]) -> dict[str, int]:
+    """What a manager held since the last life of this service: descriptors by name; ours to close."""
+    count = environment.get("LISTEN_FDS", "")
+    if environment.get("LISTEN_PID") != str(os.getpid()) or not (count.isascii() and count.isdigit()):
+        return {}
+    names = environment.get("LISTEN_FDNAMES", "").split(":")
+    return dict(zip(names, range(FIRST_KEPT, FIRST_KEPT + int(count)), strict=False))

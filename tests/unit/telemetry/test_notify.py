@@ -11,7 +11,7 @@ import pytest
 
 from twisted.internet.task import Clock
 
-from cluster.telemetry.notify import STATUS_MAX, Notifier
+from cluster.telemetry.notify import STATUS_MAX, Notifier, kept_sockets
 
 
 class Manager:
@@ -109,3 +109,31 @@ def test_a_manager_that_is_gone_is_no_error(tmp_path: Path, clock: Clock) -> Non
     notifier.ready()
     notifier.close()
     assert notifier.failures == 1
+
+
+def test_a_socket_is_given_to_the_manager_to_keep(tmp_path: Path, clock: Clock) -> None:
+    """Deployment D4: clients wait in its queue while a gateway is restarted."""
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, socket.socket() as port:
+        manager.bind(path)
+        port.bind(("127.0.0.1", 0))
+        notifier = Notifier(path, None, clock)
+        notifier.keep("http", port.fileno())
+        message, descriptors, _, _ = socket.recv_fds(manager, 4096, 1)
+        assert message == b"FDSTORE=1\nFDNAME=http"
+        with socket.socket(fileno=descriptors[0]) as kept:
+            assert kept.getsockname() == port.getsockname()
+        notifier.forget("http")
+        assert manager.recv(4096) == b"FDSTOREREMOVE=1\nFDNAME=http"
+        notifier.close()
+
+
+def test_kept_sockets_have_names() -> None:
+    said = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2", "LISTEN_FDNAMES": "http:other"}
+    assert kept_sockets(said) == {"http": 3, "other": 4}
+
+
+@pytest.mark.parametrize("wrong", [{"LISTEN_PID": "1"}, {"LISTEN_FDS": "many"}, {"LISTEN_FDS": "0"}])
+def test_what_is_kept_for_somebody_else_is_left_alone(wrong: dict[str, str]) -> None:
+    said = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1", "LISTEN_FDNAMES": "http"}
+    assert kept_sockets(said | wrong) == {}

@@ -1,0 +1,57 @@
+"""A TCP port that outlives its process: taken over from the service manager, or bound (deployment D4).
+
+Clients that come while a gateway is restarted wait in the socket's queue and are not refused.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+
+from cluster.errors import EnvironmentFault
+
+
+def listen(
+    reactor: Any,  # noqa: ANN401  (IReactorTCP and IReactorSocket)
+    host: str,
+    port: int,
+    factory: IProtocolFactory,
+    kept: int | None,
+) -> tuple[IListeningPort, bool]:
+    """Serve on `host` and `port`; `kept` is a descriptor that may be that port already, and is closed here.
+
+    Returns:
+        the port, and whether it is the kept one.
+
+    Raises:
+        EnvironmentFault: the port can't be bound.
+    """
+    if kept is not None:
+        try:
+            if (family := _family_of(kept, host, port)) is not None:
+                return reactor.adoptStreamPort(kept, family, factory), True  # it takes a copy
+        finally:
+            os.close(kept)
+    try:
+        return reactor.listenTCP(port, factory, interface=host), False
+    except CannotListenError as error:
+        raise EnvironmentFault(
+            f"TCP port {port} of {host} can't be bound ({error.socketError}); "
+            f"is another node running here, and is this address the machine's own?"
+        ) from error
+
+
+def _family_of(descriptor: int, host: str, port: int) -> socket.AddressFamily | None:
+    """The address family of a socket that listens on exactly this address."""
+    try:
+        held = socket.socket(fileno=os.dup(descriptor))
+    except OSError:
+        return None
+    with held:
+        if held.type != socket.SOCK_STREAM or held.family not in {socket.AF_INET, socket.AF_INET6}:
+            return None
+        return held.family if held.getsockname()[:2] == (host, port) else None
