@@ -29,6 +29,7 @@ def main() -> int:
     one.add_argument("--seeds", type=int, default=2000)
     one.add_argument("--first", type=int, default=0)
     one.add_argument("--processes", type=int, default=0)
+    one.add_argument("--minutes", type=float, default=1e9, help="begin no more seeds after this long")
     one.add_argument("--summary", type=Path, help="write a summary in Markdown here")
     one.add_argument("--title", default="A sweep of the simulator")
     two = parts.add_parser("replay", help="run one seed, or a schedule from a file, and tell what happens")
@@ -66,6 +67,8 @@ def _sweep(given: argparse.Namespace) -> int:
         summary.add(report)
         if report.violation:
             _tell(report)
+        if os.times().elapsed - began > 60 * given.minutes:
+            break
         if summary.seeds % 1000 == 0:
             say(f"{summary.seeds} seeds, {len(summary.failed)} failed")
     summary.seconds = os.times().elapsed - began
