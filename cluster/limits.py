@@ -15,6 +15,9 @@ FRAME_MAX = 32 * MIB
 FACTS_MAX = 700
 """Bytes of one node's encoded facts, so that one always fits a datagram (G5)."""
 
+JOINED_MAX = 1000
+"""Workers that are in nobody's member list and that one node listens to at most."""
+
 TENANT_MAX = 64
 """Characters of a tenant's name."""
 

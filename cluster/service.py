@@ -42,6 +42,7 @@ from cluster.gateway.view import ClusterView, view_of
 from cluster.identity import Boot, NodeId, Role, voters_hash
 from cluster.java.runner import JavaRunner
 from cluster.java.sandbox import SandboxReport
+from cluster.limits import JOINED_MAX
 from cluster.net.addresses import Addresses, is_literal
 from cluster.net.channels import Channels, endpoints_of
 from cluster.net.datagram import DatagramPort
@@ -227,7 +228,7 @@ class Node:
             {NodeId(member.id): member.udp for member in config.members},
             addresses,
             Sealer(keyring, config.cluster, me, boot),
-            Opener(keyring, config.cluster, me, members),
+            Opener(keyring, config.cluster, me, members, JOINED_MAX),
             self._feed,
             self._traffic,
         )

@@ -108,6 +108,7 @@ def _make(directory: Path, workers: int, slots: int, base_port: int) -> list[Pat
             "members": members,
             "key_file": "../cluster.key",
             "tls": {"authority": "authority.pem", "certificate": "node.pem", "key": "node.key"},
+            "profile": "slow",
             "work": {"slots": slots},
         }
         files.append(home / "node.yml")

@@ -41,7 +41,7 @@ from cluster.core.quorum import Electorate, quorum_of
 from cluster.core.record import Record
 from cluster.core.views import NodeSettings, NodeSnapshot
 from cluster.core.work import Work
-from cluster.identity import NodeId, Status
+from cluster.identity import NodeId, Role, Status
 from cluster.wire.jobs import Reason
 from cluster.wire.messages import FactsDelta, FactsReply, FactsRequest, FactsWanted, Gossip, NodeFacts
 
@@ -225,9 +225,10 @@ class NodeCore:
         self.authority.allegiance.leader = None
         awaited = frozenset(
             node
-            for node in self._settings.workers
+            for node in (*self._settings.workers, *self._joined(now))
             if node != replaced and self.membership.status(node) is Status.ALIVE
         )
+        self._suspects_at = now  # the next tick also looks for workers that joined under the last leader
         text = f"{self._me}: leading epoch {decision.epoch}"
         return (Log(Level.SUMMARY, text), *self.work.lead(decision.epoch, now, awaited))
 
@@ -236,9 +237,23 @@ class NodeCore:
         if self.work.dispatch is None or now < self._suspects_at:
             return
         self._suspects_at = now + self._settings.gossip.interval_s
-        workers = self._settings.workers
+        joined = self._joined(now)
+        self.authority.leadership.audience = (*self._settings.members, *joined)
+        workers = (*self._settings.workers, *joined)
         suspects = frozenset(n for n in workers if self.membership.status(n) is Status.SUSPECT)
         self.work.dispatch.suspect(suspects)
+
+    def _joined(self, now: float) -> tuple[NodeId, ...]:
+        """Workers that are in no member list and made themselves known by gossip: capacity, never votes."""
+        configured = {self._me, *self._settings.members}
+        return tuple(
+            view.node
+            for view in self.membership.snapshot(now).members
+            if view.node not in configured
+            and view.status is not Status.FAILED
+            and view.facts is not None
+            and view.facts.role is Role.WORKER
+        )
 
     def _explain_waiting(self) -> None:
         """A gateway's clients are told what is missing (W11)."""

@@ -28,7 +28,7 @@ from twisted.python.failure import Failure
 from cluster.config import Member
 from cluster.core.events import ChannelClosed, ChannelId, ChannelOpened, DialFailed, Event, FrameArrived
 from cluster.errors import EnvironmentFault
-from cluster.identity import NodeId
+from cluster.identity import NodeId, Role
 from cluster.net.channel import Channel
 from cluster.net.loglimit import LimitedLog
 from cluster.net.tls import Identity
@@ -290,7 +290,9 @@ class Channels:
     def _problem(self, channel: Channel, identity: Identity) -> str | None:
         if identity.cluster != self._cluster:
             return f"its certificate is of cluster {identity.cluster}"
-        if identity.node not in self._members:
+        # A worker needs no entry in anybody's member list: its certificate lets it in, and only dialling.
+        joins = identity.role is Role.WORKER and channel.dialled is None and identity.node != self._me
+        if identity.node not in self._members and not joins:
             return f"its certificate names node {identity.node}, which is not another member"
         if channel.dialled is not None and channel.dialled != identity.node:
             return f"its certificate names node {identity.node}, not node {channel.dialled}"

@@ -61,6 +61,7 @@ class DatagramPort(DatagramProtocol):
         self._reactor = reactor
         self._me = me
         self._ports = dict(ports)
+        self._strangers: dict[NodeId, tuple[str, int]] = {}
         self._addresses = addresses
         self._sealer = sealer
         self._opener = opener
@@ -106,8 +107,8 @@ class DatagramPort(DatagramProtocol):
         """Seal and send; a node does not talk to itself, and failing is the network's good right."""
         if to == self._me:
             return
-        address = self._addresses.get(to)
-        if address is None or to not in self._ports:
+        where = self._where_is(to)
+        if where is None:
             self._count_failure("unresolved", to)
             return
         if self.transport is None:
@@ -120,7 +121,7 @@ class DatagramPort(DatagramProtocol):
             self._logger.failure("a message to node {to} is not sent", to=to)
             return
         try:
-            self.transport.write(datagram, (address, self._ports[to]))
+            self.transport.write(datagram, where)
         except MessageLengthError:
             self._count_failure("EMSGSIZE", to)
         except OSError as error:
@@ -145,9 +146,18 @@ class DatagramPort(DatagramProtocol):
                 reason=str(error),
             )
             return
+        if opened.sender not in self._ports:  # a worker that joined: it is where it last spoke from
+            self._strangers[opened.sender] = addr
         self.received[type(opened.message).__name__] += 1
         self._tell("received", opened.sender, opened.message)
         self._feed(DatagramArrived(opened.sender, opened.boot, opened.sequence, opened.message))
+
+    def _where_is(self, node: NodeId) -> tuple[str, int] | None:
+        """A member's configured place; that of any other node that has spoken to us."""
+        if node not in self._ports:
+            return self._strangers.get(node)
+        address = self._addresses.get(node)
+        return None if address is None else (address, self._ports[node])
 
     def stopProtocol(self) -> None:  # noqa: N802
         """The reactor closes a socket whose read failed; we bind it again."""

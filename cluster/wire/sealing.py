@@ -24,7 +24,7 @@ from cluster.limits import DATAGRAM_PAYLOAD_MAX
 from cluster.version import PROTOCOL_VERSION
 from cluster.wire.codec import UNDECODABLE, decode_datagram, encode_datagram
 from cluster.wire.keyring import KEY_BYTES, Keyring
-from cluster.wire.messages import Datagram, kind_of
+from cluster.wire.messages import GOSSIP_KIND, Datagram, kind_of
 
 MAGIC = b"jc"
 HEADER = struct.Struct(">2sBB8sIQQIB")
@@ -130,17 +130,27 @@ class _Life:
 class Opener:
     """Opens what arrives; everything that is not a fresh word of a member to this node is dropped.
 
-    The table of senders is bounded by the members; a sender's derived keys are kept for its newest boot.
+    The table of senders is bounded: by the members, and by `strangers_max` others that may gossip and no
+    more: workers that join a running cluster. A sender's derived keys are kept for its newest boot.
     """
 
-    def __init__(self, keyring: Keyring, cluster: str, me: NodeId, members: Collection[NodeId]) -> None:
-        """`members` are the nodes that may speak to this one; it never speaks to itself."""
+    def __init__(
+        self,
+        keyring: Keyring,
+        cluster: str,
+        me: NodeId,
+        members: Collection[NodeId],
+        strangers_max: int = 0,
+    ) -> None:
+        """`members` are the nodes that may speak to this one of anything; it never speaks to itself."""
         self._keyring = keyring
         self._cluster = cluster
         self._hash = cluster_hash(cluster)
         self._me = me
         self._members = frozenset(members) - {me}
         self._lives: dict[int, _Life] = {}
+        self._strangers_max = strangers_max
+        self._strangers: set[int] = set()
 
     def rekey(self, keyring: Keyring) -> None:
         """Accept exactly this ring's keys from now on; what was seen stays seen."""
@@ -161,7 +171,8 @@ class Opener:
         if len(datagram) < HEADER.size + TAG_BYTES:
             raise RemoteProtocolError("truncated")
         magic, version, key_id, cluster, sender, boot, sequence, to, kind = HEADER.unpack_from(datagram)
-        self._refuse_foreign(magic, version, cluster, sender, to)
+        self._refuse_foreign(magic, version, cluster, to)
+        self._refuse_stranger(sender, kind)
         if key_id not in self._keyring.keys:
             raise RemoteProtocolError("key_id")
         life = self._lives.get(sender)
@@ -179,6 +190,8 @@ class Opener:
             raise RemoteProtocolError("authenticity") from None
         # Only here is the datagram known to be the sender's own: from here on it may be remembered.
         self._lives[sender] = life
+        if sender not in self._members:
+            self._strangers.add(sender)
         life.ciphers[key_id] = cipher
         life.mark(sequence)
         message = decode_datagram(payload)
@@ -186,7 +199,15 @@ class Opener:
             raise RemoteProtocolError(UNDECODABLE, "its kind is not its header's")
         return Opened(NodeId(sender), Boot(boot), sequence, message)
 
-    def _refuse_foreign(self, magic: bytes, version: int, cluster: bytes, sender: int, to: int) -> None:
+    def _refuse_stranger(self, sender: int, kind: int) -> None:
+        """Who is no member may gossip, if there is room for one more of its kind."""
+        if sender in self._members:
+            return
+        room = sender in self._strangers or len(self._strangers) < self._strangers_max
+        if sender == self._me or kind != GOSSIP_KIND or not room:
+            raise RemoteProtocolError("sender")
+
+    def _refuse_foreign(self, magic: bytes, version: int, cluster: bytes, to: int) -> None:
         if magic != MAGIC:
             raise RemoteProtocolError("magic")
         if version != PROTOCOL_VERSION:
@@ -195,5 +216,3 @@ class Opener:
             raise RemoteProtocolError("cluster")
         if to != self._me:
             raise RemoteProtocolError("not_for_me")
-        if sender not in self._members:
-            raise RemoteProtocolError("sender")

@@ -99,6 +99,7 @@ class World:
         self.work = work or WorkSettings()
         self.peers = [NodeId(i) for i in range(1, peers + 1)]
         self.gateways = [NodeId(100 + i) for i in range(gateways)]
+        self.joined: list[NodeId] = []
         self.cluster = "world"
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -123,7 +124,15 @@ class World:
     # --- nodes ------------------------------------------------------------------------------------------
 
     def role(self, node: NodeId) -> Role:
+        if node in self.joined:
+            return Role.WORKER
         return Role.PEER if node in self.peers else Role.GATEWAY
+
+    def join(self, node: NodeId) -> None:
+        """A worker that is in nobody's member list starts; it knows all the others."""
+        self.joined.append(node)
+        self.disks[node] = Disk(self.fresh_record(node, may_vote=False))
+        self.start(node)
 
     def fresh_record(self, node: NodeId, *, may_vote: bool) -> Record:
         hashed = voters_hash(self.cluster, self.peers)
@@ -157,7 +166,7 @@ class World:
         life = Life(core, Boot(boot))
         self.lives[node] = life
         self._perform(node, life, core.start(self.now))
-        if node in self.peers:
+        if self.role(node) is not Role.GATEWAY:
             self.feed(node, ev.CapacityChanged(self.slots))
 
     def crash(self, node: NodeId) -> None:

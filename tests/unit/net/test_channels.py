@@ -127,6 +127,21 @@ def test_x2_a_certificate_of_ourselves_or_of_no_member_is_refused(net: Net, node
     assert leader.channels.faults["identity"] == 1
 
 
+def test_x2_a_workers_certificate_lets_it_in_though_it_is_no_member(net: Net) -> None:
+    leader = net.node(1)
+    net.raw_tls(leader, net.certificates.of(55, Role.WORKER))
+    net.settle()
+    assert leader.events == [ChannelOpened(1, NodeId(55), Role.WORKER, dialled=False)]
+
+
+@pytest.mark.parametrize(("node", "role", "cluster"), [(55, Role.GATEWAY, "c"), (55, Role.WORKER, "d")])
+def test_x2_no_other_stranger_is_let_in(net: Net, node: int, role: Role, cluster: str) -> None:
+    leader = net.node(1)
+    net.raw_tls(leader, net.certificates.of(node, role, cluster))
+    net.settle()
+    assert leader.events == []
+
+
 def open_raw(net: Net) -> Raw:
     raw, _ = net.raw_tls(net.nodes[1], net.certificates.of(2))
     net.settle()

@@ -87,7 +87,7 @@ class World:
             MEMBERS,
             self.addresses,
             Sealer(KEYS, "c", NodeId(1), Boot(5)),
-            Opener(KEYS, "c", NodeId(1), MEMBERS),
+            Opener(KEYS, "c", NodeId(1), MEMBERS, strangers_max=5),
             self.events.append,
             lambda *told: self.traffic.append(told),
         )
@@ -120,6 +120,23 @@ def test_what_arrives_is_an_event(world: World) -> None:
     assert world.events == [DatagramArrived(NodeId(2), Boot(7), 1, Resign(7))]
     assert world.port.received == {"Resign": 1}
     assert world.traffic == [("received", NodeId(2), Resign(7))]
+
+
+def test_a_worker_that_joins_is_answered_where_it_last_spoke_from(world: World) -> None:
+    world.port.send(NodeId(50), Gossip(()))
+    assert world.port.failed == {"unresolved": 1}
+    joining = Sealer(KEYS, "c", NodeId(50), Boot(7))
+    for port in (7000, 7001):
+        world.port.datagramReceived(joining.seal(NodeId(1), Gossip(())), ("127.0.0.9", port))
+        world.port.send(NodeId(50), Gossip(()))
+    assert [address for _, address in world.reactor.written] == [("127.0.0.9", 7000), ("127.0.0.9", 7001)]
+    assert [event.sender for event in world.events] == [NodeId(50)] * 2
+
+
+def test_a_member_is_where_the_configuration_says_wherever_it_speaks_from(world: World) -> None:
+    world.port.datagramReceived(world.peer.seal(NodeId(1), Resign(7)), ("127.0.0.9", 7000))
+    world.port.send(NodeId(2), Resign(7))
+    assert world.reactor.written[0][1] == ("127.0.0.1", 9002)
 
 
 def test_x1_what_is_not_authentic_is_counted_and_never_answered(world: World) -> None:

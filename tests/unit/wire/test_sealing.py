@@ -177,3 +177,31 @@ def test_a_bad_key_file_is_refused_with_its_line_and_without_its_secret(text: st
         Keyring.from_text(text)
     assert problem in str(caught.value)
     assert NEW.hex() not in str(caught.value)
+
+
+# --- workers that join: in nobody's member list ---------------------------------------------------------
+
+
+def strange(node: int) -> Sealer:
+    return sealer(me=NodeId(node))
+
+
+def test_x1_who_is_no_member_may_gossip_and_nothing_else() -> None:
+    receiver = Opener(KEYS, "c", ME, {ME, PEER, OTHER}, strangers_max=10)
+    joining = strange(99)
+    assert dropped(receiver, joining.seal(ME, m.Resign(7))) == "sender"
+    assert receiver.open(joining.seal(ME, m.Gossip(()))).sender == NodeId(99)
+    assert dropped(receiver, joining.seal(ME, m.Heartbeat(1, 1, 0.4))) == "sender"
+    assert dropped(receiver, sealer(me=ME).seal(ME, m.Gossip(()))) == "sender"
+
+
+def test_x1_strangers_are_bounded_and_only_the_authentic_count() -> None:
+    receiver = Opener(KEYS, "c", ME, {ME, PEER, OTHER}, strangers_max=2)
+    for node in range(50, 60):
+        forged = sealer(keys=Keyring({1: NEW}), me=NodeId(node))
+        assert dropped(receiver, forged.seal(ME, m.Gossip(()))) == "authenticity"
+    first, second, third = strange(97), strange(98), strange(99)
+    for joining in (first, second):
+        receiver.open(joining.seal(ME, m.Gossip(())))
+    assert dropped(receiver, third.seal(ME, m.Gossip(()))) == "sender"
+    assert receiver.open(first.seal(ME, m.Gossip(()))).sender == NodeId(97), "who was let in stays"
