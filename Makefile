@@ -16,6 +16,9 @@ BIN  := $(VENV)/bin
 JDKS     := openjdk-17-jdk-headless openjdk-21-jdk-headless openjdk-25-jdk-headless
 PACKAGES := bubblewrap libseccomp2 ca-certificates
 
+# What makes machines on Debian.
+HOSTS_PACKAGES := vagrant vagrant-lxc lxc mmdebstrap dnsmasq-base nftables iproute2 openssh-client git
+
 APT := DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0
 
 ##@ Use it
@@ -49,6 +52,14 @@ test: $(VENV)/.development system ## every test that needs neither root nor othe
 .PHONY: sim
 sim: $(VENV)/.development ## whole clusters under simulated faults, an invariant each event; SEEDS=20000 for more
 	@$(BIN)/python -m tests.simulation sweep --seeds $(or $(SEEDS),2000)
+
+.PHONY: test-hosts
+test-hosts: $(VENV)/.hosts ## Vagrant, Ansible and testinfra on machines with systemd, made and destroyed (root, Debian)
+	@if [ "$$(id -u)" != 0 ]; then echo 'test-hosts needs root: it makes machines and a bridge' >&2; exit 69; fi
+	@if ! command -v apt-get >/dev/null; then echo 'test-hosts makes its machines on Debian only' >&2; exit 69; fi
+	@if ! dpkg-query -W $(HOSTS_PACKAGES) >/dev/null 2>&1; then echo 'installing $(HOSTS_PACKAGES)'; \
+	  $(APT) update; $(APT) install -y --no-install-recommends $(HOSTS_PACKAGES); fi
+	@tests/hosts/run
 
 .PHONY: lint
 lint: $(VENV)/.development ## style, types, and the direction of imports
@@ -103,4 +114,9 @@ $(VENV)/.runtime: $(BIN)/python pyproject.toml setup.py constraints.txt
 $(VENV)/.development: $(VENV)/.runtime
 	@echo 'installing the tools for tests and checks into $(VENV)'
 	@$(PIP) --group dev
+	@touch $@
+
+$(VENV)/.hosts: $(VENV)/.development
+	@echo 'installing Ansible and testinfra into $(VENV)'
+	@$(PIP) --group hosts
 	@touch $@
