@@ -61,6 +61,10 @@ test-hosts: $(VENV)/.hosts ## Vagrant, Ansible and testinfra on machines with sy
 	  $(APT) update; $(APT) install -y --no-install-recommends $(HOSTS_PACKAGES); fi
 	@tests/hosts/run
 
+.PHONY: hostile
+hostile: $(VENV)/.development system ## the whole catalogue of hostile programs, with the rows that need seconds each
+	$(BIN)/pytest -m 'exhaustive or not exhaustive' tests/hostile
+
 .PHONY: lint
 lint: $(VENV)/.development ## style, types, and the direction of imports
 	$(BIN)/ruff check .

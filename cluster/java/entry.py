@@ -11,6 +11,9 @@ from cluster.java.classfile import ABSTRACT, INTERFACE, PUBLIC, STATIC, ClassFil
 RUN = "run"
 MAIN = "main"
 
+RESERVED = "javacluster.internal."
+"""The launcher's package: its classes would hide a program's of the same name."""
+
 _NAMED_MAX = 10
 """Candidates that a message names."""
 
@@ -50,6 +53,8 @@ def choose(classes: Iterable[bytes], wanted: str = "") -> Entry | NoEntry:
     except MalformedClass as error:
         return NoEntry(f"the compiler produced a class file that can't be read: {error}")
     by_name = {found.name: found for found in parsed}
+    if any(name.startswith(RESERVED) for name in by_name):
+        return NoEntry(f"the package `{RESERVED.rstrip('.')}` is the runner's own: choose another name")
     if wanted:
         return _named(by_name, wanted.replace("/", "."))
     top_level = [found for found in parsed if not found.nested]

@@ -19,6 +19,7 @@ from cluster.config import JavaSettings, SandboxSettings
 from cluster.errors import EnvironmentFault
 from cluster.java import harness, jdk
 from cluster.java.archive import Sample
+from cluster.java.classes import CompiledClasses
 from cluster.java.compiler import Compiler
 from cluster.java.entry import Entry, NoEntry, choose
 from cluster.java.flags import compiler_bounds, compiler_flags
@@ -49,6 +50,8 @@ class JavaSnapshot:
     recycles: int
     crashes: int
     timeouts: int
+    classes_hits: int
+    classes_joined: int
     warm_starts: int
     cold_starts: int
     waiting: int
@@ -102,6 +105,7 @@ class JavaRunner:
         self._on_capacity = on_capacity
         self._sandbox: Sandbox | None = None
         self._compiler: Compiler | None = None
+        self._classes: CompiledClasses | None = None
         self._pool: RunnerPool | None = None
         self._works: dict[str, _Work] = {}
         self._serving = False
@@ -127,6 +131,7 @@ class JavaRunner:
             confined=self._sandbox.confined,
             recycle_after=self._java.compiler_recycle_after,
         )
+        self._classes = CompiledClasses(self._reactor, self._compiler)
         try:
             yield self._prove(self._sandbox, self._pool, self._compiler)
         except EnvironmentFault:
@@ -251,7 +256,7 @@ class JavaRunner:
         self, program: Program, limits: Limits, work: _Work, remaining_s: float
     ) -> Generator[Deferred[Any], Any, Outcome | tuple[Compilation, Mapping[str, bytes]]]:
         began = self._reactor.seconds()
-        waiting = _there(self._compiler).compile(program.sources, limits.compile_s, remaining_s)
+        waiting = _there(self._classes).compile(program.sources, limits.compile_s, remaining_s)
         work.stop = waiting.cancel
         try:
             answer = yield waiting
@@ -313,6 +318,8 @@ class JavaRunner:
             recycles=compiler.recycles if compiler else 0,
             crashes=compiler.crashes if compiler else 0,
             timeouts=compiler.timeouts if compiler else 0,
+            classes_hits=self._classes.hits if self._classes else 0,
+            classes_joined=self._classes.joined if self._classes else 0,
             warm_starts=pool.warm_starts if pool else 0,
             cold_starts=pool.cold_starts if pool else 0,
             waiting=pool.waiting if pool else 0,

@@ -58,6 +58,18 @@ _ABORTED = 127
 """How `abort()` ends the first process of a namespace, which signals of its own don't end."""
 
 _SIGNAL_BASE = 128
+_DEADLY = frozenset(
+    {
+        signal.SIGKILL,
+        signal.SIGSEGV,
+        signal.SIGBUS,
+        signal.SIGILL,
+        signal.SIGFPE,
+        signal.SIGABRT,
+        signal.SIGXCPU,
+        signal.SIGSYS,
+    }
+)
 
 
 def judge(evidence: Evidence, limits: Limits) -> Run:
@@ -91,17 +103,19 @@ def memory_kind(record: Record | None) -> str:
 
 
 def _exit(evidence: Evidence) -> tuple[int | None, int | None]:
-    """Exit code or signal. A code above 128 without an orderly exit is a signal that bubblewrap passed on."""
+    """Exit code or signal.
+
+    A code above 128 without an orderly exit is a signal that bubblewrap passed on, if it is one of those that
+    can end the first process of a namespace: the kernel's own faults and SIGKILL. `halt` with one of these
+    few can't be told from it; every other code is the program's.
+    """
     code = evidence.exit_code
     if evidence.signal is not None:
         return None, evidence.signal
     if code == _ABORTED and not evidence.exiting and evidence.outcome is None:
         return None, signal.SIGABRT
-    if code is not None and not evidence.exiting and code > _SIGNAL_BASE:
-        try:
-            return None, signal.Signals(code - _SIGNAL_BASE).value
-        except ValueError:
-            return code, None
+    if code is not None and not evidence.exiting and code - _SIGNAL_BASE in _DEADLY:
+        return None, code - _SIGNAL_BASE
     return code, None
 
 

@@ -1,0 +1,571 @@
+"""Hostile programs by row: T time, M memory, P processes, O output, F files, N network, C compiler, J Java.
+
+A row has an id, a small program, and the verdicts that are right. `ELSEWHERE` names the rows that another test
+shows, and `NOT_HERE` those that cannot apply, with the reason; `test_catalogue.py` holds the three to be the
+whole catalogue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from cluster.limits import MIB
+from cluster.wire.jobs import Input, Run, Verdict
+from tests.support.java_driver import main_class
+
+OK, FAILED, TIME, MEMORY = Verdict.OK, Verdict.RUNTIME_ERROR, Verdict.TIME_LIMIT, Verdict.MEMORY_LIMIT
+OUTPUT, SIGNALLED = Verdict.OUTPUT_LIMIT, Verdict.SIGNALLED
+
+ROWS_OF = {"T": 14, "M": 17, "P": 14, "O": 13, "F": 14, "N": 7, "C": 14, "J": 14}
+"""How many rows the catalogue has in each part."""
+
+UNSAFE = (
+    'var field = sun.misc.Unsafe.class.getDeclaredField("theUnsafe"); field.setAccessible(true);'
+    " var unsafe = (sun.misc.Unsafe) field.get(null); "
+)
+_SLEEP = "try { Thread.sleep(100000); } catch (Exception e) { }"
+_SLEEPER = f"Runnable wait = () -> {{ {_SLEEP} }}; "
+_SPIN = "while (true) { }"
+
+
+@attrs.frozen
+class Row:
+    """One program.
+
+    Attributes:
+        id: of the catalogue's row; a letter after it tells variants apart.
+        text: the source.
+        right: verdicts, one of which must come.
+        detail: which limit; empty: any.
+        limits: what differs from the suite's own.
+        check: what else must hold of the run.
+        slow: not in the quick part.
+    """
+
+    id: str
+    text: str
+    right: tuple[Verdict, ...]
+    detail: str = ""
+    limits: dict[str, Any] = attrs.Factory(dict)
+    given: Input = attrs.Factory(Input)
+    check: Callable[[Run], bool] = lambda _run: True
+    slow: bool = False
+
+
+def _row(row: str, body: str, *right: Verdict, members: str = "", **more: Any) -> Row:
+    return Row(row, main_class(body, members), right, **more)
+
+
+def _says(text: bytes) -> Callable[[Run], bool]:
+    return lambda run: run.stdout == text
+
+
+def _begun(run: Run) -> bool:
+    return run.stdout.startswith(b"begun")
+
+
+_BEGIN = 'System.out.println("begun"); '
+_SHORT: dict[str, Any] = {"cpu_s": 0.4}
+_WALL: dict[str, Any] = {"wall_s": 0.7, "cpu_s": 5.0}
+
+TIME_ROWS = (
+    _row("T1", _BEGIN + _SPIN, TIME, detail="cpu", limits=_SHORT, check=_begun),
+    _row("T2", _BEGIN + _SLEEP, TIME, detail="wall", limits=_WALL, check=lambda run: run.cpu_s < 0.5),
+    _row(
+        "T3",
+        f"for (int i = 0; i < 32; i++) new Thread(() -> {{ {_SPIN} }}).start();",
+        TIME,
+        detail="cpu",
+        limits=_SHORT,
+    ),
+    _row("T4", f"Thread t = new Thread(() -> {{ {_SPIN} }}); t.setDaemon(true); t.start();", OK),
+    _row("T5", _SLEEPER + "new Thread(wait).start();", TIME, detail="wall", limits=_WALL),
+    _row(
+        "T6",
+        f"Runtime.getRuntime().addShutdownHook(new Thread(() -> {{ {_SLEEP} }})); System.exit(0);",
+        TIME,
+        detail="wall",
+        limits=_WALL,
+    ),
+    _row("T7a", "System.out.print(System.in.read());", OK, check=_says(b"-1")),
+    _row("T7b", "Object o = new Object(); synchronized (o) { o.wait(); }", TIME, detail="wall", limits=_WALL),
+    _row(
+        "T8a",
+        "",
+        TIME,
+        members="static { int i = 0; while (i >= 0) { i = 1; } }",
+        detail="cpu",
+        limits=_SHORT,
+    ),
+    _row(
+        "T8b",
+        f"try {{ throw new Error(); }} catch (Throwable t) {{ {_SPIN} }}",
+        TIME,
+        detail="cpu",
+        limits=_SHORT,
+    ),
+    _row(
+        "T9",
+        "while (true) { System.out.println(1); Thread.sleep(100); }",
+        TIME,
+        detail="wall",
+        limits=_WALL,
+        check=lambda run: run.stdout.startswith(b"1\n1\n"),
+    ),
+    _row("T10a", '"a".repeat(60).matches("(a+)+\\\\1b");', TIME, detail="cpu", limits=_SHORT),
+    _row("T10b", 'var n = new java.math.BigInteger("3").pow(1 << 30); ', TIME, MEMORY, FAILED, limits=_SHORT),
+    _row(
+        "T11",
+        "var l = new ArrayList<byte[]>(); try { while (true) l.add(new byte[1000]); } catch (OutOfMemoryError e) { l.subList(0, 100).clear(); for (;;) { l.remove(0); l.add(new byte[1000]); } }",
+        TIME,
+        MEMORY,
+        limits={"cpu_s": 3.0},
+        slow=True,
+    ),
+    _row("T12a", "Thread.sleep(4750);", OK, limits={"wall_s": 5.0}, slow=True),
+    _row("T12b", "Thread.sleep(5250);", TIME, detail="wall", limits={"wall_s": 5.0}, slow=True),
+    _row(
+        "T12c",
+        "var b = java.lang.management.ManagementFactory.getThreadMXBean(); while (b.getCurrentThreadCpuTime() < 3_300_000_000L) { }",
+        OK,
+        limits={"cpu_s": 4.0},
+        slow=True,
+    ),
+    _row(
+        "T12d",
+        "var b = java.lang.management.ManagementFactory.getThreadMXBean(); while (b.getCurrentThreadCpuTime() < 4_200_000_000L) { }",
+        TIME,
+        detail="cpu",
+        limits={"cpu_s": 4.0},
+        slow=True,
+    ),
+    _row("T14", 'new ProcessBuilder("/bin/sh", "-c", "while :; do :; done").start();', FAILED),
+)
+
+_FRESH_CLASSES = (
+    'byte[] code = M.class.getResourceAsStream("M.class").readAllBytes(); var all = new ArrayList<Object>();'
+    " while (true) all.add(new ClassLoader() { Class<?> make() { return defineClass(null, code, 0, code.length); } }.make());"
+)
+
+MEMORY_ROWS = (
+    _row(
+        "M1",
+        "var all = new ArrayList<byte[]>(); while (true) all.add(new byte[1 << 20]);",
+        MEMORY,
+        detail="heap",
+        limits={"cpu_s": 4.0},
+    ),
+    _row("M2a", "int[] much = new int[1_000_000_000];", MEMORY, detail="heap"),
+    _row("M2b", "byte[] much = new byte[Integer.MAX_VALUE];", MEMORY, detail="heap"),
+    _row(
+        "M3",
+        "var all = new ArrayList<Object>(); while (true) all.add(ByteBuffer.allocateDirect(1 << 20));",
+        MEMORY,
+        detail="direct",
+    ),
+    _row(
+        "M4",
+        UNSAFE + "while (true) unsafe.setMemory(unsafe.allocateMemory(1 << 20), 1 << 20, (byte) 1);",
+        MEMORY,
+        detail="native",
+        limits={"cpu_s": 4.0},
+    ),
+    _row(
+        "M5",
+        _FRESH_CLASSES,
+        MEMORY,
+        detail="metaspace",
+        limits={"cpu_s": 5.0, "memory_bytes": 64 * MIB},
+        slow=True,
+    ),
+    _row(
+        "M6",
+        _SLEEPER + 'for (int i = 0; i < 10000; i++) new Thread(null, wait, "t", 1 << 24).start();',
+        MEMORY,
+        limits={"cpu_s": 4.0},
+    ),
+    _row(
+        "M8a",
+        "again(1);",
+        FAILED,
+        members="static int again(int n) { return again(n + 1) + 1; }",
+        check=lambda run: b"StackOverflowError" in run.stderr,
+    ),
+    _row(
+        "M8b",
+        'new Thread(null, () -> again(1), "deep", 1L << 30).start();',
+        MEMORY,
+        FAILED,
+        SIGNALLED,
+        OK,
+        members="static int again(int n) { return again(n + 1) + 1; }",
+        limits={"cpu_s": 4.0},
+        slow=True,
+    ),
+    _row(
+        "M9",
+        'var c = java.nio.channels.FileChannel.open(Path.of("/tmp/big"), StandardOpenOption.CREATE, StandardOpenOption.READ, StandardOpenOption.WRITE); var m = c.map(java.nio.channels.FileChannel.MapMode.READ_WRITE, 0, 1 << 30); for (int i = 0; i < 1 << 30; i += 4096) m.put(i, (byte) 1);',
+        FAILED,
+        MEMORY,
+        SIGNALLED,
+        limits={"cpu_s": 4.0},
+    ),
+    _row(
+        "M10",
+        'for (String d : new String[] {"/tmp/", "/dev/shm/"}) try { for (int n = 0; ; n++) Files.write(Path.of(d + n), new byte[1 << 20]); } catch (IOException e) { System.out.print(e.getMessage().contains("No space") + " "); }',
+        OK,
+        MEMORY,
+        limits={"tmp_bytes": 8 * MIB, "cpu_s": 4.0},
+    ),
+    _row(
+        "M11",
+        "var all = new ArrayList<byte[]>(); while (true) try { all.add(new byte[1 << 24]); } catch (OutOfMemoryError e) { }",
+        TIME,
+        MEMORY,
+        limits=_SHORT,
+    ),
+    _row("M12", 'System.err.println("java.lang.OutOfMemoryError: Java heap space"); System.exit(1);', FAILED),
+    _row("M13", "System.out.print(Runtime.getRuntime().maxMemory() > 0);", OK, limits={"memory_bytes": 1}),
+    _row(
+        "M15",
+        "byte[][] all = new byte[150][]; for (int i = 0; i < 150; i++) { all[i] = new byte[1 << 20]; Arrays.fill(all[i], (byte) 1); } System.out.print(all[149][7]);",
+        OK,
+        limits={"cpu_s": 4.0},
+        check=lambda run: 150 * MIB < run.peak_memory_bytes < 320 * MIB,
+    ),
+    _row("M17a", 'String s = "x".repeat(1 << 30);', MEMORY, detail="heap"),
+    _row(
+        "M17b",
+        'for (long n = 0; ; n++) all.add(("text" + n).intern());',
+        MEMORY,
+        TIME,
+        members="static final List<String> all = new ArrayList<>();",
+        limits={"cpu_s": 4.0},
+        slow=True,
+    ),
+)
+
+PROCESS_ROWS = (
+    _row("P1a", 'new ProcessBuilder("/bin/sh").start();', FAILED),
+    _row(
+        "P1b",
+        'new ProcessBuilder(System.getProperty("java.home") + "/bin/java", "-version").start();',
+        FAILED,
+    ),
+    _row(
+        "P2",
+        "bomb();",
+        MEMORY,
+        TIME,
+        FAILED,
+        members="static void bomb() { while (true) new Thread(M::bomb).start(); }",
+        limits={"cpu_s": 2.0},
+    ),
+    _row(
+        "P6",
+        'System.out.print(ProcessHandle.allProcesses().filter(h -> !h.equals(ProcessHandle.current())).count() + " " + ProcessHandle.current().parent().isPresent());',
+        OK,
+        check=_says(b"0 false"),
+    ),
+    _row("P7a", "System.exit(139);", FAILED, check=lambda run: run.exit_code == 139),
+    _row("P7b", "System.exit(143);", FAILED, check=lambda run: run.exit_code == 143),
+    _row("P7c", "Runtime.getRuntime().halt(143);", FAILED, check=lambda run: run.exit_code == 143),
+    _row("P8", UNSAFE + "unsafe.putInt(0L, 1);", SIGNALLED, check=lambda run: run.exit_code is None),
+    _row("P9", 'com.sun.tools.attach.VirtualMachine.attach("1");', FAILED),
+    _row(
+        "P11",
+        f'sun.misc.Signal.handle(new sun.misc.Signal("TERM"), s -> {{ }}); {_SLEEP}',
+        TIME,
+        detail="wall",
+        limits=_WALL,
+    ),
+)
+
+_FLOOD: dict[str, Any] = {"output_bytes": 10_000, "cpu_s": 4.0}
+
+OUTPUT_ROWS = (
+    _row(
+        "O1",
+        "while (true) System.out.println(1234567);",
+        OUTPUT,
+        detail="stdout",
+        limits=_FLOOD,
+        check=lambda run: run.stdout == b"1234567\n" * 1250 and run.stdout_truncated,
+    ),
+    _row(
+        "O2a",
+        "while (true) System.err.println(1234567);",
+        OUTPUT,
+        detail="stderr",
+        limits=_FLOOD,
+        check=lambda run: run.stderr == b"1234567\n" * 1250,
+    ),
+    _row(
+        "O2b",
+        "for (var s : new PrintStream[] {System.out, System.err}) new Thread(() -> { while (true) s.println(1234567); }).start();",
+        OUTPUT,
+        limits=_FLOOD,
+    ),
+    _row(
+        "O3",
+        "byte[] much = new byte[1 << 26]; for (int i = 0; i < 16; i++) System.out.write(much);",
+        OUTPUT,
+        detail="stdout",
+        check=lambda run: len(run.stdout) == MIB,
+    ),
+    _row(
+        "O5",
+        'System.out.print("x" + "\\u00e9".repeat(10000));',
+        OUTPUT,
+        limits={"output_bytes": 100},
+        check=lambda run: run.stdout == ("x" + "é" * 50).encode()[:100],
+    ),
+    _row("O7", 'System.out.print("y".repeat(131070));', OK, check=lambda run: len(run.stdout) == 131070),
+    _row(
+        "O8a",
+        UNSAFE
+        + 'var d = new FileDescriptor(); unsafe.putInt(d, unsafe.objectFieldOffset(FileDescriptor.class.getDeclaredField("fd")), 4); new FileOutputStream(d).write(new byte[] {\'D\', 0, 0, 0, 16, 0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0}); throw new IllegalStateException("mine");',
+        FAILED,
+        check=lambda run: run.exit_code == 1,
+    ),
+    _row(
+        "O8b",
+        "System.out.write(new byte[] {'V', 0, 0, 0, 1, 65}); System.out.print(\"\\u001b[2J\"); throw new Error();",
+        FAILED,
+        check=lambda run: run.value is None and run.stdout == b"V\x00\x00\x00\x01A\x1b[2J",
+    ),
+    _row("O9", "System.out.close(); System.out.println(1); System.err.close(); System.in.close();", OK),
+    _row(
+        "O10",
+        'System.setOut(new PrintStream(new BufferedOutputStream(System.out))); System.out.print("lost"); Runtime.getRuntime().halt(0);',
+        OK,
+        check=_says(b""),
+    ),
+    _row("O11", _BEGIN + _SLEEP, TIME, limits=_WALL, check=_begun),
+    _row(
+        "O12",
+        "for (int i = 0; i < 500; i++) { System.out.println(i); System.err.println(i); }",
+        OK,
+        check=lambda run: run.stdout == run.stderr == b"".join(b"%d\n" % n for n in range(500)),
+    ),
+)
+
+
+def _denied(row: str, body: str, **more: Any) -> Row:
+    return _row(
+        row, body, FAILED, check=lambda run: run.exit_code == 1 and b"Exception" in run.stderr, **more
+    )
+
+
+FILE_ROWS = (
+    _denied("F1a", 'Files.writeString(Path.of("/mark"), "x");'),
+    _denied("F1b", 'Files.writeString(Path.of(System.getProperty("java.home"), "mark"), "x");'),
+    _denied("F1c", 'Files.newOutputStream(Path.of("/run/harness.jar"));'),
+    _denied("F1d", 'Files.newOutputStream(Path.of("/run/harness.jsa"));'),
+    _row(
+        "F2a",
+        'for (String d : new String[] {"/tmp", "/dev/shm", "/app"}) Files.writeString(Path.of(d, "mark"), "x"); java.util.prefs.Preferences.userRoot().put("mark", "x");',
+        OK,
+    ),
+    _row(
+        "F2b",
+        'for (String d : new String[] {"/tmp", "/dev/shm", "/app"}) System.out.print(Files.exists(Path.of(d, "mark"))); System.out.print(java.util.prefs.Preferences.userRoot().get("mark", "none"));',
+        OK,
+        check=_says(b"falsefalsefalsenone"),
+    ),
+    _row(
+        "F6a",
+        'for (int n = 0; n < 20_000; n++) new File("/tmp/" + n).createNewFile();',
+        OK,
+        FAILED,
+        TIME,
+        limits={"cpu_s": 4.0},
+    ),
+    _row(
+        "F6b",
+        'File f = new File("/tmp"); for (int n = 0; n < 500; n++) { f = new File(f, "d"); f.mkdir(); } Files.createDirectory(Path.of("/tmp/" + "n".repeat(255))); new RandomAccessFile("/tmp/sparse", "rw").setLength(1L << 50);',
+        FAILED,
+        OK,
+    ),
+    _denied("F8a", 'Files.readString(Path.of("/etc/passwd"));'),
+    _denied("F8b", 'Files.readString(Path.of("/proc/1/environ"));'),
+    _row(
+        "F8c",
+        "System.out.print(System.getenv().keySet());",
+        OK,
+        check=lambda run: b"PATH" not in run.stdout and b"HOME" not in run.stdout,
+    ),
+    _row(
+        "F9",
+        'System.out.print(Arrays.toString(new File("/proc").list()) + new File("/proc/meminfo").exists());',
+        OK,
+        check=_says(b"[self]false"),
+    ),
+    _denied(
+        "F10",
+        'java.nio.channels.FileChannel.open(Path.of(System.getProperty("java.home"), "lib", "modules")).lock();',
+    ),
+    _row(
+        "F11",
+        'for (int n = 0; ; n++) Files.write(Path.of("/tmp/" + n), new byte[1 << 20]);',
+        FAILED,
+        limits={"tmp_bytes": 8 * MIB},
+        check=lambda run: "No space left" in run.message,
+    ),
+    _denied("F13a", 'Files.list(Path.of("/home"));'),
+    _row(
+        "F13b",
+        'System.out.print(new TreeSet<>(Arrays.asList(new File("/app/..").list())));',
+        OK,
+        check=lambda run: (
+            not {b"home", b"root", b"var", b"srv", b"mnt", b"opt"}
+            & set(run.stdout.strip(b"[]").split(b", ")) - {b"opt"}
+        ),
+    ),
+    _denied(
+        "F14",
+        'Path p = Path.of("/tmp/x"); Files.write(p, "#!/bin/sh\\n".getBytes()); p.toFile().setExecutable(true); new ProcessBuilder("/tmp/x").start();',
+    ),
+)
+
+NETWORK_ROWS = (
+    _denied("N1a", 'InetAddress.getByName("example.org");'),
+    _denied("N1b", 'new Socket("192.0.2.1", 80);'),
+    _denied("N1c", 'new Socket("2001:db8::1", 80);'),
+    _denied(
+        "N1d",
+        "var s = new DatagramSocket(); s.send(new DatagramPacket(new byte[1], 1, InetAddress.getByAddress(new byte[] {(byte) 192, 0, 2, 1}), 53));",
+    ),
+    _row(
+        "N2",
+        'int open = 0; for (int p = 1; p < 20000; p++) try (var s = new Socket("127.0.0.1", p)) { open++; } catch (IOException e) { } try (var s = new Socket("169.254.169.254", 80)) { open++; } catch (IOException e) { } System.out.print(open);',
+        OK,
+        check=_says(b"0"),
+        limits={"cpu_s": 5.0},
+        slow=True,
+    ),
+    _row(
+        "N3",
+        "try (var server = new ServerSocket(8888, 1, InetAddress.getLoopbackAddress()); var s = new Socket(InetAddress.getLoopbackAddress(), 8888); var t = server.accept()) { s.getOutputStream().write(7); System.out.print(t.getInputStream().read()); }",
+        OK,
+        FAILED,
+        check=lambda run: run.stdout in {b"7", b""},
+    ),
+    _denied("N4", 'java.nio.channels.SocketChannel.open(UnixDomainSocketAddress.of("/run/docker.sock"));'),
+)
+
+JAVA_ROWS = (
+    _row(
+        "J1",
+        'System.out.print(System.getProperty("mark") + Locale.getDefault() + Thread.getDefaultUncaughtExceptionHandler()); System.setProperty("mark", "x"); Locale.setDefault(Locale.JAPAN); Thread.setDefaultUncaughtExceptionHandler((t, e) -> { });',
+        OK,
+        check=_says(b"nullnull"),
+    ),
+    _row("J2a", "", FAILED, members="static { System.exit(5); }", check=lambda run: run.exit_code == 5),
+    _row(
+        "J2b",
+        "new Thread(() -> System.exit(6)).start(); Thread.sleep(9000);",
+        FAILED,
+        check=lambda run: run.exit_code == 6,
+    ),
+    _row(
+        "J2c",
+        "Runtime.getRuntime().addShutdownHook(new Thread(() -> Runtime.getRuntime().halt(8)));",
+        FAILED,
+        check=lambda run: run.exit_code == 8,
+    ),
+    _row(
+        "J6",
+        'Class.forName("javacluster.internal.Launcher").getDeclaredMethods()[0].setAccessible(true); for (var m : Class.forName("javacluster.internal.Launcher").getDeclaredMethods()) if (m.getName().equals("send")) { m.setAccessible(true); m.invoke(null, (int) \'V\', "forged".getBytes()); } throw new Error();',
+        FAILED,
+        OK,
+        check=lambda run: run.value in {None, b"forged"},
+    ),
+    _row(
+        "J7a",
+        "System.out.print(new Scanner(System.in).nextInt());",
+        OK,
+        given=Input(stdin=b"42\n"),
+        check=_says(b"42"),
+    ),
+    _row("J7b", "System.in.close();", OK, given=Input(stdin=b"x" * MIB)),
+    _row(
+        "J7c",
+        'System.out.print(System.in.readAllBytes().length + " " + System.console());',
+        OK,
+        given=Input(stdin=b"x" * MIB),
+        check=_says(b"1048576 null"),
+    ),
+    _row(
+        "J8",
+        'Files.write(Path.of("/tmp/x.so"), new byte[] {127, 69, 76, 70}); System.load("/tmp/x.so");',
+        FAILED,
+    ),
+    _row(
+        "J9",
+        'System.out.print(Runtime.getRuntime().availableProcessors() + " " + (Runtime.getRuntime().maxMemory() >> 20));',
+        OK,
+        check=lambda run: run.stdout.split()[0] == b"1" and 150 < int(run.stdout.split()[1]) <= 192,
+    ),
+    _row(
+        "J11",
+        "new javax.swing.JFrame();",
+        FAILED,
+        check=lambda run: b"HeadlessException" in run.stderr or b"Error" in run.stderr,
+    ),
+    _row("J12", "assert false;", OK),
+    _row(
+        "J13",
+        "System.out.print(java.util.stream.LongStream.range(0, 1000000).parallel().map(n -> n * n).sum());",
+        OK,
+        check=_says(b"333332833333500000"),
+    ),
+)
+
+ROWS = (*TIME_ROWS, *MEMORY_ROWS, *PROCESS_ROWS, *OUTPUT_ROWS, *FILE_ROWS, *NETWORK_ROWS, *JAVA_ROWS)
+
+_NO_PROCESS = "no process can be made: P1 shows that exec and fork are refused"
+_SECCOMP = (
+    "needs native calls, which JDK 17 gives no program: unit/java/test_seccomp.py runs the filter itself"
+)
+_GATEWAY = "a matter of the request: the gateway's tests show it"
+
+ELSEWHERE = {
+    "T13": "unit/java/test_limits.py",
+    "M16": "hostile/test_catalogue.py",
+    "P13": "unit/java/test_seccomp.py",
+    "P14": "unit/java/test_seccomp.py",
+    "O4": "hostile/test_programs.py",
+    "O6": "hostile/test_programs.py",
+    "N5": "unit/java/test_seccomp.py",
+    "N6": "unit/java/test_seccomp.py",
+    "C7": "unit/java/test_entry.py",
+    "C12": "unit/java/test_compiler.py",
+    "J3": "hostile/test_programs.py",
+    "J4": "hostile/test_programs.py",
+    "J5": "hostile/test_sources.py",
+    "J10": "hostile/test_programs.py",
+    "J14": "hostile/test_start.py",
+    **{f"C{row}": "hostile/test_sources.py" for row in (1, 2, 3, 5, 6, 8, 9, 10, 11, 13, 14)},
+}
+
+NOT_HERE = {
+    "M7": "virtual threads came with JDK 21; there they are heap and nothing else",
+    "M14": _NO_PROCESS,
+    "P3": _NO_PROCESS,
+    "P4": _NO_PROCESS,
+    "P5": _NO_PROCESS,
+    "P10": _SECCOMP,
+    "P12": _NO_PROCESS,
+    "O13": _GATEWAY,
+    "F3": "the host takes no path from a program: classes, input and output travel by pipes (J3)",
+    "F4": "the host takes no path from a program: classes, input and output travel by pipes (J3)",
+    "F5": "a program writes to its own copy of its classes; the kept ones are the node's memory",
+    "F7": _GATEWAY,
+    "F12": _NO_PROCESS,
+    "N7": _GATEWAY,
+    "C4": _GATEWAY,
+}

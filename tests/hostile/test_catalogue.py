@@ -1,0 +1,42 @@
+"""The catalogue of hostile programs, row by row; and that it is whole."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from cluster.wire.jobs import Verdict
+from tests.hostile.catalogue import ELSEWHERE, NOT_HERE, ROWS, ROWS_OF, Row
+from tests.support.java_driver import JavaDriver, main_class, program
+
+_MARKED = [pytest.param(row, id=row.id, marks=[pytest.mark.exhaustive] if row.slow else []) for row in ROWS]
+
+
+@pytest.mark.parametrize("row", _MARKED)
+def test_a_hostile_program_gets_its_verdict_and_leaves_nothing(java: JavaDriver, row: Row) -> None:
+    run = java.run(row.text, row.given, **row.limits)
+    assert run.verdict in row.right, run
+    assert not row.detail or run.detail == row.detail, run
+    assert row.check(run), run
+
+
+def test_every_row_is_shown_or_says_why_not() -> None:
+    wanted = [f"{part}{number}" for part, count in ROWS_OF.items() for number in range(1, count + 1)]
+    shown = {re.sub(r"[a-z]$", "", row.id) for row in ROWS}
+    assert sorted(shown | set(ELSEWHERE) | set(NOT_HERE)) == sorted(wanted)
+    assert not set(NOT_HERE) & (shown | set(ELSEWHERE))
+    tests = Path(__file__).resolve().parents[1]
+    assert [place for place in ELSEWHERE.values() if not (tests / place).exists()] == []
+
+
+def test_one_program_out_of_memory_disturbs_no_other(java: JavaDriver) -> None:
+    """M16."""
+    hungry = program(
+        main_class("var l = new ArrayList<byte[]>(); while (true) l.add(new byte[1 << 20]);"), cpu_s=4.0
+    )
+    steady = program(main_class('Thread.sleep(500); System.out.print("fine");'))
+    jobs = {java.submit(hungry): Verdict.MEMORY_LIMIT, java.submit(steady): Verdict.OK}
+    answers = [java.read(), java.read()]
+    assert {answer.id: answer.outcome.verdict for answer in answers if answer.outcome} == jobs

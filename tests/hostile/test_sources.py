@@ -1,0 +1,180 @@
+"""Sources that mean harm to the compiler, C1 to C14 of the catalogue (J1)."""
+
+from __future__ import annotations
+
+import pytest
+
+from cluster.wire.jobs import Outcome, Program, Source, Verdict
+from tests.support.java_driver import JavaDriver, program
+
+RUN = 'public String run() { return "fine"; }'
+
+
+def compiled(java: JavaDriver, *sources: tuple[str, str]) -> Outcome:
+    return java.outcome(Program(tuple(Source(name, text) for name, text in sources)))
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("public class A {\n  int x = ;\n}", 2),
+        ("public class A {\r\n  int x = ;\r\n}", 2),
+        ("public class A {\n  int x = \x00;\n}", 2),
+        ("\ufeffpublic class A {\n  int x = ;\n}", None),
+        ("public class A { int x = 1; ", 1),
+        ("\u00e4\u00f6 ???", 1),
+    ],
+    ids=["plain", "crlf", "nul", "bom", "end", "noise"],
+)
+def test_a_wrong_source_is_told_where(java: JavaDriver, text: str, line: int | None) -> None:
+    """C1."""
+    outcome = compiled(java, ("A.java", text))
+    assert outcome.verdict is Verdict.COMPILE_ERROR
+    assert outcome.compilation is not None
+    found = outcome.compilation.diagnostics[0]
+    assert line is None or found.line == line
+    assert found.column > 0
+
+
+def test_errors_without_number_are_cut(java: JavaDriver) -> None:
+    """C2."""
+    many = "public class A {" + "int x = y;\n" * 20_000 + "}"
+    long = "public class A { int x = " + "y" * 500_000 + "; }"
+    for text in (many, long):
+        outcome = compiled(java, ("A.java", text))
+        assert outcome.verdict is Verdict.COMPILE_ERROR
+        assert outcome.compilation is not None
+        assert 1 <= len(outcome.compilation.diagnostics) <= 100
+        assert len(outcome.compilation.text.encode()) <= 64 * 1024
+
+
+_LAMBDAS = "() -> " * 40 + "1"
+_BIG_METHOD = "int x = 0; " + "x += x * 31 + 7; " * 12_000
+_CONSTANTS = "".join(f'static final String s{n} = "c{n}"; ' for n in range(33_000))
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        f"int x = {'(' * 20_000}1{')' * 20_000};",
+        f"int x = {'+'.join(['1'] * 30_000)};",
+        f"String s = {'+'.join(['a()'] * 3_000)}; String a() {{ return null; }}",
+        f"Object o = {'true ? 1 : ' * 8_000}2;",
+        f"void m() {{ {_BIG_METHOD} }}",
+        _CONSTANTS,
+    ],
+    ids=["parentheses", "sum", "concatenation", "conditional", "method", "constants"],
+)
+def test_a_source_that_exhausts_the_compiler_ends_soon_and_the_compiler_goes_on(
+    java: JavaDriver, members: str
+) -> None:
+    """C3: what javac can't hold is a compile error; what it can is none of our business."""
+    outcome = java.outcome(program(f"public class Deep {{ {members} {RUN} }}", compile_s=10.0))
+    assert outcome.verdict in {Verdict.COMPILE_ERROR, Verdict.OK, Verdict.TIME_LIMIT, Verdict.RUNTIME_ERROR}
+    assert compiled(java, ("", f"public class A {{ {RUN} }}")).verdict is Verdict.OK
+
+
+def test_a_compilation_over_its_limit_ends_and_the_compiler_is_replaced(java: JavaDriver) -> None:
+    """C3: inference that doubles with each level."""
+    nested = "a"
+    for _ in range(8):
+        nested = f"pick(() -> {nested}, () -> {nested})"
+    slow = (
+        "import java.util.function.*; public class Slow { "
+        "static <T> T pick(Supplier<T> one, Supplier<T> other) { return null; } "
+        "static <T> T pick(Supplier<T> one, Callable<T> other) { return null; } "
+        "interface Callable<T> { T call() throws Exception; } "
+        f"String a = null; Object x = {nested}; }}"
+    )
+    outcome = java.outcome(program(slow, compile_s=0.3))
+    assert outcome.verdict is Verdict.TIME_LIMIT
+    assert outcome.runs[0].detail == "compile"
+
+
+def test_no_source_runs_anything_in_the_compiler(java: JavaDriver) -> None:
+    """C5: no processors, no option files, no options by name."""
+    processor = (
+        "package p; import javax.annotation.processing.*; import java.util.*; import javax.lang.model.element.*;"
+        '@SupportedAnnotationTypes("*") public class Spy extends AbstractProcessor { '
+        "public boolean process(Set<? extends TypeElement> a, RoundEnvironment r) { System.exit(9); return true; } }"
+    )
+    main = ("Main.java", f"public class Main {{ {RUN} }}")
+    assert compiled(java, ("p/Spy.java", processor), main).verdict is Verdict.OK
+    for name in ("-J-Xmx1g", "@args", "-cp", "--version", "-processor"):
+        outcome = compiled(java, (name, "class Other { }"), main)
+        assert outcome.verdict in {Verdict.OK, Verdict.COMPILE_ERROR}
+    module = ("module-info.java", "module m { requires no.such.thing; }")
+    assert compiled(java, module, main).verdict is Verdict.COMPILE_ERROR
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "verdict"),
+    [
+        ("\u00c4pfel", "public class \u00c4pfel {{ {run} }}", Verdict.OK),
+        ("L" * 200, "public class {name} {{ {run} }}", Verdict.OK),
+        ("L" * 300, "public class {name} {{ {run} }}", None),
+        ("con", "public class con {{ {run} }}", Verdict.OK),
+        ("bin/A", "package bin; public class A {{ {run} }}", Verdict.OK),
+        ("java/lang/A", "package java.lang; public class A {{ {run} }}", Verdict.COMPILE_ERROR),
+        ("javacluster/internal/Launcher", "package javacluster.internal; public class Launcher {{ {run} }}", Verdict.COMPILE_ERROR),
+        ("$(reboot)", "public class A {{ {run} }}", Verdict.COMPILE_ERROR),
+        ("../../../tmp/A", "public class A {{ {run} }}", Verdict.OK),
+    ],
+)  # fmt: skip
+def test_names_are_names_and_nothing_else(
+    java: JavaDriver, name: str, text: str, verdict: Verdict | None
+) -> None:
+    """C6, F7: a name reaches no path of the host; where it is no name for Java, that is a compile error."""
+    outcome = compiled(java, (f"{name}.java", text.format(name=name, run=RUN)))
+    allowed = {verdict} if verdict else {Verdict.OK, Verdict.COMPILE_ERROR, Verdict.RUNTIME_ERROR}
+    assert outcome.verdict in allowed, outcome
+
+
+def test_classes_that_differ_in_case_or_nest_stay_apart(java: JavaDriver) -> None:
+    """C8."""
+    text = (
+        'class a { String of() { return "a"; } } class A { class B { class a { } } String of() { return "A"; } } '
+        "public class Main { public String run() { return new a().of() + new A().of() + new A().new B().new a().getClass().getName(); } }"
+    )
+    outcome = compiled(java, ("Main.java", text))
+    assert outcome.runs[0].value == b"aAA$B$a"
+
+
+def test_preview_features_are_off_and_warnings_are_no_errors(java: JavaDriver) -> None:
+    """C9, C11."""
+    preview = "public class A { String of(Object o) { return switch (o) { case String s when s.isEmpty() -> s; default -> null; }; } }"
+    assert compiled(java, ("A.java", preview)).verdict is Verdict.COMPILE_ERROR
+    raw = f"import java.util.*; public class A {{ {RUN} @Deprecated void old() {{ List l = new ArrayList(); l.add(1); new Date(1, 2, 3); }} }}"
+    outcome = compiled(java, ("A.java", raw))
+    assert outcome.verdict is Verdict.OK
+    assert outcome.compilation is not None
+    assert outcome.compilation.diagnostics
+
+
+@pytest.mark.exhaustive
+def test_a_thousand_sources_leave_the_compiler_as_it_was(java: JavaDriver) -> None:
+    """C10; the soak goes further."""
+    for number in range(1000):
+        text = f"public class A{number} {{ int x{number}; }}"
+        assert compiled(java, ("", text)).verdict is Verdict.COMPILE_ERROR  # nothing to start
+    assert compiled(java, ("", f"public class A {{ {RUN} }}")).verdict is Verdict.OK
+
+
+def test_a_source_sees_no_file_of_the_host_and_no_class_of_another(java: JavaDriver) -> None:
+    """C13."""
+    for body in (
+        "tests.Other x;",
+        "javacluster.internal.Compiler x;",
+        "com.sun.tools.javac.api.JavacTaskPool x;",
+    ):
+        assert (
+            compiled(java, ("A.java", f"public class A {{ {body} {RUN} }}")).verdict is Verdict.COMPILE_ERROR
+        )
+
+
+def test_the_same_source_again_and_again_at_once_is_right_each_time(java: JavaDriver) -> None:
+    """C14."""
+    jobs = {java.submit(program(f"public class Same {{ {RUN} }}")) for _ in range(12)}
+    answers = [java.read() for _ in jobs]
+    assert {answer.id for answer in answers} == jobs
+    assert all(answer.outcome and answer.outcome.runs[0].value == b"fine" for answer in answers)
