@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from cluster import commands_bench, commands_drill, commands_local
+from cluster import commands_bench, commands_drill, commands_local, commands_run, commands_watch
 from cluster.config import load
 from cluster.errors import ClusterError, ConfigError, EnvironmentFault, JobError, Unavailable
 from cluster.version import PROTOCOL_VERSION, __version__
@@ -46,8 +46,9 @@ def main() -> None:
     """Compile and run Java on a cluster that survives the loss of its machines."""
 
 
-for command in (*commands_local.COMMANDS, *commands_bench.COMMANDS, *commands_drill.COMMANDS):
-    main.add_command(command)
+for part in (commands_local, commands_run, commands_watch, commands_bench, commands_drill):
+    for command in part.COMMANDS:
+        main.add_command(command)
 
 
 @main.command()

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
 from cluster.errors import JobError, RemoteProtocolError, Unavailable
+from cluster.gateway.schemas import ProgramResult
 
 ANSWER_MAX = 64 * 1024 * 1024
 """Bytes of an answer that are read."""
@@ -25,6 +26,7 @@ GLANCE_S = 2.0
 """How long a look at the cluster's state may take."""
 
 _OK = 200
+_THEIR_FAULT = 500
 _TRY_LATER = frozenset({429, 502, 503, 504})
 
 
@@ -92,6 +94,40 @@ def run(gateway: str, source: bytes, patience_s: float = PATIENCE_S) -> Reply:
             response.getheader("Cached-Response", "") == "true",
             response.getheader("X-Job-Id", ""),
         )
+
+
+def run_program(
+    gateway: str, request: Mapping[str, Any], *, fresh: bool = False, patience_s: float = PATIENCE_S
+) -> ProgramResult:
+    """Send a program as JSON and wait for its whole result (H4).
+
+    Args:
+        gateway: its address.
+        request: as `RunRequest` has it.
+        fresh: an answer that is known already will not do (C3).
+        patience_s: how long to wait.
+
+    Raises:
+        Unavailable: no gateway there, or it can't serve now; trying again may help.
+        JobError: the gateway refuses the request itself.
+        RemoteProtocolError: what answers is no gateway.
+    """
+    headers = {"Content-Type": "application/json", **({"Cache-Control": "no-cache"} if fresh else {})}
+    with _connected(gateway, patience_s) as connection:
+        connection.request("POST", "/v1/run", msgspec.json.encode(request), headers)
+        response = connection.getresponse()
+        body = response.read(ANSWER_MAX)
+    if response.status in _TRY_LATER:
+        raise Unavailable(_first_line(body.decode(errors="replace")) or response.reason, _seconds(response))
+    if response.status != _OK:
+        detail = _first_line(body.decode(errors="replace")) or response.reason
+        if response.status >= _THEIR_FAULT:
+            raise RemoteProtocolError("the gateway failed", detail)
+        raise JobError(f"refused ({response.status}): {detail}")
+    try:
+        return msgspec.json.decode(body, type=ProgramResult)
+    except msgspec.DecodeError as error:
+        raise RemoteProtocolError("not a result", str(error)) from error
 
 
 def look(gateway: str, patience_s: float = GLANCE_S) -> ClusterView:

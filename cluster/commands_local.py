@@ -1,4 +1,4 @@
-"""The commands of the embedded cluster: up, down, status, run, kill, start, logs."""
+"""The commands that change the embedded cluster: up, down, kill, start."""
 
 from __future__ import annotations
 
@@ -10,23 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 import yaml
-from rich.console import Console
-from rich.table import Table
 
 from cluster import client
-from cluster.errors import ConfigError, EnvironmentFault, JobError, RemoteProtocolError, Unavailable
-from cluster.local import GATEWAY, PEERS, PEERS_MAX, Layout, LocalCluster, NodeProcess
+from cluster.errors import ConfigError, EnvironmentFault, Unavailable
+from cluster.local import GATEWAY, PEERS, PEERS_MAX, Layout, LocalCluster
 
 GATEWAYS_MAX = 9
 
 MAX_PORT = 65535 - 10 * (PEERS_MAX + GATEWAYS_MAX) - 3
 
-EXIT_PROGRAM_FAILED = 1
 
-
-def _directory(command: Callable[..., None]) -> Callable[..., None]:
+def directory_option(command: Callable[..., None]) -> Callable[..., None]:
     """The option that names the cluster."""
     return click.option(
         "--directory",
@@ -36,6 +31,15 @@ def _directory(command: Callable[..., None]) -> Callable[..., None]:
         show_default=True,
         help="Where the local cluster keeps everything (also $JAVACLUSTER_DIRECTORY).",
     )(command)
+
+
+def complete_node(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
+    """For the shell: the nodes of the local cluster, and where it makes sense its leader."""
+    cluster = LocalCluster(ctx.params.get("directory") or Path(".javacluster"))
+    names = [str(node) for node in cluster.layout.ids()] if cluster.exists else []
+    if option.name == "target":
+        names.append("leader")
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def _setting(_ctx: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
@@ -53,7 +57,7 @@ def _setting(_ctx: click.Context, _option: click.Parameter, texts: tuple[str, ..
 
 
 @click.command()
-@_directory
+@directory_option
 @click.option("--peers", type=click.IntRange(1, PEERS_MAX), help=f"How many peers.  [default: {PEERS}]")
 @click.option(
     "--gateways",
@@ -139,7 +143,7 @@ def _shortest(path: Path) -> str:
 
 
 @click.command()
-@_directory
+@directory_option
 def down(directory: Path) -> None:
     """Stop the cluster: drain every node, kill what does not stop in time."""
     cluster = LocalCluster(directory)
@@ -156,88 +160,9 @@ def down(directory: Path) -> None:
 
 
 @click.command()
-@_directory
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
-def status(directory: Path, *, as_json: bool) -> None:
-    """Show every node: its process, and what the gateway thinks of it."""
-    cluster = LocalCluster(directory)
-    processes = cluster.processes()
-    try:
-        view = client.look(cluster.gateway_url)
-        remark = "" if view.ready else f"the gateway is not ready: {view.not_ready_reason}"
-    except (Unavailable, RemoteProtocolError):
-        view = client.ClusterView()
-        remark = f"no gateway answers at {cluster.gateway_url}: `javacluster up` starts what is down"
-    gateways = cluster.layout.gateway_ids()
-    rows = [_row(process, view, gateway=process.id in gateways) for process in processes]
-    if as_json:
-        whole = {"leader": view.leader, "epoch": view.epoch, "remark": remark, "nodes": rows}
-        click.echo(msgspec.json.format(msgspec.json.encode(whole)))
-        return
-    _show(rows)
-    if remark:
-        click.echo(remark)
-
-
-def _row(process: NodeProcess, view: client.ClusterView, *, gateway: bool) -> dict[str, Any]:
-    seen = view.node(process.id) or client.NodeView(process.id)
-    return {
-        "id": process.id,
-        "role": "gateway" if gateway else "peer",
-        "state": (seen.state or "-") if process.pid else process.fate,
-        "status": seen.status or "-",
-        "epoch": seen.epoch,
-        "pid": process.pid or "-",
-        "slots": f"{seen.running}/{seen.slots}",
-    }
-
-
-def _show(rows: list[dict[str, Any]]) -> None:
-    """A table on a terminal, aligned plain lines in a pipe."""
-    if not sys.stdout.isatty():
-        widths = {key: max(len(key), *(len(str(row[key])) for row in rows)) for key in rows[0]}
-        for row in [{key: key for key in rows[0]}, *rows]:
-            click.echo("  ".join(str(row[key]).ljust(width) for key, width in widths.items()).rstrip())
-        return
-    table = Table()
-    for key in rows[0]:
-        table.add_column(key)
-    for row in rows:
-        down = str(row["state"]).startswith(("DOWN", "not "))
-        leads = row["state"] == "LEADING"
-        table.add_row(*map(str, row.values()), style="red" if down else "green" if leads else "")
-    Console().print(table)
-
-
-@click.command()
-@_directory
-@click.option("--gateway", metavar="URL", help="Another gateway than the local cluster's.")
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
-@click.pass_context
-def run(ctx: click.Context, directory: Path, gateway: str | None, files: tuple[Path, ...]) -> None:
-    """Compile and run a Java source file on the cluster and print what it returned or printed.
-
-    Exits with 1 if the program failed, with 75 if the cluster can't serve now.
-    """
-    if len(files) > 1:
-        raise JobError(
-            "one source file at a time: a gateway takes neither several files nor arguments nor "
-            "standard input yet; put all classes into one file"
-        )
-    try:
-        source = files[0].read_bytes()
-    except OSError as error:
-        raise JobError(f"{files[0]}: {error.strerror}") from error
-    reply = client.run(gateway or LocalCluster(directory).gateway_url, source)
-    click.echo(reply.text, err=not reply.ok)
-    if not reply.ok:
-        ctx.exit(EXIT_PROGRAM_FAILED)
-
-
-@click.command()
-@_directory
+@directory_option
 @click.option("--signal", "name", default="KILL", show_default=True, help="Such as TERM, STOP, CONT.")
-@click.argument("target", metavar="(leader | ID)")
+@click.argument("target", metavar="(leader | ID)", shell_complete=complete_node)
 def kill(directory: Path, name: str, target: str) -> None:
     """Kill one node of the local cluster, and say what to watch."""
     cluster = LocalCluster(directory)
@@ -265,8 +190,8 @@ def _target(cluster: LocalCluster, target: str) -> int:
 
 
 @click.command()
-@_directory
-@click.argument("nodes", metavar="[ID]...", nargs=-1, type=int)
+@directory_option
+@click.argument("nodes", metavar="[ID]...", nargs=-1, type=int, shell_complete=complete_node)
 def start(directory: Path, nodes: tuple[int, ...]) -> None:
     """Start nodes of the local cluster that don't run; all of them without an ID."""
     cluster = LocalCluster(directory)
@@ -278,42 +203,10 @@ def start(directory: Path, nodes: tuple[int, ...]) -> None:
     )
 
 
-@click.command()
-@_directory
-@click.argument("node", metavar="[ID]", type=int, default=GATEWAY)
-@click.option("--verbose", "-v", is_flag=True, help="Every message and step, instead of what matters.")
-@click.option("--follow", "-f", is_flag=True, help="Go on with what is added.")
-@click.option(
-    "-n", "lines", type=click.IntRange(0, 1_000_000), default=50, show_default=True, help="How many lines."
-)
-def logs(directory: Path, node: int, *, verbose: bool, follow: bool, lines: int) -> None:
-    """Print the end of a node's log; the gateway's without an ID."""
-    cluster = LocalCluster(directory)
-    level = "verbose" if verbose else "summary"
-    if node not in cluster.layout.ids():
-        raise ConfigError(f"no node {node} here: they are 0 (the gateway) to {cluster.layout.peers}")
-    if not any(process.pid for process in cluster.processes() if process.id == node):
-        _print_log_file(cluster, node, level, lines)
-        return
-    for line in client.log_lines(cluster.http_url(node), level, lines, follow=follow):
-        click.echo(line)
-
-
-def _print_log_file(cluster: LocalCluster, node: int, level: str, lines: int) -> None:
-    """What a node that is down wrote."""
-    files = sorted(
-        (cluster.node_directory(node) / "log").glob(f"{level}*"), key=lambda file: file.stat().st_mtime
-    )
-    if not files:
-        raise EnvironmentFault(f"node {node} is down and left no log: `javacluster start {node}`")
-    for line in files[-1].read_text(encoding="utf-8", errors="replace").splitlines()[-lines or None :]:
-        click.echo(line)
-
-
 def _nodes(cluster: LocalCluster, nodes: tuple[int, ...] | list[int]) -> str:
     gateways = cluster.layout.gateway_ids()
     names = {node: f"gateway {node}" if node in gateways else f"peer {node}" for node in nodes}
     return ", ".join("the gateway" if node == GATEWAY else name for node, name in names.items())
 
 
-COMMANDS = (up, down, status, run, kill, start, logs)
+COMMANDS = (up, down, kill, start)

@@ -127,7 +127,8 @@ class Page:
 
     def complaints(self) -> list[str]:
         """What the browser found wrong since it was last asked."""
-        return [entry["message"] for entry in self.chrome.get_log("browser") if entry["level"] == "SEVERE"]
+        entries: list[dict[str, str]] = self.chrome.get_log("browser")  # type: ignore[no-untyped-call]  # theirs
+        return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
 
 
 @pytest.fixture

@@ -63,9 +63,23 @@ def test_run_prints_the_answer_and_tells_failure_by_its_status(cluster: Live, tm
     ran = cluster.command("run", str(bad))
     assert ran.code == 1
     assert "nothing" in ran.err
-    ran = cluster.command("run", str(good), str(bad))
+    ran = cluster.command("run", "--limit", "wall_s=1000", str(good))
     assert ran.code == 65
-    assert _is_one_line(ran, "one source file")
+    assert _is_one_line(ran, "$.limits.wall_s")
+
+
+def test_run_is_like_java_with_files_arguments_input_and_exit_code(cluster: Live, tmp_path: Path) -> None:
+    """H4, P3."""
+    main, other = tmp_path / "Main.java", tmp_path / "Other.java"
+    main.write_text(
+        "public class Main { public static void main(String[] args) throws Exception {"
+        " System.out.write(System.in.readAllBytes()); System.out.print(Other.join(args)); System.exit(7); } }"
+    )
+    other.write_text('class Other { static String join(String[] args) { return String.join("+", args); } }')
+    given = tmp_path / "given"
+    given.write_text("in:")
+    ran = cluster.command("run", "--stdin", str(given), str(main), str(other), "--", "-a", "b c")
+    assert (ran.code, ran.out, ran.err) == (7, "in:-a+b c", "")
 
 
 def test_status_is_plain_in_a_pipe(cluster: Live) -> None:

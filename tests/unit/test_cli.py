@@ -65,8 +65,8 @@ def _answer(monkeypatch: pytest.MonkeyPatch, status: int, body: str, **headers: 
     )
 
 
-def _ran(*arguments: str) -> Result:
-    return CliRunner().invoke(main, arguments)
+def _ran(*arguments: str, stdin: bytes = b"") -> Result:
+    return CliRunner().invoke(main, arguments, input=stdin)
 
 
 @pytest.fixture
@@ -77,35 +77,125 @@ def program(tmp_path: Path) -> str:
     return str(file)
 
 
-def test_run_prints_the_answer(gateway: str, program: str) -> None:
-    ran = _ran("run", "--gateway", gateway, program)
-    assert (ran.exit_code, ran.stdout) == (0, "answer\n")
-    assert Gateway.asked == [("text/x-java-source; charset=utf-8", "public class P {}")]
+def _result(verdict: str = "ok", entry: str = "main", text: str = "", **run: object) -> str:
+    """A gateway's answer."""
+    compilation = {"diagnostics": [], "text": text, "seconds": 0.1, "main_class": "P", "entry": entry}
+    runs = [] if verdict == "compile_error" else [{"verdict": verdict, **run}]
+    return json.dumps(
+        {
+            "job": "j",
+            "verdict": verdict,
+            "message": "m",
+            "worker": 2,
+            "compilation": compilation,
+            "runs": runs,
+        }
+    )
 
 
-def test_run_tells_a_failed_program_by_status_1(
+def test_run_sends_everything_and_prints_what_the_program_wrote(
+    gateway: str, program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """H4."""
+    (tmp_path / "q").mkdir()
+    (tmp_path / "q" / "Q.java").write_text("class Q {}", encoding="utf-8")
+    _answer(monkeypatch, 200, _result(stdout="out", stderr="err", exit_code=0))
+    options = ("--main-class", "P", "--limit", "wall_s=2", "--gateway", gateway)
+    ran = _ran(
+        "run", *options, program, str(tmp_path / "q" / "Q.java"), "--", "-x", "two words", stdin=b"\xff"
+    )
+    assert (ran.exit_code, ran.stdout, ran.stderr) == (0, "out", "err")
+    kind, body = Gateway.asked[0]
+    assert kind == "application/json"
+    assert json.loads(body) == {
+        "files": {"P.java": "public class P {}", "q/Q.java": "class Q {}"},
+        "main_class": "P",
+        "args": ["-x", "two words"],
+        "stdin_base64": "/w==",
+        "limits": {"wall_s": 2.0},
+    }
+
+
+def test_run_sends_a_single_file_without_its_name(
     gateway: str, program: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _answer(monkeypatch, 400, "my fault\ntrace", X_Job_Verdict="runtime_error")
+    """P2: it may be called anything, as with `java FILE`."""
+    _answer(monkeypatch, 200, _result())
+    _ran("run", "--gateway", gateway, program)
+    assert json.loads(Gateway.asked[0][1])["source"] == "public class P {}"
+
+
+def test_run_prints_the_very_bytes(gateway: str, program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R3."""
+    _answer(monkeypatch, 200, _result(stdout="\ufffd", stdout_base64="/w=="))
+    assert _ran("run", "--gateway", gateway, program).stdout_bytes == b"\xff"
+
+
+def test_run_prints_what_run_returned(gateway: str, program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _answer(monkeypatch, 200, _result(entry="run", value="hello"))
+    assert _ran("run", "--gateway", gateway, program).stdout == "hello\n"
+    _answer(monkeypatch, 200, _result(entry="run", value=None))
+    assert _ran("run", "--gateway", gateway, program).stdout == "null\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "stderr"),
+    [
+        (_result("runtime_error", exit_code=3), 3, ""),
+        (_result("runtime_error", exit_code=1, stderr="trace\n"), 1, "trace\n"),
+        (_result("signalled", signal=11), 139, "signalled: m\n"),
+        (_result("time_limit", exit_code=None), 1, "time_limit: m\n"),
+        (_result("compile_error", text="P.java:1: error\n"), 1, "P.java:1: error\n"),
+    ],
+)
+def test_run_ends_as_the_program_did(
+    gateway: str, program: str, monkeypatch: pytest.MonkeyPatch, answer: str, status: int, stderr: str
+) -> None:
+    """H: command line."""
+    _answer(monkeypatch, 200, answer)
     ran = _ran("run", "--gateway", gateway, program)
-    assert (ran.exit_code, ran.stdout, ran.stderr) == (1, "", "my fault\ntrace\n")
+    assert (ran.exit_code, ran.stderr) == (status, stderr)
+
+
+def test_run_can_tell_the_time_and_speak_json(
+    gateway: str, program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _answer(monkeypatch, 200, _result(stdout="out"))
+    ran = _ran("run", "--json", "--time", "--gateway", gateway, program)
+    assert json.loads(ran.stdout)["runs"][0]["stdout"] == "out"
+    assert ran.stderr.startswith("ok, node 2: queue ")
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 def test_run_tells_what_may_work_later_by_status_75(
     gateway: str, program: str, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    _answer(monkeypatch, status, "no_leader: nobody leads\n", Retry_After="2")
+    _answer(monkeypatch, status, json.dumps({"detail": "nobody leads"}), Retry_After="2")
     ran = _ran("run", "--gateway", gateway, program)
-    assert (ran.exit_code, ran.stderr) == (75, "Error: no_leader: nobody leads\n")
+    assert (ran.exit_code, ran.stderr) == (75, "Error: nobody leads\n")
 
 
 def test_run_tells_a_refused_request_by_status_65(
     gateway: str, program: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _answer(monkeypatch, 413, json.dumps({"detail": "too large: 1 MiB at most"}))
+    _answer(monkeypatch, 422, json.dumps({"detail": "$.limits.wall_s: too much"}))
     ran = _ran("run", "--gateway", gateway, program)
-    assert (ran.exit_code, ran.stderr) == (65, "Error: refused (413): too large: 1 MiB at most\n")
+    assert (ran.exit_code, ran.stderr) == (65, "Error: refused (422): $.limits.wall_s: too much\n")
+
+
+@pytest.mark.parametrize(("status", "body"), [(500, "{}"), (200, "nonsense"), (200, "{}")])
+def test_run_tells_a_broken_gateway_by_status_70(
+    gateway: str, program: str, monkeypatch: pytest.MonkeyPatch, status: int, body: str
+) -> None:
+    _answer(monkeypatch, status, body)
+    ran = _ran("run", "--gateway", gateway, program)
+    assert ran.exit_code == 70
+    assert ran.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("limit", ["wall=1", "wall_s", "wall_s=x"])
+def test_a_limit_that_is_none_is_wrong_usage(program: str, limit: str) -> None:
+    assert _ran("run", "--limit", limit, program).exit_code == 2
 
 
 def test_run_without_a_gateway_is_told_in_one_line(program: str) -> None:
@@ -143,6 +233,41 @@ def test_status_shows_what_the_process_table_knows_when_no_gateway_answers(tmp_p
     assert ran.exit_code == 0
     assert [row["state"] for row in shown["nodes"]] == ["not started", "not started"]
     assert "javacluster up" in shown["remark"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script_for_the_shell(shell: str) -> None:
+    ran = _ran("completion", shell)
+    assert ran.exit_code == 0
+    assert "_JAVACLUSTER_COMPLETE" in ran.stdout
+
+
+def test_a_shell_is_told_commands_and_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = str(tmp_path / "c")
+    LocalCluster(tmp_path / "c").make(Layout(peers=2))
+    monkeypatch.setenv("_JAVACLUSTER_COMPLETE", "bash_complete")
+    for typed, offered in (
+        ("javacluster sta", {"status", "start"}),
+        (f"javacluster kill --directory {directory} ", {"0", "1", "2", "leader"}),
+        (f"javacluster logs --directory {directory} ", {"0", "1", "2"}),
+    ):
+        monkeypatch.setenv("COMP_WORDS", typed)
+        monkeypatch.setenv("COMP_CWORD", str(len(typed.split(" ")) - 1))
+        told = CliRunner().invoke(main, prog_name="javacluster").stdout
+        assert {line.partition(",")[2] for line in told.splitlines()} == offered
+
+
+def test_the_log_of_a_node_that_is_down_is_read_from_its_file(tmp_path: Path) -> None:
+    cluster = LocalCluster(tmp_path / "c")
+    cluster.make(Layout(peers=1))
+    log = cluster.node_directory(1) / "log"
+    log.mkdir(parents=True)
+    (log / "summary.log").write_text("t1 one\nt2 two\nt3 three\n", encoding="utf-8")
+    where = ("--directory", str(tmp_path / "c"))
+    assert _ran("logs", "1", "-n", "2", *where).stdout == "t2 two\nt3 three\n"
+    assert _ran("logs", "1", "-n", "0", *where).stdout == ""
+    told = _ran("logs", "1", "-n", "1", "--json", *where).stdout
+    assert json.loads(told) == {"node": 1, "time": "t3", "text": "three"}
 
 
 def test_version_names_the_protocol_too() -> None:

@@ -1,0 +1,197 @@
+"""`javacluster run`: programs from files, as plain `java` would run them, on the cluster (H4)."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+
+from cluster import client
+from cluster.commands_local import directory_option
+from cluster.errors import JobError
+from cluster.gateway.schemas import STDIN_MAX, LimitsAsked, ProgramResult, RunResult
+from cluster.local import LocalCluster
+from cluster.wire.jobs import Verdict
+
+EXIT_PROGRAM_FAILED = 1
+EXIT_SIGNALLED = 128
+"""And the signal's number, as shells have it."""
+
+_LIMITS = ", ".join(LimitsAsked.__struct_fields__)
+
+
+class _Split(click.Command):
+    """A command that leaves what stands after `--` to the program it starts."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put it aside."""
+        if "--" in args:
+            at = args.index("--")
+            args, ctx.meta["rest"] = args[:at], tuple(args[at + 1 :])
+        return super().parse_args(ctx, args)
+
+
+def _limits(_ctx: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> dict[str, float]:
+    """`wall_s=2` as name and number; whether it is allowed is the gateway's to say."""
+    limits: dict[str, float] = {}
+    for text in texts:
+        name, _equals, number = text.partition("=")
+        if name not in LimitsAsked.__struct_fields__:
+            raise click.BadParameter(f"`{text}` is not NAME=NUMBER with a name of {_LIMITS}")
+        try:
+            limits[name] = float(number)
+        except ValueError:
+            raise click.BadParameter(f"`{number}` is not a number") from None
+    return limits
+
+
+@click.command(cls=_Split)
+@directory_option
+@click.option("--gateway", metavar="URL", help="Another gateway than the local cluster's.")
+@click.option("--main-class", default="", metavar="NAME", help="The class to start, if there are several.")
+@click.option(
+    "--stdin",
+    "stdin",
+    type=click.File("rb"),
+    help="Standard input from a file.  [default: this command's own, unless it is a terminal]",
+)
+@click.option("--limit", "limits", multiple=True, callback=_limits, metavar="NAME=NUMBER", help=_LIMITS)
+@click.option("--fresh", is_flag=True, help="Run it even if the answer is known.")
+@click.option("--time", "timing", is_flag=True, help="Say on standard error where it ran and how long.")
+@click.option("--json", "as_json", is_flag=True, help="The whole result, for machines.")
+@click.argument(
+    "files", nargs=-1, required=True, metavar="FILE.java... [-- ARGUMENT...]", type=click.Path(path_type=Path)
+)
+@click.pass_context
+def run(
+    ctx: click.Context,
+    directory: Path,
+    gateway: str | None,
+    main_class: str,
+    stdin: Any,  # noqa: ANN401  (an open file)
+    limits: dict[str, float],
+    files: tuple[Path, ...],
+    *,
+    fresh: bool,
+    timing: bool,
+    as_json: bool,
+) -> None:
+    """Compile and run Java source files on the cluster, with arguments after -- and standard input.
+
+    Ends with the program's own exit status, or 1 where it has none: it does not compile, a limit was passed.
+    65: the gateway refuses the request. 75: the cluster can't serve now.
+    """
+    request = {
+        **_sources(files),
+        "main_class": main_class,
+        "args": ctx.meta.get("rest", ()),
+        "stdin_base64": base64.b64encode(_input(stdin)).decode(),
+        "limits": limits,
+    }
+    with _waiting():
+        result = client.run_program(gateway or LocalCluster(directory).gateway_url, request, fresh=fresh)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(result)))
+    else:
+        _show(result)
+    if timing:
+        click.echo(_told(result), err=True)
+    ctx.exit(_status(result))
+
+
+def _sources(files: tuple[Path, ...]) -> dict[str, Any]:
+    """One file is named after its public class by the compiler; several keep their names and folders."""
+    texts = {}
+    base = Path(os.path.commonpath([file.absolute().parent for file in files]))
+    for file in files:
+        try:
+            texts[file.absolute().relative_to(base).as_posix()] = file.read_text(encoding="utf-8")
+        except OSError as error:
+            raise JobError(f"{file}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise JobError(f"{file}: not UTF-8 at byte {error.start}") from error
+    return {"files": texts} if len(texts) > 1 else {"source": next(iter(texts.values()))}
+
+
+def _input(stdin: Any) -> bytes:  # noqa: ANN401
+    """A file's bytes, or what comes through a pipe; a terminal is not waited for."""
+    if stdin is None:
+        if sys.stdin is None or sys.stdin.isatty():
+            return b""
+        stdin = sys.stdin.buffer
+    data: bytes = stdin.read(STDIN_MAX + 1)
+    if len(data) > STDIN_MAX:
+        raise JobError(f"standard input is larger than {STDIN_MAX} bytes")
+    return data
+
+
+@contextlib.contextmanager
+def _waiting() -> Iterator[None]:
+    """A sign of life on a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    with Console(stderr=True).status("running on the cluster …"):
+        yield
+
+
+def _show(result: ProgramResult) -> None:
+    """What the program wrote, byte for byte; then what became of it, if it did not end well."""
+    compilation = result.compilation
+    for one in result.runs:
+        _write("stdout", one.stdout_base64, one.stdout)
+        if one.verdict is Verdict.OK and compilation is not None and compilation.entry == "run":
+            click.echo("null" if one.value is None else one.value)
+        _write("stderr", one.stderr_base64, one.stderr)
+    if compilation is not None and compilation.text:
+        click.echo(compilation.text, err=True, nl=False)
+    run = _telling(result)
+    told = run is not None and (run.exit_code or run.stderr)
+    if result.verdict is Verdict.OK or (result.verdict is Verdict.RUNTIME_ERROR and told):
+        return  # it has spoken for itself
+    if result.verdict is not Verdict.COMPILE_ERROR or not (compilation and compilation.text):
+        click.echo(f"{result.verdict}: {result.message}".removesuffix(": "), err=True)
+
+
+def _write(name: str, encoded: Any, text: str) -> None:  # noqa: ANN401  (text, or not there)
+    stream = sys.stdout if name == "stdout" else sys.stderr
+    stream.flush()
+    stream.buffer.write(base64.b64decode(encoded) if isinstance(encoded, str) else text.encode())
+    stream.buffer.flush()
+
+
+def _telling(result: ProgramResult) -> RunResult | None:
+    """The run that gave the verdict."""
+    return next((run for run in result.runs if run.verdict is result.verdict), None)
+
+
+def _status(result: ProgramResult) -> int:
+    if result.verdict is Verdict.OK:
+        return 0
+    run = _telling(result)
+    if run is None or result.verdict not in {Verdict.RUNTIME_ERROR, Verdict.SIGNALLED}:
+        return EXIT_PROGRAM_FAILED
+    if run.signal:
+        return EXIT_SIGNALLED + run.signal
+    return run.exit_code or EXIT_PROGRAM_FAILED
+
+
+def _told(result: ProgramResult) -> str:
+    """One line: where, and how long each phase took."""
+    where = "from the cache" if result.cached else f"node {result.worker}"
+    compiled = result.compilation.seconds if result.compilation else 0.0
+    ran = sum(run.wall_s for run in result.runs)
+    memory = max((run.peak_memory_bytes for run in result.runs), default=0) // 2**20
+    times = f"queue {result.queue_s:.3f} s, compile {compiled:.3f} s, run {ran:.3f} s"
+    return f"{result.verdict}, {where}: {times}, {memory} MiB, job {result.job}"
+
+
+COMMANDS = (run,)
