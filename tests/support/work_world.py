@@ -47,6 +47,7 @@ class Worker:
     node: NodeId
     execution: Execution
     boot: int = 1
+    draining: bool = False
     ends: dict[str, tuple[float, bool]] = attrs.Factory(dict)
     writes: deque[Persist] = attrs.Factory(deque)
 
@@ -69,6 +70,7 @@ class WorkWorld:
         self.epoch = 0
         self.dispatch: Dispatch | None = None
         self.leader = NodeId(50)
+        self.gateway_boot = 1
         self.submission = Submission(SETTINGS, GatewaySettings(), CacheSettings(), GATEWAY)
         self.ledgers = {NodeId(n): ledger(node=n) for n in (1, 2, 3)}
         self.workers = {n: self._new_worker(n, 1) for n in self.ledgers}
@@ -93,6 +95,9 @@ class WorkWorld:
         self.answers[number] = []
         text = f"p{self.rng.randrange(max(1, number // 2), number + 1)}"
         event = request(number, f"{number:032x}", text, use_cache=self.rng.random() < 0.3)
+        event = attrs.evolve(
+            event, tenant=self.rng.choice(("", "one", "two")), share=self.rng.randrange(1, 4)
+        )
         self._gateway(self.submission.request(event, self.now))
 
     def abandon(self) -> None:
@@ -138,7 +143,7 @@ class WorkWorld:
         self.channels += 1
         wire = self.wires[self.channels] = Wire(node)
         if node == GATEWAY:
-            wire.up.append(hello(node, Role.GATEWAY, slots=0, epoch=self.epoch))
+            wire.up.append(hello(node, Role.GATEWAY, slots=0, boot=self.gateway_boot, epoch=self.epoch))
             return
         worker = self.workers[node]
         slots, running, kept, draining = worker.execution.hello_fields()
@@ -163,10 +168,25 @@ class WorkWorld:
             self.ledgers[node].persisted(write.token)
         self.workers[node] = self._new_worker(node, old.boot + 1)
 
+    def drain(self, node: NodeId) -> None:
+        """A worker is asked to stop; when nothing is owed it ends and comes back in a new life (W10)."""
+        worker = self.workers[node]
+        worker.draining = True
+        self._worker(worker, worker.execution.drain(self.now))
+
+    def restart_gateway(self) -> None:
+        """The gateway dies with all its clients, and lives again (W9)."""
+        for channel in [c for c, wire in self.wires.items() if wire.node == GATEWAY]:
+            self.cut(channel)
+        self.abandoned |= {number for number, given in self.answers.items() if not given}
+        self.gateway_boot += 1
+        self.submission = Submission(SETTINGS, GatewaySettings(), CacheSettings(), GATEWAY)
+        self.submission.epoch_changed(Epoch(self.epoch), "17")
+
     def advance(self, seconds: float, *, disk_fails: bool = False) -> None:
         """Time passes: runs end, writes are done, deadlines ring."""
         self.now += seconds
-        for worker in self.workers.values():
+        for worker in list(self.workers.values()):
             while worker.writes:
                 self._write_done(
                     worker, worker.writes.popleft(), failed=disk_fails and self.rng.random() < 0.2
@@ -178,6 +198,8 @@ class WorkWorld:
                     self._worker(worker, worker.execution.run_finished(job, result, self.now))
             self._worker(worker, self.ledgers[worker.node].tick(self.now))
             self._worker(worker, worker.execution.tick(self.now))
+            if worker.draining and worker.execution.idle:
+                self.crash(worker.node)
         self._gateway(self.submission.tick(self.now))
         if self.dispatch is not None:
             self._leader(self.dispatch.tick(self.now))
@@ -295,7 +317,11 @@ class WorkWorld:
                 self.cut(self.rng.choice(list(self.wires)))
             elif dice < 0.985:
                 self.crash(self.rng.choice(list(self.workers)))
-            elif dice < 0.995:
+            elif dice < 0.989:
+                self.drain(self.rng.choice(list(self.workers)))
+            elif dice < 0.991:
+                self.restart_gateway()
+            elif dice < 0.997:
                 self.elect()
             elif self.dispatch is not None:
                 nodes = frozenset(self.rng.sample(list(self.workers), 1))
