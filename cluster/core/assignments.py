@@ -9,8 +9,9 @@ import attrs
 from cluster.config import WorkSettings
 from cluster.core.alarms import Alarms
 from cluster.core.board import Board, Claim, Entry
-from cluster.core.effects import Effect, Effects, Level, Log, SendFrame
+from cluster.core.effects import Level
 from cluster.core.events import ChannelId
+from cluster.core.outbox import Outbox
 from cluster.core.roster import Flight, Line, Roster, Worker
 from cluster.identity import Epoch, NodeId
 from cluster.wire.jobs import Outcome, Reason, Refusal, Verdict
@@ -29,6 +30,9 @@ from cluster.wire.messages import (
 
 PAUSE_S = 0.1
 """After a worker handed a job back, how long it gets none: its own count of slots is catching up."""
+
+PACE_WEIGHT = 0.1
+"""How much the newest job counts in the average of how long jobs hold a slot."""
 
 RETRY_MAX_S = 30.0
 """The longest `Retry-After` that an overloaded leader asks for."""
@@ -66,31 +70,6 @@ class Counters:
     strays: int = 0
 
 
-class Outbox:
-    """Gathers what comes of one event, in order."""
-
-    def __init__(self, me: NodeId) -> None:
-        self._me = me
-        self._steps: list[Effect] = []
-
-    def do(self, step: Effect) -> None:
-        """Have it done."""
-        self._steps.append(step)
-
-    def send(self, channel: ChannelId, frame: Frame) -> None:
-        """Send a frame."""
-        self._steps.append(SendFrame(channel, frame))
-
-    def log(self, text: str, level: Level = Level.SUMMARY) -> None:
-        """Tell people, in a line that begins with this node's number."""
-        self._steps.append(Log(level, f"{self._me}: {text}"))
-
-    def take(self) -> Effects:
-        """Everything gathered; nothing stays behind."""
-        steps, self._steps = tuple(self._steps), []
-        return steps
-
-
 class Assignments:
     """The jobs of one leadership, moved between the board and the workers of the roster.
 
@@ -112,6 +91,7 @@ class Assignments:
         self._board = board
         self._alarms = alarms
         self._out = out
+        self._pace_s: float | None = None
         self.counters = Counters()
 
     def submit(self, line: Line, frame: Submit, now: float) -> None:
@@ -121,9 +101,7 @@ class Assignments:
         if entry is not None and entry.claim is not None and entry.claim.gateway != line.node:
             self._refuse(line.node, job, Refusal(Reason.OVERLOADED, "another gateway owns this job id"))
             return
-        if entry is None and self._board.full(
-            self._roster.slots(), frame.tenant, frame.share, again=frame.again
-        ):
+        if entry is None and self._too_much(frame):
             self._refuse(line.node, job, self._overloaded())
             return
         self._board.reopen(job)
@@ -149,6 +127,18 @@ class Assignments:
             else:
                 self._board.enqueue(job)
             self._give_up_if_poison(job, now)
+
+    def _too_much(self, frame: Submit) -> bool:
+        """Whether there is no place for this job, or it would only wait in vain (W4, W11).
+
+        What an earlier leader had taken is not turned away because others wait.
+        """
+        slots = self._roster.slots()
+        if self._board.full(slots, frame.tenant, frame.share, again=frame.again):
+            return True
+        if frame.again or self._pace_s is None or not slots:
+            return False
+        return self._board.queue.ahead(frame.tenant, frame.share) * self._pace_s / slots > frame.queue_s
 
     def reported(self, worker: Worker, key: AttemptKey, now: float, *, kept: bool) -> None:
         """A worker runs this, or has finished it and will send the result."""
@@ -187,6 +177,10 @@ class Assignments:
         """The first outcome wins, whichever attempt it is of (W8)."""
         job = frame.key.job
         flight = worker.flights.pop(job, None)
+        if flight is not None and flight.since is not None:
+            held_s = now - flight.since
+            before = held_s if self._pace_s is None else self._pace_s
+            self._pace_s = before + PACE_WEIGHT * (held_s - before)
         self._alarms.clear(("kept", job, worker.node))
         entry = self._board.jobs.get(job)
         if entry is None and (self._board.is_settled(job) or (flight is not None and flight.cancelled)):
@@ -251,7 +245,7 @@ class Assignments:
             self._alarms.clear(("queue", job, 0))
             entry.attempt += 1
             entry.workers[worker.node] = None
-            worker.flights[job] = Flight(AttemptKey(job, self._epoch, entry.attempt))
+            worker.flights[job] = Flight(AttemptKey(job, self._epoch, entry.attempt), since=now)
             worker.given += 1
             self.counters.assigned += 1
             remaining = max(0.0, entry.claim.deadline - now)
@@ -374,8 +368,9 @@ class Assignments:
         return Refusal(Reason.OVERLOADED, text, self._retry_after())
 
     def _retry_after(self) -> float:
-        """As if every slot ended about one job a second."""
-        return min(RETRY_MAX_S, 1.0 + self._board.waiting() / max(1, self._roster.slots()))
+        """When those who wait will have gone, by the time that jobs took of late; unknown, a second each."""
+        pace_s = 1.0 if self._pace_s is None else self._pace_s
+        return min(RETRY_MAX_S, 1.0 + pace_s * self._board.waiting() / max(1, self._roster.slots()))
 
     def _refuse(self, gateway: NodeId, job: str, refusal: Refusal) -> None:
         self.counters.refused += 1

@@ -10,10 +10,11 @@ import attrs
 
 from cluster.config import WorkSettings
 from cluster.core.alarms import Alarms
-from cluster.core.assignments import Absence, Alarm, Assignments, Outbox
+from cluster.core.assignments import Absence, Alarm, Assignments
 from cluster.core.board import Board
 from cluster.core.effects import Close, Effects, Level
 from cluster.core.events import OWN_CHANNEL, ChannelId
+from cluster.core.outbox import Outbox
 from cluster.core.roster import Line, Roster, Worker
 from cluster.identity import Epoch, NodeId, Role
 from cluster.wire.messages import (

@@ -109,6 +109,14 @@ class FairQueue:
         shares = share + sum(other.share for name, other in self._lanes.items() if name != tenant)
         return admits(room, len(self) + others, mine, share, shares)
 
+    def ahead(self, tenant: str, share: int) -> int:
+        """How many jobs would go before one that this tenant adds now."""
+        lane = self._lanes.get(tenant)
+        mine = len(lane.jobs) if lane is not None else 0
+        turns = mine // share + 1
+        others = (other for name, other in self._lanes.items() if name != tenant)
+        return mine + sum(min(len(other.jobs), turns * other.share) for other in others)
+
     def lanes(self) -> dict[str, int]:
         """How many jobs of each tenant wait."""
         return {tenant: len(lane.jobs) for tenant, lane in self._lanes.items()}

@@ -22,11 +22,13 @@ class Flight:
         key: the sending that the worker answers.
         cancelled: nobody wants it; it holds its slot until the worker says that it stopped.
         kept: it is finished there and its result is under way; it holds no slot.
+        since: when this leader gave it to the worker; None when it was reported.
     """
 
     key: AttemptKey
     cancelled: bool = False
     kept: bool = False
+    since: float | None = None
 
 
 @attrs.define

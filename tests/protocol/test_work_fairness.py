@@ -56,6 +56,7 @@ class Site:
     arrivals: list[tuple[float, Submit]] = attrs.Factory(list)
     ends: list[tuple[float, int, AttemptKey]] = attrs.Factory(list)
     done: dict[str, float] = attrs.Factory(dict)
+    refused: list[Refused] = attrs.Factory(list)
 
     def play(self) -> None:
         """Until everything that arrived has run."""
@@ -68,11 +69,12 @@ class Site:
                 self.now, channel, key = heapq.heappop(self.ends)
                 self.done[key.job] = self.now
                 steps = self.dispatch.receive(channel, Finished(key, outcome()), self.now)
+            self.refused += frames(steps, Refused)
             for channel, given in sent(steps):
                 if isinstance(given, Assign):
                     key = AttemptKey(given.job.id, given.epoch, given.attempt)
                     heapq.heappush(self.ends, (self.now + RUN_S, channel, key))
-            self.dispatch.validate()
+        self.dispatch.validate()
 
 
 def test_a_flood_leaves_the_others_latency_alone() -> None:
@@ -88,6 +90,22 @@ def test_a_flood_leaves_the_others_latency_alone() -> None:
         assert alone.done[frame.job.id] - at <= RUN_S + 0.001
         assert beside.done[frame.job.id] - at <= RUN_S + 2 * RUN_S / WORKERS + 0.01
     assert max(beside.done.values()) > 500 * RUN_S / WORKERS, "the flood itself waited its time"
+
+
+def test_ten_times_too_much_for_a_minute_leaves_accepted_jobs_their_latency() -> None:
+    patience, full_speed = 2.0, WORKERS / RUN_S
+    site = Site(led(queue_max=1000))
+    for number in range(int(60 * 10 * full_speed)):
+        frame = Submit(job(f"j{number}"), again=False, losses=0, queue_s=patience, remaining_s=60.0)
+        site.arrivals.append((number / (10 * full_speed), frame))
+    arrived = {frame.job.id: at for at, frame in site.arrivals}
+    site.play()
+    waits = sorted(end - arrived[name] for name, end in site.done.items())
+    assert len(waits) >= 60 * full_speed, "the slots are never idle"
+    assert waits[-1] <= patience + 2 * RUN_S, "who is taken is served in the time it was promised"
+    assert len(site.refused) == len(arrived) - len(waits), "everybody else is told at once"
+    assert all(1 <= refused.refusal.retry_after_s <= 1 + patience + RUN_S for refused in site.refused)
+    assert {refused.refusal.reason for refused in site.refused} == {Reason.OVERLOADED}
 
 
 def test_shares_are_kept_while_both_have_work() -> None:

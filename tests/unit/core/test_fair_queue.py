@@ -42,6 +42,14 @@ def test_a_turn_is_as_long_as_the_share() -> None:
     assert taken(queue) == ["a0", "b0", "b1", "b2", "a1", "b3", "b4", "b5", "a2"]
 
 
+def test_who_would_go_first_is_known_beforehand() -> None:
+    queue = filled(*((f"a{n}", "a", 1) for n in range(10)), *((f"b{n}", "b", 3) for n in range(2)))
+    assert queue.ahead("a", 1) == 10 + 2
+    assert queue.ahead("b", 3) == 2 + 1
+    assert queue.ahead("c", 1) == 1 + 2
+    assert FairQueue().ahead("c", 1) == 0
+
+
 def test_what_is_discarded_leaves_no_trace() -> None:
     queue = filled(("a0", "a", 1), ("b0", "b", 1))
     queue.discard("a0")
