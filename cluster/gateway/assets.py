@@ -1,10 +1,11 @@
-"""The page for people (H7): three files of the package, and headers that keep strangers out."""
+"""The page for people (H7): files of the package, and headers that keep strangers out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from http import HTTPStatus
 from importlib.resources import files
+from pathlib import PurePath
 
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
@@ -12,7 +13,7 @@ from werkzeug.http import parse_accept_header
 from twisted.web.server import Request
 
 from cluster.gateway.endpoint import Endpoint
-from cluster.gateway.replies import TEXT, Reply
+from cluster.gateway.replies import TEXT, HttpProblem, Reply
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -29,15 +30,19 @@ _POINTER = (
 )
 
 
+_TYPES = {".css": "text/css", ".js": "text/javascript"}
+
+
 class Page:
-    """`/`, and what it is made of."""
+    """`/`, and below `/pages/` what it is made of."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, bytes] = {}
+        folder = files("cluster.gateway").joinpath("pages")
+        self._files = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
 
     def endpoints(self) -> Iterable[tuple[str, str, Endpoint]]:
         """Path, method, and what answers."""
-        return (("/", "GET", self.front), ("/page.css", "GET", self.style), ("/page.js", "GET", self.script))
+        return (("/", "GET", self.front), ("/pages/<name>", "GET", self.part))
 
     async def front(self, request: Request) -> Reply:
         """The page for those who ask for HTML, a line of text for the others."""
@@ -46,16 +51,13 @@ class Page:
             return Reply(HTTPStatus.OK, _POINTER.encode(), TEXT, {"Vary": "Accept"})
         return self._file("index.html", _HTML, {"Vary": "Accept"})
 
-    async def style(self, _request: Request) -> Reply:
-        """How it looks."""
-        return self._file("page.css", "text/css")
-
-    async def script(self, _request: Request) -> Reply:
-        """What it does."""
-        return self._file("page.js", "text/javascript")
+    async def part(self, _request: Request, name: str) -> Reply:
+        """How it looks, and what it does."""
+        kind = _TYPES.get(PurePath(name).suffix)
+        if kind is None or name not in self._files:
+            raise HttpProblem(HTTPStatus.NOT_FOUND, "the page has no such part")
+        return self._file(name, kind)
 
     def _file(self, name: str, kind: str, headers: dict[str, str] | None = None) -> Reply:
-        if name not in self._kept:
-            self._kept[name] = files("cluster.gateway").joinpath("pages", name).read_bytes()
         policy = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer", **(headers or {})}
-        return Reply(HTTPStatus.OK, self._kept[name], f"{kind}; charset=utf-8", policy)
+        return Reply(HTTPStatus.OK, self._files[name], f"{kind}; charset=utf-8", policy)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.integration
 
 THOROUGH = bool(os.environ.get("JAVACLUSTER_BROWSER"))
 """Every phase, as in continuous integration; else a look that takes seconds."""
-LIMIT_S = 600 if THOROUGH else 120
+LIMIT_S = 900 if THOROUGH else 300
 
 # Any text is a valid body there, and most texts are no Java: by the original's rules that is a 400.
 ORIGINAL = "/compileandrun"
@@ -23,7 +23,7 @@ ORIGINAL = "/compileandrun"
 
 def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
     """H6."""
-    phases = "examples,coverage,fuzzing,stateful" if THOROUGH else "examples,fuzzing,stateful"
+    phases = "examples,coverage,fuzzing,stateful" if THOROUGH else "fuzzing,stateful"
     with live_cluster(tmp_path / "c") as cluster:
         for scope in (
             ("--exclude-path", ORIGINAL),
@@ -31,7 +31,7 @@ def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
         ):
             command = [
                 *(sys.executable, "-m", "schemathesis.cli", "run", "--no-color", "--checks", "all"),
-                *("--phases", phases, "-n", "20" if THOROUGH else "4", "--seed", "1"),
+                *("--phases", phases, "-n", "20" if THOROUGH else "3", "--seed", "1"),
                 *(*scope, f"http://127.0.0.1:{cluster.http_port}/openapi.json"),
             ]
             done = subprocess.run(

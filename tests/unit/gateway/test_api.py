@@ -301,7 +301,7 @@ def test_the_description_is_made_from_the_schemas(gateway: Gateway) -> None:
     site = GatewaySite(gateway.node_parts, gateway.parts)
     routes = {path for path, _, _ in site.endpoints()}
     assert served <= routes
-    assert routes - served <= {"/", "/page.css", "/page.js", "/cluster-info", "/openapi.json"}
+    assert routes - served <= {"/", "/pages/<name>", "/cluster-info", "/openapi.json"}
 
 
 TABLE = [
@@ -332,6 +332,9 @@ TABLE = [
     ("GET", "/v1/cluster?format=xml", b"", {}, 400, PROBLEM),
     ("GET", "/openapi.json", b"", {}, 200, "application/json"),
     ("OPTIONS", "/v1/run", b"", {}, 204, None),
+    ("GET", "/pages/page.css", b"", {}, 200, "text/css; charset=utf-8"),
+    ("GET", "/pages/index.html", b"", {}, 404, PROBLEM),
+    ("GET", "/pages/..%2Fapp.py", b"", {}, 404, PROBLEM),
     ("GET", "/v1", b"", {}, 404, PROBLEM),
     ("GET", "/v1/nothing", b"", {}, 404, PROBLEM),
 ]
