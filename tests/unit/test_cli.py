@@ -235,6 +235,27 @@ def test_status_shows_what_the_process_table_knows_when_no_gateway_answers(tmp_p
     assert "javacluster up" in shown["remark"]
 
 
+@pytest.mark.parametrize("form", ["--json", "--interval=1"])
+def test_status_can_be_watched_until_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    LocalCluster(tmp_path / "c").make(Layout(peers=1, http_port=9999))
+    naps: list[float] = []
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("cluster.commands_watch.time.sleep", nap)
+    ran = _ran("status", "--watch", form, "--directory", str(tmp_path / "c"))
+    assert (ran.exit_code, naps) == (0, [1.0, 1.0])
+    if form == "--json":
+        assert [len(json.loads(line)["nodes"]) for line in ran.stdout.splitlines()] == [2, 2]
+    else:
+        assert ran.stdout.count("id  role") == 2
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_prints_a_script_for_the_shell(shell: str) -> None:
     ran = _ran("completion", shell)
