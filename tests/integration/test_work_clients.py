@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
+import yaml
 
-from tests.integration.live import HELLO, Answer, Live, eventually, live_cluster
+from tests.integration.live import HELLO, Answer, Live, eventually, javacluster, live_cluster
 
 pytestmark = pytest.mark.integration
 
@@ -120,6 +123,44 @@ def test_a_gateways_death_cancels_its_jobs_and_nobody_elses(cluster: Live) -> No
         return False
 
     eventually(answers_again, "the gateway that was started again answers")
+
+
+@contextlib.contextmanager
+def joined_worker(cluster: Live, node: int) -> Iterator[None]:
+    """A worker that the others' configuration does not name, as an operator adds one."""
+    home = cluster.directory / f"node-{node}"
+    home.mkdir()
+    config = yaml.safe_load((cluster.directory / "node-1" / "node.yml").read_text())
+    udp = cluster.base_port + 10 * node
+    config["node"] = node
+    config["members"].append({"id": node, "role": "worker", "host": "127.0.0.1", "udp": udp, "http": udp + 3})
+    (home / "node.yml").write_text(yaml.safe_dump(config))
+    authority = str(cluster.directory / "authority")
+    made = javacluster("init", "--config", str(home / "node.yml"), "--authority", authority)
+    assert made.code == 0, made.err
+    command = [sys.executable, "-m", "cluster.cli", "node", "--config", str(home / "node.yml")]
+    with (home / "output.log").open("wb") as output:
+        process = subprocess.Popen(command, cwd=home, stdout=output, stderr=output)
+    try:
+        yield
+    finally:
+        process.terminate()
+        assert process.wait(60) == 0
+
+
+def test_a_worker_joins_a_running_cluster_and_adds_to_its_slots(cluster: Live) -> None:
+    newcomer = 6
+    with joined_worker(cluster, newcomer):
+        eventually(
+            lambda: cluster.rows().get(newcomer, {}).get("slots") == 1, "the gateway sees its slot", 60
+        )
+        clients = [Client(cluster, f"three at once {n}", 2) for n in range(SLOTS + 1)]
+        eventually(lambda: gauge(cluster, "slots_busy", newcomer) == 1, "it is given a job")
+        assert [client.answer().text for client in clients] == [
+            f"three at once {n}" for n in range(SLOTS + 1)
+        ]
+        assert cluster.rows()[newcomer]["role"] == "worker"
+    assert cluster.run(HELLO.format("after it left")).text == "Hello world! after it left"
 
 
 class Steady:
