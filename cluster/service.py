@@ -50,11 +50,11 @@ from cluster.net.driver import Driver, Ports
 from cluster.net.listening import listen
 from cluster.net.reactor import now, utc
 from cluster.net.store import RecordStore
-from cluster.net.tls import Identity, contexts, load_keyring, require_identity
+from cluster.net.tls import Identity, certificate_ends, contexts, load_keyring, require_identity
 from cluster.telemetry.logs import RECEIVED, SENT, LogObserver, NodeLogs
 from cluster.telemetry.metrics import Metrics, Reading
 from cluster.telemetry.notify import Notifier, kept_sockets
-from cluster.telemetry.readings import readings_of
+from cluster.telemetry.readings import machine_readings, readings_of
 from cluster.version import __version__
 from cluster.wire.jobs import Job, Outcome
 from cluster.wire.messages import Datagram, NodeFacts
@@ -124,6 +124,7 @@ class Node:
         self._stopping = False
         self._core_stopped: Deferred[None] = Deferred()
         self._opened: list[tuple[str, Any]] = []
+        self._weak_sandbox: bool | None = None
 
     # --- going up -----------------------------------------------------------------------------------
 
@@ -155,6 +156,7 @@ class Node:
         self._runner = self._make_runner()
         core = self._make_core(record)
         self._core = core
+        self._certificate_ends = certificate_ends(config.tls)
         self._requests = Requests(self._feed, lambda: secrets.token_hex(JOB_ID_BYTES))
         self._metrics = Metrics(self._readings)
         self._datagrams = self._make_datagrams(Boot(record.boot))
@@ -286,6 +288,7 @@ class Node:
 
     def _runner_started(self, runner: JavaRunner, report: SandboxReport) -> None:
         self._logs.write(Level.SUMMARY, f"{self._me}: {report.text}")
+        self._weak_sandbox = not (report.confined and report.filtered)
         self._feed(RunnerDescribed(runner.java_version, report.level))
 
     def _runner_failed(self, failure: Failure) -> None:
@@ -336,6 +339,7 @@ class Node:
             for kind, value in sorted(counts.items()):
                 labels = {"what": what, "kind": kind}
                 yield Reading("javacluster_messages", "Datagrams and frames.", "counter", labels, value)
+        yield from machine_readings(self._certificate_ends, self._weak_sandbox)
         if self._runner is not None:
             for name, value in attrs.asdict(self._runner.snapshot()).items():
                 yield Reading("javacluster_java", "The Java side.", "gauge", {"what": name}, float(value))

@@ -106,6 +106,15 @@ def contexts(files: TlsFiles) -> CertificateOptions:
     )
 
 
+def certificate_ends(files: TlsFiles) -> float:
+    """When the node's certificate ends, in seconds of Unix time.
+
+    Raises:
+        EnvironmentFault: it can't be read.
+    """
+    return _certificate(Path(files.certificate), "node's certificate").not_valid_after_utc.timestamp()
+
+
 def load_keyring(path: Path) -> Keyring:
     """Read the cluster's datagram keys (X1).
 

@@ -26,6 +26,15 @@ def readings_of(snapshot: NodeSnapshot) -> Iterator[Reading]:
     yield from _work(snapshot)
 
 
+def machine_readings(certificate_ends: float, weak_sandbox: bool | None) -> Iterator[Reading]:
+    """What no core knows: when the certificate ends (Unix time), and whether the sandbox is weak."""
+    text = "When this node's certificate ends."
+    yield _gauge("certificate_ends_timestamp_seconds", text, certificate_ends)
+    if weak_sandbox is not None:
+        text = "1 when programs run without namespaces or without a filter of system calls."
+        yield _gauge("sandbox_degraded", text, weak_sandbox)
+
+
 def _authority(snapshot: NodeSnapshot) -> Iterator[Reading]:
     for state in State:
         text = "1 for what this node does now."
