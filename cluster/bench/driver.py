@@ -17,6 +17,8 @@ from cluster.wire.jobs import Outcome, Program
 
 ANSWER_S = 60.0
 """How long one answer may take."""
+START_S = 240.0
+"""How long a start may take: a first one compiles the harness and makes the archive of classes."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -48,7 +50,7 @@ class RunnerProcess:
         self._selector.register(_there(self._process.stdout), selectors.EVENT_READ)
         self._pending = b""
         self._jobs = 0
-        self.start = self.read()
+        self.start = self.read(START_S)
 
     @property
     def pid(self) -> int:

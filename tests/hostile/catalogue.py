@@ -7,6 +7,7 @@ whole catalogue.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -53,6 +54,11 @@ class Row:
     given: Input = attrs.Factory(Input)
     check: Callable[[Run], bool] = lambda _run: True
     slow: bool = False
+
+
+def holds(row: Row, run: Run) -> bool:
+    """Whether the run is what the row says."""
+    return run.verdict in row.right and row.detail in {"", run.detail} and row.check(run)
 
 
 def _row(row: str, body: str, *right: Verdict, members: str = "", **more: Any) -> Row:
@@ -129,17 +135,17 @@ TIME_ROWS = (
     _row("T12b", "Thread.sleep(5250);", TIME, detail="wall", limits={"wall_s": 5.0}, slow=True),
     _row(
         "T12c",
-        "var b = java.lang.management.ManagementFactory.getThreadMXBean(); while (b.getCurrentThreadCpuTime() < 3_300_000_000L) { }",
+        "var b = java.lang.management.ManagementFactory.getThreadMXBean(); while (b.getCurrentThreadCpuTime() < 1_700_000_000L) { }",
         OK,
-        limits={"cpu_s": 4.0},
+        limits={"cpu_s": 2.0},
         slow=True,
     ),
     _row(
         "T12d",
-        "var b = java.lang.management.ManagementFactory.getThreadMXBean(); while (b.getCurrentThreadCpuTime() < 4_200_000_000L) { }",
+        "var b = java.lang.management.ManagementFactory.getThreadMXBean(); while (b.getCurrentThreadCpuTime() < 2_100_000_000L) { }",
         TIME,
         detail="cpu",
-        limits={"cpu_s": 4.0},
+        limits={"cpu_s": 2.0},
         slow=True,
     ),
     _row("T14", 'new ProcessBuilder("/bin/sh", "-c", "while :; do :; done").start();', FAILED),
@@ -254,6 +260,19 @@ PROCESS_ROWS = (
         "P1b",
         'new ProcessBuilder(System.getProperty("java.home") + "/bin/java", "-version").start();',
         FAILED,
+    ),
+    _row(
+        "P1c",
+        'System.setProperty("jdk.lang.Process.launchMechanism", "VFORK"); new ProcessBuilder(System.getProperty("java.home") + "/bin/java", "-version").start();',
+        FAILED,
+    ),
+    _row(
+        "P2b",
+        _SLEEPER
+        + 'int made = 0; try { while (made < 9999) { Thread t = new Thread(null, wait, "t", 1 << 16); t.setDaemon(true); t.start(); made++; } } catch (OutOfMemoryError e) { } System.out.print(made);',
+        OK,
+        check=lambda run: (made := re.search(rb"(?m)^(\d+)", run.stdout)) is not None and int(made[1]) <= 80,
+        limits={"cpu_s": 4.0},
     ),
     _row(
         "P2",

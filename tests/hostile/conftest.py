@@ -17,7 +17,7 @@ HELLO = 'public class Hello { public String run() { return "hello"; } }'
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JavaDriver]:
     """A process with a `JavaRunner` of one slot."""
     state: Path = tmp_path_factory.mktemp("state")
-    driver = JavaDriver(state, slots=1, caps={"output_bytes": 1 << 20})
+    driver = JavaDriver(state, slots=1, caps={"wall_s": 60.0})
     assert driver.start.started, driver.start.text
     yield driver
     assert driver.stop() == 0

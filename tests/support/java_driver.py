@@ -25,7 +25,7 @@ class JavaDriver(RunnerProcess):
 
 def program(text: str, given: Input | None = None, **limits: Any) -> Program:
     """One bare source, one input, short limits."""
-    bounds = msgspec.convert({"wall_s": 10.0, "cpu_s": 1.5, **limits}, Limits)
+    bounds = msgspec.convert({"wall_s": 30.0, "cpu_s": 1.5, **limits}, Limits)
     return Program((Source("", text),), inputs=(given or Input(),), limits=bounds)
 
 

@@ -1,0 +1,118 @@
+"""A weaker sandbox makes named rows fail: the suite would see it.
+
+What weakens it stands where bubblewrap does, so that nothing in the product can be switched off for a test.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from cluster.wire.jobs import Run
+from tests.hostile.catalogue import ROWS, holds
+from tests.support.java_driver import ANSWER_S, JavaDriver, main_class
+
+_WRAPPER = """#!/bin/sh
+drop=
+for word; do
+  shift
+  if [ -n "$drop" ]; then drop=; continue; fi
+  case $word in
+    {cases}
+    *) set -- "$@" "$word" ;;
+  esac
+done
+exec {bwrap} "$@"
+"""
+
+NETWORK = '--unshare-all) set -- "$@" --unshare-all --share-net ;;'
+SECCOMP = "--seccomp) drop=1 ;;"
+PROCESSES = "--nproc=*) ;;"
+FILES = '--remount-ro) set -- "$@" --ro-bind /etc/passwd /etc/passwd --remount-ro ;;'
+
+
+COMPILER_AND_WAITING = 2
+
+
+@contextmanager
+def weakened(cases: str) -> Iterator[JavaDriver]:
+    """A node whose bubblewrap is told something else."""
+    with tempfile.TemporaryDirectory(prefix="javacluster-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        wrapper = directory / "bwrap"
+        wrapper.write_text(_WRAPPER.format(cases=cases, bwrap=shutil.which("bwrap")))
+        wrapper.chmod(0o755)
+        driver = JavaDriver(directory / "state", slots=1, sandbox={"bwrap": str(wrapper)})
+        try:
+            assert driver.start.started, driver.start.text
+            yield driver
+        finally:
+            driver.stop()
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(
+    ("cases", "rows"),
+    [(SECCOMP, {"P1c"}), (PROCESSES, {"P2b"}), (FILES, {"F8a"})],
+    ids=["seccomp", "processes", "files"],
+)
+def test_a_weaker_sandbox_fails_these_rows(cases: str, rows: set[str]) -> None:
+    with weakened(cases) as driver:
+        failed = {
+            row.id
+            for row in ROWS
+            if row.id in rows | {"T1"} and not holds(row, driver.run(row.text, row.given, **row.limits))
+        }
+    assert failed == rows
+
+
+def _reach(driver: JavaDriver, port: int) -> Run:
+    return driver.run(main_class(f'new Socket("127.0.0.1", {port}).close(); System.out.print("reached");'))
+
+
+@pytest.mark.exhaustive
+def test_a_network_of_the_hosts_is_seen(java: JavaDriver) -> None:
+    """N2, with a port of the host that does answer."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert _reach(java, port).stdout == b""
+        with weakened(NETWORK) as driver:
+            assert _reach(driver, port).stdout == b"reached"
+
+
+def _shared(driver: JavaDriver) -> set[str]:
+    """Kinds of namespaces that some virtual machine has in common with the host."""
+    found = set()
+    for pid in driver.machines():
+        for kind in ("user", "pid", "mnt", "net", "ipc", "uts", "cgroup"):
+            if Path(f"/proc/{pid}/ns/{kind}").readlink() == Path(f"/proc/self/ns/{kind}").readlink():
+                found.add(kind)
+    return found
+
+
+def test_every_virtual_machine_has_namespaces_of_its_own_the_compiler_too(java: JavaDriver) -> None:
+    """S1, J1."""
+    deadline = time.monotonic() + ANSWER_S  # noqa: TID251  (a test that waits for real processes)
+    while len(java.machines()) < COMPILER_AND_WAITING:
+        assert time.monotonic() < deadline  # noqa: TID251
+        time.sleep(0.02)
+    assert _shared(java) == set()
+
+
+@pytest.mark.exhaustive
+def test_a_compiler_among_the_hosts_is_seen() -> None:
+    """J1: only the compiler's vector has no boot class path."""
+    spared = (
+        '--unshare-all) case "$*" in *internal.Compiler*) '
+        'set -- "$@" --unshare-user --unshare-pid --unshare-uts ;; *) set -- "$@" --unshare-all ;; esac ;;'
+    )
+    with weakened(spared) as driver:
+        assert {"net", "ipc"} <= _shared(driver)
