@@ -10,6 +10,7 @@ cancels the method at its `await`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Protocol, cast
@@ -53,6 +54,9 @@ from cluster.wire.jobs import Outcome, Refusal, Verdict
 
 COMPILE_AND_RUN = "/compileandrun"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
+
+_VARIABLE = re.compile(r"^(/v1/(job)s/)[^/<]+")
+"""The part of a path that differs from job to job: answers are counted by route, not by job."""
 
 
 class Observer(Protocol):
@@ -200,7 +204,8 @@ class NodeSite:
             request.setHeader(name, value)
         if reply.status != HTTPStatus.NO_CONTENT:
             request.setHeader("Content-Length", str(len(reply.body)))
-        self._parts.observer.responded(endpoint if endpoint in self._paths else OTHER, reply.status)
+        route = _VARIABLE.sub(r"\1<\2>", endpoint)
+        self._parts.observer.responded(route if route in self._paths else OTHER, reply.status)
         return reply.body
 
     def failed(self, request: IRequest, failure: Failure) -> bytes:

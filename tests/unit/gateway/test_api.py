@@ -362,6 +362,22 @@ def test_each_endpoint_right_and_wrong(
         assert problem["detail"]
 
 
+def test_answers_are_counted_by_route_and_not_by_job(gateway: Gateway) -> None:
+    """H10."""
+    post(gateway, "/v1/jobs")
+    gateway.fetch("GET", f"/v1/jobs/{JOB}")
+    gateway.fetch("GET", f"/v1/jobs/{NOBODY}")
+    gateway.fetch("GET", f"/v1/jobs/{NOBODY}/events")
+    gateway.fetch("GET", "/v1/other/x")
+    assert gateway.observer.responses == [
+        ("/v1/jobs", 202),
+        ("/v1/jobs/<job>", 200),
+        ("/v1/jobs/<job>", 404),
+        ("/v1/jobs/<job>/events", 404),
+        ("other", 404),
+    ]
+
+
 @pytest.mark.parametrize("wait", ["-1", "1.5", "61", "x", ""])
 def test_a_wait_that_is_none_is_400(gateway: Gateway, wait: str) -> None:
     post(gateway, "/v1/jobs")
