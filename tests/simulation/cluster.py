@@ -36,6 +36,9 @@ from tests.simulation.wires import Wires
 NAME = "simulated"
 SLOTS = 2
 STOP_NS = 10 * MS
+NEW_DISK_S = 3600
+"""What it takes to replace a disk, by the UTC clock: the next boot is surely higher (N3)."""
+
 WALL_START_S = 1_700_000_000
 
 
@@ -404,6 +407,7 @@ class Cluster:
             self.probes[f"crash at write step {step}"] += 1
         if wipe:
             host.disk.format(self.fresh_record(host.id, new=True))
+            host.wall_offset_s += NEW_DISK_S
             self.checks.wiped(host)
         host.disk_busy_until = self.now
         self.wires.died(host, life, power=power)

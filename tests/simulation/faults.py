@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 
 from cluster.core import events as ev
@@ -11,12 +12,14 @@ from tests.simulation.clock import MS
 from tests.simulation.cluster import Cluster
 from tests.simulation.host import Host
 from tests.simulation.schedule import (
+    LEADER,
     Ask,
     BadDisk,
     Crash,
     Cut,
     Fault,
     Freeze,
+    Pair,
     Reset,
     Slow,
     Stop,
@@ -40,35 +43,55 @@ class Faults:
         for ask in schedule.asks:
             self._cluster.at(ask.at_ms * MS, self.ask, ask)
 
+    def _host(self, node: int) -> Host:
+        """The node that a fault names: for `LEADER` whoever leads, or led last, else the last voter."""
+        cluster = self._cluster
+        if node != LEADER:
+            return cluster.hosts[node]
+        for host in cluster.hosts.values():
+            if host.life is not None and host.life.core.authority.may_act(host.now(cluster.now)):
+                return host
+        led = cluster.checks.led
+        return cluster.hosts[led[max(led)][0] if led else cluster.schedule.peer_ids[-1]]
+
+    def _pairs(self, fault: Cut | Slow) -> tuple[Pair, ...]:
+        leader = self._host(LEADER).id
+        named = (tuple(leader if node == LEADER else node for node in pair) for pair in fault.pairs)
+        return tuple((one, other) for one, other in named if one != other)
+
     def _happen(self, fault: Fault) -> None:
         if self._healed:
             return
         cluster = self._cluster
         match fault:
             case Crash():
-                self._crash(cluster.hosts[fault.node], fault)
+                self._crash(self._host(fault.node), fault)
             case Stop():
-                self._stop(cluster.hosts[fault.node], fault)
+                self._stop(self._host(fault.node), fault)
             case Freeze():
-                life = cluster.hosts[fault.node].life
-                if life is not None:
-                    life.timers_first = fault.timers_first
-                    cluster.stand_still(cluster.hosts[fault.node], life, cluster.now + fault.for_ms * MS)
+                self._freeze(self._host(fault.node), fault)
             case Cut():
                 self._cut(fault)
             case Slow():
-                for pair in fault.pairs:
+                pairs = self._pairs(fault)
+                for pair in pairs:
                     cluster.network.slow[pair] += fault.add_ms
-                cluster.at(cluster.now + fault.for_ms * MS, self._unslow, fault)
+                cluster.at(cluster.now + fault.for_ms * MS, self._unslow, pairs, fault.add_ms)
             case Reset():
-                for link in cluster.wires.links.between(*fault.pair):
+                one, other = (self._host(node) for node in fault.pair)
+                for link in cluster.wires.links.between(one.id, other.id):
                     cluster.wires.break_off(link, "reset")
             case BadDisk():
-                disk = cluster.hosts[fault.node].disk
-                disk.trouble = fault.kind
-                cluster.at(cluster.now + fault.for_ms * MS, self._mend, cluster.hosts[fault.node])
+                host = self._host(fault.node)
+                host.disk.trouble = fault.kind
+                cluster.at(cluster.now + fault.for_ms * MS, self._mend, host)
             case WallStep():
-                cluster.hosts[fault.node].wall_offset_s += fault.by_s
+                self._host(fault.node).wall_offset_s += fault.by_s
+
+    def _freeze(self, host: Host, fault: Freeze) -> None:
+        if host.life is not None:
+            host.life.timers_first = fault.timers_first
+            self._cluster.stand_still(host, host.life, self._cluster.now + fault.for_ms * MS)
 
     def _crash(self, host: Host, fault: Crash) -> None:
         if host.life is None:
@@ -96,20 +119,17 @@ class Faults:
     def _cut(self, fault: Cut) -> None:
         cluster = self._cluster
         table = cluster.network.deaf if fault.datagrams_only else cluster.network.cut
-        for pair in fault.pairs:
-            table[pair] += 1
-        cluster.at(cluster.now + fault.for_ms * MS, self._uncut, fault)
+        pairs = self._pairs(fault)
+        table.update(pairs)
+        cluster.at(cluster.now + fault.for_ms * MS, self._uncut, table, pairs)
 
-    def _uncut(self, fault: Cut) -> None:
-        network = self._cluster.network
-        table = network.deaf if fault.datagrams_only else network.cut
+    def _uncut(self, table: Counter[Pair], pairs: tuple[Pair, ...]) -> None:
         if not self._healed:
-            table.subtract(fault.pairs)
+            table.subtract(pairs)
 
-    def _unslow(self, fault: Slow) -> None:
-        network = self._cluster.network
-        for pair in () if self._healed else fault.pairs:
-            network.slow[pair] -= fault.add_ms
+    def _unslow(self, pairs: tuple[Pair, ...], add_ms: int) -> None:
+        for pair in () if self._healed else pairs:
+            self._cluster.network.slow[pair] -= add_ms
 
     def _mend(self, host: Host) -> None:
         host.disk.trouble = ""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tests.simulation.chance import Chance, Stream
 from tests.simulation.schedule import (
+    LEADER,
     Ask,
     BadDisk,
     Crash,
@@ -113,9 +114,14 @@ def _when(draw: Stream) -> int:
     return draw.between(20, CHAOS_MS - 400)
 
 
+def _peer(draw: Stream, shape: Schedule) -> int:
+    """A voter: often the one that leads by then, for that is where it hurts."""
+    return LEADER if draw.is_lucky(0.5) else draw.pick(shape.peer_ids)
+
+
 def _crash(draw: Stream, shape: Schedule) -> list[Fault]:
-    ids = shape.node_ids if draw.is_lucky(0.3) else shape.peer_ids
-    return [Crash(_when(draw), draw.pick(ids), draw.between(20, 2500), power=draw.is_lucky(0.5))]
+    node = draw.pick(shape.node_ids) if draw.is_lucky(0.3) else _peer(draw, shape)
+    return [Crash(_when(draw), node, draw.between(20, 2500), power=draw.is_lucky(0.5))]
 
 
 def _crash_all(draw: Stream, shape: Schedule) -> list[Fault]:
@@ -131,18 +137,18 @@ def _wipe(draw: Stream, shape: Schedule) -> list[Fault]:
 
 
 def _stop(draw: Stream, shape: Schedule) -> list[Fault]:
-    return [Stop(_when(draw), draw.pick(shape.peer_ids), draw.between(50, 1500))]
+    return [Stop(_when(draw), _peer(draw, shape), draw.between(50, 1500))]
 
 
 def _freeze(draw: Stream, shape: Schedule) -> list[Fault]:
     length = (60, 300, 700, 1500, 3500)[draw.between(0, 4)]
-    node = draw.pick(shape.node_ids if draw.is_lucky(0.3) else shape.peer_ids)
+    node = draw.pick(shape.node_ids) if draw.is_lucky(0.3) else _peer(draw, shape)
     return [Freeze(_when(draw), node, draw.between(length // 2, length), timers_first=draw.is_lucky(0.5))]
 
 
 def _hiccups(draw: Stream, shape: Schedule) -> list[Fault]:
     """One node's loop is late again and again."""
-    node, start = draw.pick(shape.peer_ids), _when(draw)
+    node, start = _peer(draw, shape), _when(draw)
     return [Freeze(start + 150 * i, node, draw.between(20, 120), timers_first=i % 2 == 0) for i in range(5)]
 
 
@@ -155,7 +161,7 @@ def _both_ways(one: _Ids, other: _Ids) -> tuple[Pair, ...]:
 
 
 def _one_way(draw: Stream, shape: Schedule) -> list[Fault]:
-    one = draw.pick(shape.peer_ids)
+    one = _peer(draw, shape)
     some = draw.some(tuple(n for n in shape.node_ids if n != one), draw.between(1, len(shape.node_ids) - 1))
     pairs = tuple((one, n) if draw.is_lucky(0.5) else (n, one) for n in some)
     return [Cut(_when(draw), _length(draw), pairs, datagrams_only=draw.is_lucky(0.4))]
@@ -163,7 +169,7 @@ def _one_way(draw: Stream, shape: Schedule) -> list[Fault]:
 
 def _deaf(draw: Stream, shape: Schedule) -> list[Fault]:
     """A node hears nobody, or is heard by nobody."""
-    one, hears = draw.pick(shape.peer_ids), draw.is_lucky(0.5)
+    one, hears = _peer(draw, shape), draw.is_lucky(0.5)
     pairs = tuple((one, n) if hears else (n, one) for n in shape.node_ids if n != one)
     return [Cut(_when(draw), _length(draw), pairs, datagrams_only=draw.is_lucky(0.4))]
 
@@ -187,19 +193,20 @@ def _pair(draw: Stream, shape: Schedule) -> list[Fault]:
 
 
 def _slow(draw: Stream, shape: Schedule) -> list[Fault]:
-    one = draw.pick(shape.peer_ids)
+    one = _peer(draw, shape)
     pairs = _both_ways((one,), tuple(n for n in shape.node_ids if n != one))
     return [Slow(_when(draw), _length(draw), pairs, (20, 120, 350, 700)[draw.between(0, 3)])]
 
 
 def _reset(draw: Stream, shape: Schedule) -> list[Fault]:
     one, other = draw.some(shape.node_ids, 2)
+    one = LEADER if draw.is_lucky(0.5) else one
     return [Reset(_when(draw), (one, other)) for _ in range(draw.between(1, 4))]
 
 
 def _disk(draw: Stream, shape: Schedule) -> list[Fault]:
     kind = ("error", "full", "slow")[draw.between(0, 2)]
-    return [BadDisk(_when(draw), draw.between(200, 2500), draw.pick(shape.peer_ids), kind)]
+    return [BadDisk(_when(draw), draw.between(200, 2500), _peer(draw, shape), kind)]
 
 
 def _wall(draw: Stream, shape: Schedule) -> list[Fault]:

@@ -247,6 +247,20 @@ def _no_fence(
     return _real_execution_receive(self, channel, leader, leader_boot, frame, now)
 
 
+def _any_epoch_followed(self: Allegiance, sender: NodeId, _message: Any) -> bool:
+    """Whoever speaks last is the leader."""
+    return sender in self._electorate and self.leader != self._me
+
+
+def _fence_if_higher(self: Ledger, epoch: Epoch, leader: NodeId, boot: Boot, then: Any = ()) -> Persist:
+    if epoch > self.record.fence_epoch:
+        return _real_fence(self, epoch, leader, boot, then)
+    return self._write(self.record, then)
+
+
+_real_fence = Ledger.fence
+
+
 def _fence_not_durable(_self: Ledger, then: tuple[Effect, ...]) -> tuple[Effect, ...]:
     return then
 
@@ -354,6 +368,12 @@ def _verdict_copied(
 
 GOSSIP = frozenset({"first sight is alive", "tombstone forgotten", "hearsay keeps alive"})
 
+_UNFENCED = (
+    (Execution, "receive", _no_fence),
+    (Allegiance, "_is_followable", _any_epoch_followed),
+    (Ledger, "fence", _fence_if_higher),
+)
+
 MUTATIONS: dict[str, tuple[str, tuple[tuple[Any, str, Any], ...]]] = {
     "no fsync": ("N3", ((disk.Files, "sync", _no_sync),)),
     "no fsync of the directory": ("N3", ((disk.Files, "sync_directory", _no_directory_sync),)),
@@ -363,7 +383,7 @@ MUTATIONS: dict[str, tuple[str, tuple[tuple[Any, str, Any], ...]]] = {
     "quorum - 1": ("N1", ((Electorate, "of", classmethod(_electorate_one_less)),)),
     "quorum from gossip": ("N1", ((NodeCore, "tick", _quorum_from_gossip),)),
     "amnesiac votes": ("N5", ((Admission, "__init__", _amnesiac_votes),)),
-    "no fence": ("L6", ((Execution, "receive", _no_fence),)),
+    "no fence": ("L6, E6", _UNFENCED),
     "work before the fence is durable": ("L6, N4", ((Ledger, "when_durable", _fence_not_durable),)),
     "lease by timer": ("L3", ((Leadership, "may_act", _lease_by_timer),)),
     "lease from receipt": ("L3", ((Leadership, "acknowledged", _lease_from_receipt),)),

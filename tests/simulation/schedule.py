@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
+LEADER = 0
+"""In a fault: whoever leads when it happens, or led last."""
+
 Pair = tuple[int, int]
 """From whom to whom."""
 
