@@ -107,6 +107,11 @@ class OneShot:
         return self.ready and not self._stepping
 
     @property
+    def handed(self) -> bool:
+        """Whether it was given its program: from then on the program may have run."""
+        return self._handed
+
+    @property
     def pid(self) -> int:
         """The virtual machine's number on this host; 0 until it is known."""
         return self._jvm.pid

@@ -34,6 +34,9 @@ from cluster.wire.jobs import Compilation, Input, Job, Outcome, Program, Run, So
 
 T = TypeVar("T")
 
+TRIES = 2
+"""How many virtual machines a program is given, if they die before they have it."""
+
 _COMPILER_TMP = MIB
 _FIRST_COMPILE_S = 90.0
 
@@ -285,7 +288,8 @@ class JavaRunner:
         compilation = msgspec.structs.replace(compilation, main_class=chosen.main_class, entry=chosen.kind)
         return compilation, answer.classes
 
-    def _run_one(self, task: Task, work: _Work, deadline: float) -> Deferred[Run]:
+    def _run_one(self, task: Task, work: _Work, deadline: float, tries: int = TRIES) -> Deferred[Run]:
+        """Run once; a machine that dies before it has the program is replaced, so that no job is lost."""
         remaining = deadline - self._reactor.seconds()
         if remaining <= 0:
             return succeed(Run(Verdict.EXPIRED, message="the job's deadline passed"))
@@ -294,7 +298,14 @@ class JavaRunner:
         except OSError as error:
             return succeed(Run(Verdict.INTERNAL_ERROR, message=f"no process can be started: {error}"))
         work.stop = one.cancel
-        return one.run(task, remaining)
+
+        def again(run: Run) -> Run | Deferred[Run]:
+            if run.verdict is not Verdict.INTERNAL_ERROR or one.handed or tries <= 1 or work.cancelled:
+                return run
+            self._log.warn("a virtual machine died before it had its program: {why}", why=run.message)
+            return self._run_one(task, work, deadline, tries - 1)
+
+        return one.run(task, remaining).addCallback(again)
 
     @inlineCallbacks
     def stop(self) -> Generator[Deferred[Any], Any, None]:

@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from cluster.java.entry import Entry
-from cluster.java.frames import NONCE_BYTES
+from cluster.java.frames import NONCE_BYTES, WARM_ORDER
 from cluster.java.jvm import Usage
 from cluster.java.oneshot import START_S, OneShot, Task
 from cluster.java.sandbox import CHANNEL, CONTROL, STDERR, STDIN, STDOUT
@@ -147,3 +147,15 @@ def test_a_machine_that_does_not_start_is_our_failure_and_says_why() -> None:
     scene.jvm.end()
     assert scene.result.verdict is Verdict.INTERNAL_ERROR
     assert "no such thing" in scene.result.message
+    assert not scene.one.handed
+
+
+def test_a_program_that_comes_during_a_step_of_the_rehearsal_waits_for_its_end() -> None:
+    """J2."""
+    waiting = OneShot(Clock(), jvm := FakeJvm())
+    jvm.say(CHANNEL, READY)
+    waiting.warm()
+    waiting.run(Task(Entry("A", "run"), {}, Input(), Limits()), 60.0)
+    before = waiting.handed, jvm.written[CONTROL]
+    jvm.say(CHANNEL, b"W" + bytes(4))
+    assert (before, waiting.handed, waiting.warmed) == ((False, WARM_ORDER), True, 1)
