@@ -288,7 +288,7 @@ class Node:
 
     def _runner_started(self, runner: JavaRunner, report: SandboxReport) -> None:
         self._logs.write(Level.SUMMARY, f"{self._me}: {report.text}")
-        self._weak_sandbox = not (report.confined and report.filtered)
+        self._weak_sandbox = not (report.namespaces and report.seccomp)
         self._feed(RunnerDescribed(runner.java_version, report.level))
 
     def _runner_failed(self, failure: Failure) -> None:
