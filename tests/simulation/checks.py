@@ -232,8 +232,10 @@ class Checks:
         elif isinstance(frame, Finished) and frame.key.epoch < life.core._ledger.record.fence_epoch:
             self.probes["result of an earlier epoch offered"] += 1
 
-    def ordered(self, life: Life, channel: int, frame: Assign) -> None:
-        """An order reached a worker: remember whose it was."""
+    def ordered(self, host: Host, life: Life, channel: int, frame: Assign) -> None:
+        """An order reached a worker: remember whose it was, and whether it came too late to be taken (L6)."""
+        if frame.epoch < host.disk.durable.fence_epoch:
+            life.stale.add((frame.job.id, frame.epoch, frame.attempt))
         if channel in life.peers:
             life.orders[frame.job.id, frame.epoch] = (frame.attempt, life.peers[channel])
 
@@ -254,6 +256,7 @@ class Checks:
         self._taken[host.id] = (key.epoch, leader)
         demand(host.disk.durable.fence_epoch >= key.epoch, f"I2 worker {host.id} runs before its fence")
         sending = (job, key.epoch, key.attempt)
+        demand(sending not in life.stale, f"I5 worker {host.id} took {sending}, below its fence")
         demand(sending not in life.started, f"W5 worker {host.id} ran {sending} twice")
         life.started.add(sending)
 

@@ -193,7 +193,7 @@ class Cluster:
         if host.life is not life:
             return
         if type(event) is ev.FrameArrived and type(event.frame) is Assign:
-            self.checks.ordered(life, event.channel, event.frame)
+            self.checks.ordered(host, life, event.channel, event.frame)
         elif type(event) is ev.ChannelOpened:
             life.peers[event.channel] = event.peer
         self.perform(host, life, life.core.receive(event, host.now(self.now)))

@@ -69,6 +69,7 @@ class Life:
     running: dict[str, Run] = attrs.Factory(dict)
     writes: deque[Record] = attrs.Factory(deque)
     started: set[tuple[str, int, int]] = attrs.Factory(set)
+    stale: set[tuple[str, int, int]] = attrs.Factory(set)
     peers: dict[int, int] = attrs.Factory(dict)
     orders: dict[tuple[str, int], tuple[int, int]] = attrs.Factory(dict)
 

@@ -25,7 +25,16 @@ from cluster.core.quorum import Electorate, quorum_of
 from cluster.core.record import Record
 from cluster.core.submission import Submission
 from cluster.identity import Boot, Epoch, NodeId, State, Status, voters_hash
-from cluster.wire.messages import Assign, CancelRun, HeartbeatAck, Notification, Propose, Release, Result
+from cluster.wire.messages import (
+    Assign,
+    AttemptKey,
+    CancelRun,
+    HeartbeatAck,
+    Notification,
+    Propose,
+    Release,
+    Result,
+)
 from tests.simulation import disk
 
 # --- the disk ---------------------------------------------------------------------------------------
@@ -243,22 +252,8 @@ def _no_fence(
 ) -> Effects:
     """Work of any epoch is taken."""
     if isinstance(frame, Assign):
-        return self._assign(channel, leader, leader_boot, frame, now)
+        return self._decide(channel, AttemptKey(frame.job.id, frame.epoch, frame.attempt), now, frame)
     return _real_execution_receive(self, channel, leader, leader_boot, frame, now)
-
-
-def _any_epoch_followed(self: Allegiance, sender: NodeId, _message: Any) -> bool:
-    """Whoever speaks last is the leader."""
-    return sender in self._electorate and self.leader != self._me
-
-
-def _fence_if_higher(self: Ledger, epoch: Epoch, leader: NodeId, boot: Boot, then: Any = ()) -> Persist:
-    if epoch > self.record.fence_epoch:
-        return _real_fence(self, epoch, leader, boot, then)
-    return self._write(self.record, then)
-
-
-_real_fence = Ledger.fence
 
 
 def _fence_not_durable(_self: Ledger, then: tuple[Effect, ...]) -> tuple[Effect, ...]:
@@ -368,12 +363,6 @@ def _verdict_copied(
 
 GOSSIP = frozenset({"first sight is alive", "tombstone forgotten", "hearsay keeps alive"})
 
-_UNFENCED = (
-    (Execution, "receive", _no_fence),
-    (Allegiance, "_is_followable", _any_epoch_followed),
-    (Ledger, "fence", _fence_if_higher),
-)
-
 MUTATIONS: dict[str, tuple[str, tuple[tuple[Any, str, Any], ...]]] = {
     "no fsync": ("N3", ((disk.Files, "sync", _no_sync),)),
     "no fsync of the directory": ("N3", ((disk.Files, "sync_directory", _no_directory_sync),)),
@@ -383,7 +372,7 @@ MUTATIONS: dict[str, tuple[str, tuple[tuple[Any, str, Any], ...]]] = {
     "quorum - 1": ("N1", ((Electorate, "of", classmethod(_electorate_one_less)),)),
     "quorum from gossip": ("N1", ((NodeCore, "tick", _quorum_from_gossip),)),
     "amnesiac votes": ("N5", ((Admission, "__init__", _amnesiac_votes),)),
-    "no fence": ("L6, E6", _UNFENCED),
+    "no fence": ("L6", ((Execution, "receive", _no_fence),)),
     "work before the fence is durable": ("L6, N4", ((Ledger, "when_durable", _fence_not_durable),)),
     "lease by timer": ("L3", ((Leadership, "may_act", _lease_by_timer),)),
     "lease from receipt": ("L3", ((Leadership, "acknowledged", _lease_from_receipt),)),
