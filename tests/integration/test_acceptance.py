@@ -48,6 +48,10 @@ def test_no_answer_is_lost_when_followers_and_leaders_are_killed(tmp_path: Path)
         assert set(states.values()) == {"FOLLOWING"}
         assert cluster.request("GET", "/cluster-info?format=text").text.count("LEADER") == 1
 
+        eventually(
+            lambda: all(row["java"] and row["sandbox"] for node, row in cluster.rows().items() if node),
+            "every peer says what it runs programs on (S4, G5)",
+        )
         _check(_answered(cluster, "first"), "first")
 
         follower = next(node for node in sorted(cluster.alive()) if node != first)
