@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from fleet import Fleet
+from tests.hosts.fleet import Fleet
 
 os.environ["ANSIBLE_BECOME"] = "true"  # testinfra asks the hosts as root
 JOURNAL_LINES = 40

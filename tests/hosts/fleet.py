@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import importlib
 import json
 import os
 import subprocess
@@ -17,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import testinfra
 
 ROOT = Path(__file__).resolve().parents[2]
 INVENTORY = os.environ.get("HOSTS_INVENTORY", str(ROOT / "inventory" / "vagrant"))
@@ -110,6 +110,7 @@ class Fleet:
 
     def on(self, host: str) -> Any:
         """Its testinfra host, as root."""
+        testinfra: Any = importlib.import_module("testinfra")  # of the dependency group `hosts`, and untyped
         return testinfra.get_host(f"ansible://{host}?ansible_inventory={INVENTORY}")
 
     def run(self, host: str, command: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleet import Fleet
+from tests.hosts.fleet import Fleet
 
 HARDENING = {
     "NoNewPrivileges": "yes",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from fleet import HELLO, SLOW, Answer, Fleet, eventually
+from tests.hosts.fleet import HELLO, SLOW, Answer, Fleet, eventually
 
 SLOW_MS = 6000
 

@@ -6,7 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
-from fleet import HELLO, ROOT, Fleet
+from tests.hosts.fleet import HELLO, ROOT, Fleet
 
 
 def releases(fleet: Fleet, host: str) -> str:
