@@ -104,10 +104,16 @@ class GossipRun:
 
     def _replay_to(self, late: int, dead: int) -> None:
         """The newcomer hears one old row about the dead, once: a first sight (S42)."""
-        old = [(s, m, b) for s, m, b in self.heard if isinstance(m, Gossip) and s not in (dead, late)]
+        old = [
+            (sender, message, boot)
+            for sender, message, boot in self.heard
+            if isinstance(message, Gossip)
+            and sender not in (dead, late)
+            and boot == self.boots[sender]
+            and any(entry.node == dead for entry in message.entries)
+        ]
         for sender, message, boot in old[-1:]:
-            if any(entry.node == dead for entry in message.entries) and boot == self.boots[sender]:
-                self.world.replay(sender, late, boot, message, 20)
+            self.world.replay(sender, late, boot, message, 20)
 
     def _run_looking(self, seconds: float) -> None:
         for _ in range(int(seconds / T)):
