@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 
 from tests.hosts.fleet import Fleet
 
-os.environ["ANSIBLE_BECOME"] = "true"  # testinfra asks the hosts as root
 JOURNAL_LINES = 40
 
 _fleet = Fleet()

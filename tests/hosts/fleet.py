@@ -62,7 +62,6 @@ def eventually(condition: Callable[[], Any], what: str, seconds: float = 120.0) 
 
 def ansible(tool: str, *arguments: str, inventories: tuple[str, ...] = (INVENTORY,)) -> str:
     """Run one of Ansible's commands; must work. Gives back what it printed."""
-    environment = {name: value for name, value in os.environ.items() if name != "ANSIBLE_BECOME"}
     done = subprocess.run(
         [
             str(Path(sys.executable).with_name(tool)),
@@ -70,7 +69,7 @@ def ansible(tool: str, *arguments: str, inventories: tuple[str, ...] = (INVENTOR
             *arguments,
         ],
         cwd=ROOT,
-        env=environment | {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
         capture_output=True,
         text=True,
         timeout=PLAYBOOK_S,
@@ -104,14 +103,24 @@ class Fleet:
         """Every host of the cluster."""
         return [host for group in ("gateways", "peers", "workers") for host in self.group(group)]
 
+    def variable(self, host: str, name: str, default: str = "") -> str:
+        """A host's variable; Ansible marks those that an inventory plugin made."""
+        value = self.inventory["_meta"]["hostvars"][host].get(name, default)
+        return str(value["__ansible_unsafe"] if isinstance(value, dict) else value)
+
     def address(self, host: str) -> str:
         """Where it is reached."""
-        return str(self.inventory["_meta"]["hostvars"][host].get("ansible_host", host))
+        return self.variable(host, "ansible_host", host)
 
     def on(self, host: str) -> Any:
-        """Its testinfra host, as root."""
+        """Its testinfra host, as root, by ssh."""
         testinfra: Any = importlib.import_module("testinfra")  # of the dependency group `hosts`, and untyped
-        return testinfra.get_host(f"ansible://{host}?ansible_inventory={INVENTORY}")
+        return testinfra.get_host(
+            f"ssh://{self.variable(host, 'ansible_user', 'root')}@{self.address(host)}",
+            ssh_identity_file=self.variable(host, "ansible_ssh_private_key_file") or None,
+            ssh_extra_args=self.variable(host, "ansible_ssh_common_args") or None,
+            sudo=True,
+        )
 
     def run(self, host: str, command: str) -> str:
         """Run a shell command as root; must work."""
