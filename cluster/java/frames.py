@@ -169,12 +169,16 @@ class Record:
     payload: bytes
 
 
-_KINDS = b"RWVLDXE"
+_BEFORE, _OUTCOMES, _EXIT = b"RW", b"VLDX", b"E"
 _HEADER = 5
 
 
 class RecordReader:
     """Cuts a runner's stream into records, and drops everything that the nonce does not vouch for.
+
+    A program shares its virtual machine with the launcher and may dig up the nonce, so that a valid record
+    proves little (R2). What no launcher writes breaks the reader: after the hand-over there is one outcome
+    and one exit, in either order, a value is UTF-8, and an exception's record has its byte for the memory.
 
     Args:
         payload_max: bytes of the longest record that will be believed.
@@ -183,13 +187,15 @@ class RecordReader:
     def __init__(self, payload_max: int) -> None:
         self._data = bytearray()
         self._max = payload_max
+        self._kinds = _BEFORE
         self.nonce = b""
         self.broken = False
         """Something arrived that no launcher writes: nothing more is read."""
 
     def allow(self, nonce: bytes, payload_max: int) -> None:
-        """From here on every record begins with this nonce and is at most so long."""
+        """From here on every record begins with this nonce and is at most so long; see above for which."""
         self.nonce = nonce
+        self._kinds = _OUTCOMES + _EXIT
         self._max = payload_max + NONCE_BYTES
 
     def feed(self, data: bytes) -> Iterator[Record]:
@@ -199,7 +205,7 @@ class RecordReader:
         self._data += data
         while len(self._data) >= _HEADER:
             kind, length = self._data[0], int.from_bytes(self._data[1:_HEADER], "big")
-            if kind not in _KINDS or length > self._max or length < len(self.nonce):
+            if kind not in self._kinds or length > self._max or length < len(self.nonce):
                 self._break()
                 return
             end = _HEADER + length
@@ -207,11 +213,24 @@ class RecordReader:
                 return
             payload = bytes(self._data[_HEADER:end])
             del self._data[:end]
-            if payload[: len(self.nonce)] != self.nonce:
+            record = Record(chr(kind), payload[len(self.nonce) :])
+            if payload[: len(self.nonce)] != self.nonce or not _sound(record):
                 self._break()
                 return
-            yield Record(chr(kind), payload[len(self.nonce) :])
+            if self.nonce:
+                used = _EXIT if kind in _EXIT else _OUTCOMES
+                self._kinds = bytes(other for other in self._kinds if other not in used)
+            yield record
 
     def _break(self) -> None:
         self.broken = True
         self._data.clear()
+
+
+def _sound(record: Record) -> bool:
+    if record.kind == "V":
+        try:
+            record.payload.decode("utf-8")
+        except UnicodeDecodeError:
+            return False
+    return record.kind != "X" or bool(record.payload)

@@ -140,6 +140,8 @@ class OneShot:
         if descriptor == CHANNEL:
             for record in self._reader.feed(data):
                 self._told(record)
+            if self._reader.broken:
+                self._kill(Cause.CHANNEL if self._handed else Cause.BROKEN)
         elif self._task is None or not self._handed:
             self.complaint = (self.complaint + data.decode("utf-8", "replace"))[:_COMPLAINT_MAX]
         elif (stream := self._streams.get(descriptor)) and not stream.take(
@@ -158,10 +160,10 @@ class OneShot:
                 self._hand_over()
             self.on_ready()
             return
-        self._look()
+        self._look()  # twice at most: the reader lets one outcome and one exit pass
         if record.kind == "E":
             self._exiting = True
-        elif self._outcome is None:
+        else:
             self._outcome = record
             if record.kind == "L":
                 self._kill(Cause.VALUE)

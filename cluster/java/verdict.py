@@ -21,6 +21,7 @@ class Cause(enum.StrEnum):
     STDOUT = "stdout"
     STDERR = "stderr"
     VALUE = "value"
+    CHANNEL = "channel"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
     BROKEN = "broken"
@@ -133,6 +134,9 @@ def _ended_by_us(cause: Cause, limits: Limits) -> Run:
         case Cause.STDOUT | Cause.STDERR | Cause.VALUE:
             what = {Cause.STDOUT: "standard output", Cause.STDERR: "standard error"}.get(cause, "the value")
             return Run(Verdict.OUTPUT_LIMIT, cause.value, _output(what, limits), signal=signal.SIGKILL)
+        case Cause.CHANNEL:
+            message = "the program wrote to the runner's own channel"
+            return Run(Verdict.RUNTIME_ERROR, message=message, signal=signal.SIGKILL)
         case Cause.CANCELLED:
             return Run(Verdict.CANCELLED, message="cancelled", signal=signal.SIGKILL)
         case Cause.EXPIRED:

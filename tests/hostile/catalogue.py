@@ -348,7 +348,7 @@ OUTPUT_ROWS = (
         UNSAFE
         + 'var d = new FileDescriptor(); unsafe.putInt(d, unsafe.objectFieldOffset(FileDescriptor.class.getDeclaredField("fd")), 4); new FileOutputStream(d).write(new byte[] {\'D\', 0, 0, 0, 16, 0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0}); throw new IllegalStateException("mine");',
         FAILED,
-        check=lambda run: run.exit_code == 1,
+        check=lambda run: run.value is None,
     ),
     _row(
         "O8b",

@@ -19,6 +19,7 @@ class FakeJvm(Jvm):
         self.closed: list[int] = []
         self.kills = 0
         self.used = Usage()
+        self.looks = 0
         self.bound: float | None = None
         self.on_data: Callable[[int, bytes], None] = lambda _fd, _data: None
         self.ended: Deferred[Ending] = Deferred()
@@ -33,6 +34,7 @@ class FakeJvm(Jvm):
         self.bound = seconds
 
     def usage(self) -> Usage | None:
+        self.looks += 1
         return self.used if self.alive else None
 
     def kill(self) -> None:

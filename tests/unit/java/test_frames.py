@@ -114,6 +114,27 @@ def test_a_record_without_the_nonce_silences_the_channel(forged: bytes) -> None:
     assert list(subject.feed(record(b"V", b"later"))) == []
 
 
+@pytest.mark.parametrize(
+    ("first", "more"),
+    [
+        (record(b"E", b""), record(b"E", b"")),
+        (record(b"V", b"one"), record(b"V", b"two")),
+        (record(b"D", b""), record(b"X", b"\0other")),
+        (record(b"E", b""), record(b"R", b"")),
+        (record(b"E", b""), record(b"W", b"")),
+        (record(b"E", b""), record(b"V", b"\xff")),
+        (record(b"E", b""), record(b"X", b"")),
+    ],
+)
+def test_what_no_launcher_writes_breaks_the_reader_though_the_nonce_is_right(
+    first: bytes, more: bytes
+) -> None:
+    """R2: a program that dug up the nonce gets one outcome and one exit past the reader, no flood."""
+    subject = reader()
+    assert len(list(subject.feed(first + more * 1000 + record(b"D", b"")))) == 1
+    assert subject.broken
+
+
 @given(st.binary(max_size=200))
 def test_random_records_never_crash(data: bytes) -> None:
     assert list(reader().feed(data)) == []

@@ -159,3 +159,17 @@ def test_a_program_that_comes_during_a_step_of_the_rehearsal_waits_for_its_end()
     before = waiting.handed, jvm.written[CONTROL]
     jvm.say(CHANNEL, b"W" + bytes(4))
     assert (before, waiting.handed, waiting.warmed) == ((False, WARM_ORDER), True, 1)
+
+
+def test_a_flood_on_the_launchers_channel_ends_the_run_at_once() -> None:
+    """A program that dug up the nonce costs its node two looks, not one for each record."""
+    scene = Scene()
+    scene.ready()
+    looks = scene.jvm.looks
+    for _ in range(100):
+        scene.record(b"E")
+    assert scene.jvm.kills
+    assert scene.jvm.looks - looks <= 3
+    scene.jvm.end()
+    assert (scene.result.verdict, scene.result.signal) == (Verdict.RUNTIME_ERROR, 9)
+    assert "channel" in scene.result.message
