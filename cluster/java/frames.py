@@ -73,9 +73,12 @@ class Answer:
 
 
 def encode_request(number: int, sources: Sequence[Source]) -> bytes:
-    """A request to the compiler, with its length."""
+    """A request to the compiler, with its length.
+
+    A byte order mark, which some editors put before a text, is taken off: javac would refuse it.
+    """
     parts = [struct.pack(">II", number, len(sources))]
-    parts.extend(_text(source.name) + _text(source.text) for source in sources)
+    parts.extend(_text(source.name) + _text(source.text.removeprefix("\ufeff")) for source in sources)
     return _packed(b"".join(parts))
 
 

@@ -138,3 +138,9 @@ def test_what_no_launcher_writes_breaks_the_reader_though_the_nonce_is_right(
 @given(st.binary(max_size=200))
 def test_random_records_never_crash(data: bytes) -> None:
     assert list(reader().feed(data)) == []
+
+
+def test_a_byte_order_mark_before_the_source_is_taken_off() -> None:
+    """Editors put it there and javac refuses it; elsewhere in the text it is the program's own."""
+    plain = encode_request(1, [Source("A.java", 'class A { String s = "\ufeff"; }')])
+    assert encode_request(1, [Source("A.java", '\ufeffclass A { String s = "\ufeff"; }')]) == plain
