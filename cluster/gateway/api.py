@@ -225,11 +225,8 @@ class Api:
     def _open(self, sent: _Sent) -> KeptJob:
         try:
             return self.jobs.open(sent.program, sent.use_cache, sent.keep, sent.key, sent.tenant)
-        except KeyConflict:
-            raise HttpProblem(
-                HTTPStatus.CONFLICT,
-                "this Idempotency-Key was used for another program: send a new one",
-            ) from None
+        except KeyConflict as conflict:
+            raise HttpProblem(HTTPStatus.CONFLICT, str(conflict)) from None
         except Full:
             raise Unavailable(
                 f"{len(self.jobs)} jobs are kept here, and none that has ended: try later", RETRY_FULL_S

@@ -58,7 +58,7 @@ class KeptJob:
 
 
 class KeyConflict(Exception):
-    """The idempotency key was used for another program."""
+    """The idempotency key stands for another program, or for a deleted job; the text says which."""
 
 
 class Full(Exception):
@@ -105,7 +105,7 @@ class KeptJobs:
         """Send a tenant's program as a job, or find the one that his key stands for already.
 
         Raises:
-            KeyConflict: the key stands for another program.
+            KeyConflict: the key stands for another program, or for a job that was deleted.
             Full: no room, and nothing that may be forgotten.
         """
         self._forget_old()
@@ -114,7 +114,11 @@ class KeptJobs:
         if key and (known := self._keys.get(key)) is not None:
             job = self._jobs[known]
             if job.program_digest != digest:
-                raise KeyConflict
+                raise KeyConflict("this Idempotency-Key was used for another program: send a new one")
+            if job.hidden:
+                raise KeyConflict(
+                    "the job of this Idempotency-Key was deleted: send a new one"
+                )
             return job
         size = program_bytes(program)
         if not self._make_room(size, 1):
@@ -130,7 +134,8 @@ class KeptJobs:
     def delete(self, job: KeptJob) -> None:
         """End it, if it has not ended (W9), and forget it.
 
-        Its key goes on standing for it: a request that was only late must not start it anew.
+        Its key goes on standing for it: a request that was only late must not start it anew, nor be told
+        that a job is there.
         """
         job.leave()
         if job.key:

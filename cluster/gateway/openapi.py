@@ -39,7 +39,7 @@ _WORDS = {
     404: "Nothing is known by that name.",
     413: "Too large.",
     415: "Another content type than this one takes.",
-    409: "The idempotency key was used for another program.",
+    409: "The idempotency key was used for another program, or its job was deleted.",
     422: "Not what the schema asks for.",
     500: "A fault inside the cluster.",
     502: "The cluster lost the job, three times; or another node does not answer.",

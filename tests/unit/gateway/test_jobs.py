@@ -108,10 +108,11 @@ def test_deleting_abandons_the_request_and_tells_the_waiters(kept: Kept, key: st
 
 
 def test_a_deleted_jobs_key_still_stands_for_it(kept: Kept) -> None:
-    """W1: a request that was only late starts nothing anew."""
+    """W1: a request that was only late starts nothing anew, and is not told that a job is there."""
     job = kept.open(key="k")
     kept.jobs.delete(job)
-    assert kept.open(key="k") is job
+    with pytest.raises(KeyConflict, match="was deleted"):
+        kept.open(key="k")
     assert sum(isinstance(event, RequestArrived) for event in kept.events) == 1
 
 
