@@ -116,9 +116,7 @@ class KeptJobs:
             if job.program_digest != digest:
                 raise KeyConflict("this Idempotency-Key was used for another program: send a new one")
             if job.hidden:
-                raise KeyConflict(
-                    "the job of this Idempotency-Key was deleted: send a new one"
-                )
+                raise KeyConflict("the job of this Idempotency-Key was deleted: send a new one")
             return job
         size = program_bytes(program)
         if not self._make_room(size, 1):
