@@ -17,9 +17,7 @@ CacheKey = bytes
 
 def cache_key(program: Program, java: str) -> CacheKey:
     """SHA-256 over everything that decides a deterministic outcome (C1): the program, its limits, the JDK."""
-    canonical = msgspec.msgpack.encode(
-        (program.sources, program.main_class, program.inputs, program.limits, java), order="deterministic"
-    )
+    canonical = msgspec.msgpack.encode((program, java), order="deterministic")
     return hashlib.sha256(canonical).digest()
 
 

@@ -24,6 +24,7 @@ def outcome_bytes(outcome: Outcome) -> int:
 def program_bytes(program: Program) -> int:
     """Approximate size of a program in memory and on the wire."""
     total = OVERHEAD + sum(len(source.name) + len(source.text) for source in program.sources)
+    total += sum(len(file.name) + len(file.data) for file in program.files)
     for given in program.inputs:
         total += len(given.stdin) + sum(len(arg) for arg in given.args)
     return total

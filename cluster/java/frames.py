@@ -14,7 +14,7 @@ import attrs
 
 from cluster.errors import RemoteProtocolError
 from cluster.limits import MIB
-from cluster.wire.jobs import Diagnostic, Source
+from cluster.wire.jobs import DataFile, Diagnostic, Source
 
 ANSWER_MAX = 32 * MIB
 """Bytes of one compilation's answer; the compiler itself stops at 24 MiB of classes."""
@@ -140,8 +140,9 @@ def encode_task(
     main_class: str,
     args: Iterable[str],
     classes: Mapping[str, bytes],
+    files: Sequence[DataFile] = (),
 ) -> bytes:
-    """What a waiting runner is to run; `kind` is `run` or `main`."""
+    """What a waiting runner is to run; `kind` is `run` or `main`; `files` go to its working directory."""
     arguments = [_text(argument) for argument in args]
     parts = [
         RUN_ORDER,
@@ -155,6 +156,8 @@ def encode_task(
     ]
     for name, data in classes.items():
         parts.append(_text(name) + _packed(data))
+    parts.append(struct.pack(">I", len(files)))
+    parts.extend(_text(file.name) + _packed(file.data) for file in files)
     return b"".join(parts)
 
 

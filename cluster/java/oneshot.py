@@ -18,7 +18,7 @@ from cluster.java.jvm import Ending, Jvm, Usage
 from cluster.java.sandbox import CHANNEL, CONTROL, STDERR, STDIN, STDOUT
 from cluster.java.verdict import Cause, Evidence, judge, memory_kind
 from cluster.limits import Limits
-from cluster.wire.jobs import Input, Run, Verdict
+from cluster.wire.jobs import DataFile, Input, Run, Verdict
 
 START_S = 20.0
 """How long a virtual machine may take until it waits for its program."""
@@ -34,12 +34,13 @@ _NEAR = 0.9
 
 @attrs.frozen
 class Task:
-    """A compiled program with one input, and what it may use."""
+    """A compiled program with one input, what it may use, and what it finds in its working directory."""
 
     entry: Entry
     classes: Mapping[str, bytes]
     given: Input
     limits: Limits
+    files: tuple[DataFile, ...] = ()
 
 
 @attrs.define
@@ -190,6 +191,7 @@ class OneShot:
                 task.entry.main_class,
                 task.given.args,
                 task.classes,
+                task.files,
             ),
         )
         self._jvm.close(CONTROL)

@@ -245,7 +245,7 @@ class JavaRunner:
                 runs.append(Run(Verdict.CANCELLED, message="cancelled"))
                 break
             entry = Entry(compilation.main_class, compilation.entry)
-            run = yield self._run_one(Task(entry, classes, given, limits), work, deadline)
+            run = yield self._run_one(Task(entry, classes, given, limits, job.program.files), work, deadline)
             runs.append(run)
             if run.verdict in _FINAL:
                 break

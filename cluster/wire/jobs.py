@@ -32,13 +32,21 @@ class Input(msgspec.Struct, frozen=True):
     stdin: bytes = b""
 
 
+class DataFile(msgspec.Struct, frozen=True):
+    """A file that a program finds in its working directory; its name is relative and stays below there."""
+
+    name: str
+    data: bytes
+
+
 class Program(msgspec.Struct, frozen=True):
-    """Sources, the class to start (empty: found by P2), what to feed it, and its limits."""
+    """Sources, the class to start (empty: found by P2), what to feed it, its limits, and its data files."""
 
     sources: tuple[Source, ...]
     main_class: str = ""
     inputs: tuple[Input, ...] = (Input(),)
     limits: Limits = Limits()
+    files: tuple[DataFile, ...] = ()
 
 
 class Job(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cluster.limits import MIB
-from cluster.wire.jobs import Input, Program, Source, Verdict
+from cluster.wire.jobs import DataFile, Input, Program, Source, Verdict
 from tests.support.java_driver import JavaDriver, main_class, program
 
 MAIN = "public static void main(String[] a) {}"
@@ -37,6 +37,26 @@ def test_a_program_is_compiled_once_and_run_for_each_input(java: JavaDriver) -> 
     assert before is not None
     assert after is not None
     assert after["compilations"] - before["compilations"] == 1
+
+
+def test_a_program_finds_its_data_files_and_the_next_one_does_not(java: JavaDriver) -> None:
+    body = """
+        for (String name : new TreeSet<>(List.of(new File(".").list((d, n) -> n.contains(".")))))
+            System.out.println(name + " " + Files.readAllBytes(Path.of(name)).length);
+        if (Files.exists(Path.of("deep/er/a"))) System.out.println(Files.readString(Path.of("deep/er/a")));
+        if (args.length > 0) Files.writeString(Path.of(args[0]), "changed");
+        """
+    base = program(main_class(body))
+    files = (
+        DataFile("words.txt", b"one\ntwo\n"),
+        DataFile("raw.bin", bytes(range(256)) * 16),
+        DataFile("deep/er/a", b"x"),
+    )
+    inputs = (Input(args=("words.txt",)), Input())
+    outcome = java.outcome(Program(base.sources, inputs=inputs, limits=base.limits, files=files))
+    told = b"raw.bin 4096\nwords.txt 8\nx\n"
+    assert [run.stdout for run in outcome.runs] == [told, told]
+    assert java.outcome(base).runs[0].stdout == b""
 
 
 def test_several_files_and_packages_run_together(java: JavaDriver) -> None:

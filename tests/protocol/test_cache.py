@@ -10,7 +10,7 @@ from cluster.core.cache import Cache, cache_key
 from cluster.core.submission import Submission
 from cluster.identity import Epoch
 from cluster.limits import Limits
-from cluster.wire.jobs import Input, Outcome, Source, Verdict
+from cluster.wire.jobs import DataFile, Input, Outcome, Source, Verdict
 from cluster.wire.messages import Result, Submit, Withdraw
 from tests.support.work import GATEWAY, LEADER, answers, frames, outcome, program, request
 
@@ -44,6 +44,8 @@ def test_c1_everything_that_decides_the_outcome_is_in_the_key() -> None:
         msgspec.structs.replace(base, inputs=(Input(stdin=b"x"),)),
         msgspec.structs.replace(base, inputs=(Input(), Input())),
         msgspec.structs.replace(base, limits=Limits(cpu_s=1.0)),
+        msgspec.structs.replace(base, files=(DataFile("a.txt", b"x"),)),
+        msgspec.structs.replace(base, files=(DataFile("a.txt", b"y"),)),
     ]
     keys = [cache_key(variant, "17") for variant in variants] + [cache_key(base, "21")]
     assert len(set(keys)) == len(keys)

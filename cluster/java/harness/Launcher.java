@@ -258,6 +258,15 @@ public final class Launcher {
                     out.write(bytes(in));
                 }
             }
+            for (int count = in.readInt(); count > 0; count--) {
+                File file = new File(text(in));
+                if (file.getParentFile() != null) {
+                    file.getParentFile().mkdirs();
+                }
+                try (FileOutputStream out = new FileOutputStream(file)) {
+                    out.write(bytes(in));
+                }
+            }
             return new Task(nonce, returnsValue, valueMax, mainClass, arguments);
         }
 
