@@ -51,6 +51,8 @@ class Alarms(Generic[K]):
 
     def next(self) -> float | None:
         """The earliest deadline."""
+        if not self._heap:
+            return None
         self._drop_dead()
         return self._heap[0][0] if self._heap else None
 

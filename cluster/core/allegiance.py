@@ -58,6 +58,7 @@ class Allegiance:
         self._settings = settings
         self._me = me
         self._electorate = electorate
+        self._votes = me in electorate
         self._ledger = ledger
         self.leader: NodeId | None = None
         self.leader_boot = Boot(0)
@@ -74,7 +75,7 @@ class Allegiance:
     @property
     def may_vote(self) -> bool:
         """Whether this node votes, durably (N5)."""
-        return self._me in self._electorate and self._ledger.durable.may_vote
+        return self._votes and self._ledger.durable.may_vote
 
     @property
     def guard_until(self) -> float:
@@ -195,12 +196,10 @@ class Allegiance:
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
-        moments = []
-        if self.leader is not None:
-            moments.append(self._heard_at + self._settings.follower_timeout_s)
-        if self._pending is not None:
-            moments.append(self._guard_until)
-        return min(moments, default=None)
+        timeout = None if self.leader is None else self._heard_at + self._settings.follower_timeout_s
+        if self._pending is None:
+            return timeout
+        return self._guard_until if timeout is None else min(timeout, self._guard_until)
 
     def snapshot(self, now: float) -> AllegianceSnapshot:
         """What people and metrics see."""

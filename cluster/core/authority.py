@@ -53,6 +53,7 @@ class Authority:
         self.allegiance = Allegiance(timing, me, electorate, ledger, now)
         self.leadership = Leadership(timing, me, electorate, ledger, audience, rng)
         self.admission = Admission(timing, me, electorate, ledger, rng, now)
+        self._parts = (self._ledger, self.allegiance, self.leadership, self.admission, self.election)
         self._state = State.OBSERVING
 
     # --- what is so now -------------------------------------------------------------------------------
@@ -80,8 +81,8 @@ class Authority:
 
     def shown_state(self, now: float) -> State:
         """The state for statuses: never LEADING without the lease (I11)."""
-        hidden = self.state is State.LEADING and not self.may_act(now)
-        return State.LOOKING if hidden else self.state
+        state = self.state
+        return State.LOOKING if state is State.LEADING and not self.may_act(now) else state
 
     def settle(self, now: float) -> Steps:
         """After each event: say that the state changed, and start or end the ballot."""
@@ -224,14 +225,12 @@ class Authority:
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
-        moments = (
-            self._ledger.next_deadline(),
-            self.allegiance.next_deadline(),
-            self.leadership.next_deadline(),
-            self.admission.next_deadline(),
-            self.election.next_deadline(),
-        )
-        return min((moment for moment in moments if moment is not None), default=None)
+        soonest = None
+        for part in self._parts:
+            moment = part.next_deadline()
+            if moment is not None and (soonest is None or moment < soonest):
+                soonest = moment
+        return soonest
 
     def validate(self) -> None:
         """Assert every part's invariants, and those between them."""

@@ -228,8 +228,10 @@ class Execution:
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
-        times = [at for at in (self._alarms.next(), self._oldest_expiry()) if at is not None]
-        return min(times, default=None)
+        alarm, expiry = self._alarms.next(), self._oldest_expiry()
+        if alarm is None or expiry is None:
+            return expiry if alarm is None else alarm
+        return min(alarm, expiry)
 
     def load(self) -> tuple[int, int]:
         """Slots, and how many of them are busy."""

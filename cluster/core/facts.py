@@ -75,13 +75,15 @@ class FactsStore:
 
     def version(self, node: NodeId, boot: int) -> int:
         """The version to advertise for this life of a node: 0 when its facts are not held."""
-        facts = self.get(node)
+        facts = self._others.get(node) or self.get(node)
         return facts.version if facts is not None and facts.boot == boot else 0
 
     def lacks(self, node: NodeId, boot: int, version: int) -> bool:
         """Whether somebody who advertises this has news for us."""
         facts = self._others.get(node)
-        return version > 0 and (facts is None or (facts.boot, facts.version) < (boot, version))
+        if facts is None or boot > facts.boot:
+            return version > 0
+        return boot == facts.boot and version > facts.version
 
     def accept(self, facts: NodeFacts) -> bool:
         """Keep newer facts of another node; ignore older or too long ones, and claims about ourselves."""

@@ -55,10 +55,15 @@ class RowWindow:
         """Begin at the table's first row."""
         self._start = 0
 
+    @staticmethod
+    def holds(rows: Sequence[GossipEntry]) -> bool:
+        """Whether all of them fit one datagram together, with one's own."""
+        return len(rows) * ENTRY_MAX <= DATAGRAM_PAYLOAD_MAX - ENVELOPE_MAX - ENTRY_MAX
+
     def cut(self, own: GossipEntry, rows: Sequence[GossipEntry], most: int) -> Iterator[Rows]:
         """At most `most` datagrams, `own` first in each; every row travels equally often."""
         room = DATAGRAM_PAYLOAD_MAX - ENVELOPE_MAX - ENTRY_MAX
-        if len(rows) * ENTRY_MAX <= room:
+        if self.holds(rows):
             yield (own, *rows)
             return
         start = self._start % len(rows)

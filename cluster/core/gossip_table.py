@@ -79,6 +79,10 @@ class Rise:
     spread: bool = True
 
 
+STILL_ALIVE = Rise(Row(NodeId(-1), 0.0), Status.ALIVE, lived=True, spread=False)
+"""What `touch` says of a node that was alive and is: by far the most frequent case, and nothing to report."""
+
+
 class Table:
     """All rows but this node's own.
 
@@ -129,13 +133,24 @@ class Table:
             self._revive(row)
         return Rise(row, was, lived)
 
+    def knows(self, node: NodeId, boot: int, heartbeat: int) -> bool:
+        """Whether this is no news of a node with a row: what most rows of most gossip are."""
+        row = self.rows.get(node)
+        if row is None or boot <= 0 or heartbeat < 0:
+            return False
+        return boot < row.boot or (boot == row.boot and heartbeat <= row.heartbeat)
+
     def touch(self, node: NodeId, boot: Boot, now: float) -> Rise | None:
         """The node itself spoke, in this life: alive, whatever others say (G2).
 
         None when the datagram is of an older life, absurd, buried, or there is no room.
         """
         row = self.rows.get(node)
-        self.met(boot)
+        if boot > self._newest_boot_met:
+            self.met(boot)
+        if row is not None and row.boot == boot and row.status is Status.ALIVE:
+            row.since = now
+            return STILL_ALIVE
         was = row.status if row else None
         if row is None or boot > row.boot:
             if not 0 < boot <= BOOT_MAX:

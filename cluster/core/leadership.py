@@ -102,6 +102,7 @@ class Leadership:
         self._seq = 0
         self._sent: dict[int, float] = {}
         self._acked: dict[NodeId, float] = {}
+        self._lease_end = -math.inf
         self._heartbeat_at = 0.0
         self._resigning: tuple[Epoch, int, float] | None = None
 
@@ -117,14 +118,16 @@ class Leadership:
 
     def lease_until(self) -> float:
         """When the lease ends, from the sending of acknowledged heartbeats (L3)."""
-        if self.phase is not Phase.LEADING:
-            return -math.inf
-        reached = self._electorate.reached_by_quorum([math.inf, *self._acked.values()])
-        return -math.inf if reached is None else reached + self._settings.lease_s
+        return self._lease_end if self.phase is Phase.LEADING else -math.inf
 
     def may_act(self, now: float) -> bool:
-        """Whether this node may act as the leader at this instant (L3)."""
-        return now < self.lease_until()
+        """Whether this node may act as the leader at this instant (L3): asked several times an event."""
+        return self.phase is Phase.LEADING and now < self._lease_end
+
+    def _reckon_lease(self) -> None:
+        """When the lease ends; it changes with the acknowledgements, and is looked at far more often."""
+        reached = self._electorate.reached_by_quorum([math.inf, *self._acked.values()])
+        self._lease_end = -math.inf if reached is None else reached + self._settings.lease_s
 
     def saw_epoch(self, epoch: int) -> None:
         """An accepted epoch was reported; mine must be above every one heard (L1)."""
@@ -197,6 +200,7 @@ class Leadership:
         self._since = now
         self._sent.clear()
         self._acked.clear()
+        self._reckon_lease()
         self._resigning = None
         fence = self._ledger.fence(self.epoch, self._me, Boot(self._ledger.record.boot))
         return (BecameLeader(self.epoch), fence, *self._send_heartbeats(now))
@@ -223,8 +227,9 @@ class Leadership:
         sent = self._sent.get(message.seq)
         if self.phase is not Phase.LEADING or message.epoch != self.epoch or sent is None:
             return
-        if sender in self._electorate and sender != self._me:
-            self._acked[sender] = max(sent, self._acked.get(sender, sent))
+        if sender in self._electorate and sender != self._me and sent > self._acked.get(sender, -math.inf):
+            self._acked[sender] = sent
+            self._reckon_lease()
 
     def outrun(self, accepted: int, now: float) -> Steps:
         """A LOOKING voter has accepted a higher epoch than mine (L5, M7)."""
@@ -327,5 +332,8 @@ class Leadership:
             assert record.accepted >= self.epoch == record.fence_epoch
             assert record.fence_leader == self._me
             assert self._electorate.is_quorum(self._promises), "established by a quorum (I4)"
+            reckoned = self._lease_end
+            self._reckon_lease()
+            assert reckoned == self._lease_end, "the lease follows from the acknowledgements (L3)"
         if self._renewing:
             assert self.phase in {Phase.WRITING, Phase.PROPOSING}

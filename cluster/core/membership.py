@@ -20,7 +20,7 @@ from cluster.core.effects import FetchFacts, Level, Log, MemberFailed, MemberRec
 from cluster.core.facts import FactsStore, Known
 from cluster.core.failure_detector import FailureDetector
 from cluster.core.gossip_round import PeerCycle, Rows, RowWindow
-from cluster.core.gossip_table import BOOT_MAX, HEARTBEAT_MAX, Rise, Row, Table
+from cluster.core.gossip_table import BOOT_MAX, HEARTBEAT_MAX, STILL_ALIVE, Rise, Row, Table
 from cluster.identity import Boot, NodeId, Status
 from cluster.wire.messages import FactsDelta, FactsWanted, Gossip, GossipEntry, NodeFacts
 
@@ -112,7 +112,7 @@ class Membership:
             self._counters["from_myself"] += 1
             return ()
         if isinstance(message, Gossip):
-            return tuple(self._merge(sender, boot, message, now))
+            return self._merge(sender, boot, message, now)
         steps = self.heard(sender, boot, now)
         if isinstance(message, FactsDelta):
             return steps + self.merge_facts(message.facts, now)
@@ -132,14 +132,16 @@ class Membership:
         if rise is None:
             return ()
         self._met_somebody = True
-        self._table.excuse(self._detector.heard(now), now)
-        return tuple(self._report(rise, node, now))
+        excused = self._detector.heard(now)
+        if excused < now:
+            self._table.excuse(excused, now)
+        return () if rise is STILL_ALIVE else self._report(rise, node, now)
 
     def update_facts(self, now: float, **changes: object) -> Steps:
         """Say something new of ourselves (G5); spreads with the next round, urgent news in an early one."""
         before = self._facts.own
         if self._facts.update(changes) and any(
-            getattr(before, name) != getattr(self._facts.own, name) for name in URGENT & changes.keys()
+            getattr(before, name) != getattr(self._facts.own, name) for name in URGENT.intersection(changes)
         ):
             early = max(now, self._last_round_at + EARLY_ROUNDS * self._interval)
             self._round_at = min(self._round_at, early)
@@ -190,8 +192,13 @@ class Membership:
         live = [row.node for row in self._table if row.status is not Status.FAILED]
         peers = self._cycle.draw(self._fanout, live)
         share = max(1, ROUND_DATAGRAMS_MAX // self._fanout)
-        for peer in peers:
-            yield from (Send(peer, Gossip(rows, ask)) for rows in self._datagrams(share))
+        own, rows = self._own_entry(), self._entries()
+        if self._window.holds(rows):
+            whole = Gossip((own, *rows), ask)  # one message, so that it is encoded once for all
+            yield from (Send(peer, whole) for peer in peers)
+        else:
+            for peer in peers:
+                yield from (Send(peer, Gossip(cut, ask)) for cut in self._window.cut(own, rows, share))
         given_up = [row.node for row in self._table if row.status is Status.FAILED]
         if given_up and self._rng.random() < len(given_up) / (len(live) + 1):
             peer = self._rng.choice(given_up)
@@ -240,31 +247,35 @@ class Membership:
 
     # --- merging ------------------------------------------------------------------------------------
 
-    def _merge(self, sender: NodeId, boot: Boot, message: Gossip, now: float) -> Iterator[Any]:
+    def _merge(self, sender: NodeId, boot: Boot, message: Gossip, now: float) -> Steps:
         entries = message.entries
         if not entries or entries[0].node != sender or entries[0].boot != boot:
             self._counters["not_own_entry_first"] += 1
-            yield from self.heard(sender, boot, now)
-            return
-        self._table.met(boot)
-        rows = " ".join(f"{e.node}={e.heartbeat}" for e in entries)
-        yield Log(Level.VERBOSE, f"{self._me}: received gossip from {sender}: {rows} at node time {_ms(now)}")
+            return self.heard(sender, boot, now)
+        table, facts, detector = self._table, self._facts, self._detector
+        table.met(boot)
+        rows = " ".join([f"{e.node}={e.heartbeat}" for e in entries])
+        text = f"{self._me}: received gossip from {sender}: {rows} at node time {_ms(now)}"
+        steps: list[Any] = [Log(Level.VERBOSE, text)]
         accused, lacking = False, []
         for position, entry in enumerate(entries):
             node = NodeId(entry.node)
             if node == self._me:
                 accused = accused or self._rise_above(entry)
                 continue
-            rise = self._table.merge(node, (entry.boot, entry.heartbeat), now, self._detector)
-            if rise is not None:
-                yield from self._report(rise, sender, now)
+            if not table.knows(node, entry.boot, entry.heartbeat):
+                rise = table.merge(node, (entry.boot, entry.heartbeat), now, detector)
+                if rise is not None:
+                    steps += self._report(rise, sender, now)
             if position == 0:
-                yield from self.heard(sender, boot, now)
-            if self._wants_facts(entry, now):
+                steps += self.heard(sender, boot, now)
+            if facts.lacks(node, entry.boot, entry.version) and self._wants_facts(entry, now):
                 lacking.append(node)
-        yield from self._answer(sender, accused, message.ask, now)
+        if accused or message.ask:
+            steps += self._answer(sender, accused, now)
         if lacking:
-            yield from self._ask_for_facts(sender, lacking, now)
+            steps += self._ask_for_facts(sender, lacking, now)
+        return tuple(steps)
 
     def _rise_above(self, entry: GossipEntry) -> bool:
         """Somebody holds our silence against us, or knows more of us than we do: rise above that (G4)."""
@@ -274,9 +285,9 @@ class Membership:
             self._heartbeat = entry.heartbeat
         return entry.suspected and entry.boot <= self._boot
 
-    def _answer(self, sender: NodeId, accused: bool, asked: bool, now: float) -> Iterator[Any]:
+    def _answer(self, sender: NodeId, accused: bool, now: float) -> Iterator[Any]:
         row = self._table.rows.get(sender)
-        if not (accused or asked) or row is None:
+        if row is None:
             return
         if now - row.answered_at < ANSWER_ROUNDS * self._interval:
             self._counters["answers_withheld"] += 1
@@ -290,30 +301,32 @@ class Membership:
             share = max(1, ROUND_DATAGRAMS_MAX // self._fanout)
             yield from (Send(sender, Gossip(rows)) for rows in self._datagrams(share))
 
-    def _report(self, rise: Rise, source: NodeId, now: float) -> Iterator[Any]:
+    def _report(self, rise: Rise, source: NodeId, now: float) -> Steps:
         row = rise.row
+        steps: list[Any] = []
         if rise.spread:
-            yield Log(
-                Level.VERBOSE,
-                f"{self._me}: updated {row.node}'s heartbeat sequence to {row.heartbeat} "
-                f"based on message from {source} at node time {_ms(now)}",
+            steps.append(
+                Log(
+                    Level.VERBOSE,
+                    f"{self._me}: updated {row.node}'s heartbeat sequence to {row.heartbeat} "
+                    f"based on message from {source} at node time {_ms(now)}",
+                )
             )
         if rise.was in (None, Status.FAILED) and row.status is not Status.FAILED:
             self._cycle.insert(row.node)
-        if rise.was is Status.ALIVE or row.status is not Status.ALIVE:
-            return
-        level = Level.VERBOSE if rise.was is Status.SUSPECT else Level.SUMMARY
-        again = " again" if rise.lived else ""
-        yield Log(level, f"{self._me}: server {row.node} is ALIVE{again}")
-        yield MemberRecovered(row.node)
+        if rise.was is not Status.ALIVE and row.status is Status.ALIVE:
+            level = Level.VERBOSE if rise.was is Status.SUSPECT else Level.SUMMARY
+            again = " again" if rise.lived else ""
+            steps.append(Log(level, f"{self._me}: server {row.node} is ALIVE{again}"))
+            steps.append(MemberRecovered(row.node))
+        return tuple(steps)
 
     # --- facts --------------------------------------------------------------------------------------
 
     def _wants_facts(self, entry: GossipEntry, now: float) -> bool:
+        """Whether to ask for facts that are lacking: of this life, and not again within a round."""
         row = self._table.rows.get(NodeId(entry.node))
-        if row is None or entry.boot > row.boot or now - row.wanted_at < self._interval:
-            return False
-        return self._facts.lacks(row.node, entry.boot, entry.version)
+        return row is not None and entry.boot <= row.boot and now - row.wanted_at >= self._interval
 
     def _ask_for_facts(self, peer: NodeId, nodes: list[NodeId], now: float) -> Iterator[Any]:
         wanted, large = self._facts.wanted(nodes)
@@ -328,14 +341,25 @@ class Membership:
     # --- what goes out ------------------------------------------------------------------------------
 
     def _datagrams(self, most: int) -> Iterator[Rows]:
-        rows = [self._entry_of(row) for row in self._table if row.boot and row.status is not Status.FAILED]
-        return self._window.cut(self._own_entry(), rows, most)
+        return self._window.cut(self._own_entry(), self._entries(), most)
 
     def _own_entry(self) -> GossipEntry:
         return self._entry(self._me, self._boot, self._heartbeat)
 
-    def _entry_of(self, row: Row) -> GossipEntry:
-        return self._entry(row.node, row.boot, row.heartbeat, suspected=row.status is Status.SUSPECT)
+    def _entries(self) -> list[GossipEntry]:
+        """Everybody who was heard of and is not given up (G3)."""
+        version = self._facts.version
+        return [
+            GossipEntry(
+                row.node,
+                row.boot,
+                row.heartbeat,
+                version(row.node, row.boot),
+                row.status is Status.SUSPECT,
+            )
+            for row in self._table.rows.values()
+            if row.boot and row.status is not Status.FAILED
+        ]
 
     def _entry(self, node: NodeId, boot: int, heartbeat: int, *, suspected: bool = False) -> GossipEntry:
         return GossipEntry(node, boot, heartbeat, self._facts.version(node, boot), suspected)

@@ -11,10 +11,12 @@ No Twisted, no clock, no I/O: a whole cluster of these runs in one process under
 from __future__ import annotations
 
 import random
+from typing import cast
 
 from cluster.core import events
 from cluster.core.authority import Authority
 from cluster.core.effects import (
+    DECISIONS,
     BecameLeader,
     Decision,
     Effect,
@@ -75,6 +77,7 @@ class NodeCore:
         self._linger_until = now
         self._stopped = False
         self._suspects_at = now
+        self._published: object = None
 
     # --- in and out -----------------------------------------------------------------------------------
 
@@ -98,13 +101,15 @@ class NodeCore:
 
     def next_deadline(self) -> float | None:
         """The one moment at which `tick` must be called next, if nothing happens before."""
-        moments = (
+        soonest = self.membership.next_deadline()
+        for moment in (
             self.authority.next_deadline(),
-            self.membership.next_deadline(),
             self.work.next_deadline(may_act=self.authority.may_act(self._now)),
-            self._stop_deadline(),
-        )
-        return min((moment for moment in moments if moment is not None), default=None)
+            None if self._stopping_since is None else self._stop_deadline(),
+        ):
+            if moment is not None and moment < soonest:
+                soonest = moment
+        return soonest
 
     def _run(self, steps: Steps, now: float) -> Effects:
         """Deal with decisions, in place and in order, until only effects are left."""
@@ -114,16 +119,17 @@ class NodeCore:
         if self.work.holds and self.authority.may_act(now):
             self._absorb(self.work.release_held(now), effects, now)
         self._absorb(self.authority.settle(now), effects, now)
-        self._absorb(self._publish_facts(now), effects, now)
-        self._absorb(self._finish_stopping(now), effects, now)
+        self._publish_facts(now)
+        if self._stopping_since is not None:
+            self._absorb(self._finish_stopping(now), effects, now)
         return tuple(effects)
 
     def _absorb(self, steps: Steps, effects: list[Effect], now: float) -> None:
         for step in steps:
-            if isinstance(step, Decision):
-                self._absorb(self._on_decision(step, now), effects, now)
+            if type(step) in DECISIONS:
+                self._absorb(self._on_decision(cast("Decision", step), now), effects, now)
             else:
-                effects.append(step)
+                effects.append(cast("Effect", step))
 
     # --- events ---------------------------------------------------------------------------------------
 
@@ -271,19 +277,24 @@ class NodeCore:
             text = "the peers have not elected one"
         submission.explain(Reason.NO_LEADER, text)
 
-    def _publish_facts(self, now: float) -> Steps:
+    def _publish_facts(self, now: float) -> None:
         """What this node says of itself in gossip: nothing that is not so (G5, I11)."""
-        leader, epoch = self.authority.vouched_leader(now)
-        load = self.work.load()
-        return self.membership.update_facts(
+        load, draining = self.work.load(), self._stopping_since is not None
+        state, vouched = self.authority.shown_state(now), self.authority.vouched_leader(now)
+        published = (state, vouched, load, draining)
+        if published == self._published:
+            return  # as after most events
+        self._published = published
+        leader, epoch = vouched
+        self.membership.update_facts(
             now,
-            state=self.authority.shown_state(now),
+            state=state,
             leader=-1 if leader is None else leader,
             epoch=epoch,
             slots=load.slots,
             running=load.running,
             queued=load.queued,
-            draining=self._stopping_since is not None,
+            draining=draining,
         )
 
     # --- stopping -------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ or forgotten when it resigns; gateways and workers still have everything (L3).
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import attrs
 
 from cluster.config import CacheSettings, GatewaySettings, WorkSettings
@@ -63,8 +65,7 @@ FROM_LEADER = (Welcome, Assign, CancelRun, Release, Ping)
 """Frames that go to the worker's half when they travel on `OWN_CHANNEL`."""
 
 
-@attrs.frozen
-class Load:
+class Load(NamedTuple):
     """Slots of this node, how many are busy, and (leader) how many jobs wait."""
 
     slots: int
@@ -314,9 +315,12 @@ class Work:
 
     def next_deadline(self, *, may_act: bool) -> float | None:
         """When `tick` has something to do."""
-        halves = (self.dispatch if may_act else None, self.execution, self.submission)
-        moments = [half.next_deadline() for half in halves if half is not None]
-        return min((moment for moment in moments if moment is not None), default=None)
+        soonest = None
+        for half in (self.dispatch if may_act else None, self.execution, self.submission):
+            moment = None if half is None else half.next_deadline()
+            if moment is not None and (soonest is None or moment < soonest):
+                soonest = moment
+        return soonest
 
     @property
     def holds(self) -> bool:

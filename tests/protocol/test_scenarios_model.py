@@ -49,6 +49,7 @@ def test_m1_a_leader_without_lease_that_promises_another_has_left_office(cut_s: 
     again = leader_of(world)
     core = world.lives[again].core.authority
     core.leadership._acked.clear()  # its lease is gone, its office is not
+    core.leadership._reckon_lease()
     assert core.leadership.leading
     accepted = world.disks[again].record.accepted
     world.forge(rival, again, Propose(accepted + 3, 1, hash_of(world)))

@@ -7,7 +7,8 @@ so that a core that is wrong about itself can't talk it out of a violation.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import msgspec
@@ -36,6 +37,7 @@ from cluster.wire.messages import (
 from tests.simulation.channels import Link
 from tests.simulation.clock import SECOND
 from tests.simulation.host import Host, Life
+from tests.simulation.violation import Violation, demand
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
@@ -70,10 +72,6 @@ WORKER_LOST_NEEDS = ("crash", "freeze", "cut", "stop", "slow")
 """Kinds of faults of which at least one must be there before a worker may count as lost (M13)."""
 
 
-class Violation(AssertionError):
-    """An invariant, or liveness, did not hold; the first word names it."""
-
-
 @attrs.define
 class Request:
     """A client's request, and what became of it."""
@@ -85,12 +83,6 @@ class Request:
     abandoned: bool = False
     lost: bool = False
     result: object | None = None
-
-
-def demand(holds: object, what: str) -> None:
-    """Raise `Violation` unless it holds."""
-    if not holds:
-        raise Violation(what)
 
 
 class Checks:
@@ -113,6 +105,15 @@ class Checks:
         self._rounds: dict[int, tuple[Boot, int]] = {}
         self._lease_lost: set[int] = set()
         self._boots: dict[int, Boot] = {}
+        self._watched: dict[type[Any], Callable[[Host, Life, int, Any], None]] = {
+            Promise: self._sent_promise,
+            Propose: self._sent_proposal,
+            HeartbeatAck: self._sent_acknowledgement,
+            Heartbeat: self._sent_heartbeat,
+            Notification: self._sent_notification,
+            ProbeReply: self._sent_probe_reply,
+            Resign: self._sent_resign,
+        }
 
     # --- lives ------------------------------------------------------------------------------------------
 
@@ -163,46 +164,51 @@ class Checks:
 
     def sent(self, host: Host, life: Life, effect: fx.Send) -> None:
         """Nothing leaves before the record that it rests on is durable (I2)."""
-        message = effect.message
+        check = self._watched.get(type(effect.message))
+        if check is not None:
+            check(host, life, effect.to, effect.message)
+
+    def _sent_promise(self, host: Host, _life: Life, to: int, message: Promise) -> None:
+        me, disk = host.id, host.disk.durable
+        demand(disk.accepted >= message.epoch, f"I2 node {me} promises {message.epoch}, on disk {disk}")
+        if disk.accepted == message.epoch:
+            self._promise(me, message.epoch, to, disk.promised_boot if disk.promised_node == to else -1)
+        again = (me, message.epoch, message.nonce)
+        if again in self._promises_sent:
+            self.probes["promise repeated"] += 1
+        self._promises_sent.add(again)
+
+    def _sent_proposal(self, host: Host, _life: Life, _to: int, message: Propose) -> None:
+        me, disk = host.id, host.disk.durable
+        demand(disk.accepted >= message.epoch, f"I2 node {me} proposes {message.epoch}, on disk {disk}")
+        self.proposals.add((me, message.epoch))
+
+    def _sent_acknowledgement(self, host: Host, _life: Life, _to: int, message: HeartbeatAck) -> None:
         disk = host.disk.durable
-        me = host.id
-        match message:
-            case Promise():
-                demand(
-                    disk.accepted >= message.epoch, f"I2 node {me} promises {message.epoch}, on disk {disk}"
-                )
-                if disk.accepted == message.epoch:
-                    boot = disk.promised_boot if disk.promised_node == effect.to else -1
-                    self._promise(me, message.epoch, effect.to, boot)
-                again = (me, message.epoch, message.nonce)
-                if again in self._promises_sent:
-                    self.probes["promise repeated"] += 1
-                self._promises_sent.add(again)
-            case Propose():
-                demand(
-                    disk.accepted >= message.epoch, f"I2 node {me} proposes {message.epoch}, on disk {disk}"
-                )
-                self.proposals.add((me, message.epoch))
-            case HeartbeatAck():
-                demand(disk.fence_epoch >= message.epoch, f"I2 node {me} acknowledges epoch {message.epoch}")
-                demand(disk.may_vote, f"I8 node {me} acknowledges without the vote")
-            case Heartbeat():
-                demand(disk.accepted >= message.epoch, f"I2 node {me} leads epoch {message.epoch}")
-            case Notification():
-                demand(message.accepted <= disk.accepted, f"I2 node {me} shows {message.accepted}")
-                if (
-                    message.state is State.LOOKING
-                    and not message.eligible
-                    and life.core.authority.state is (State.LOOKING)
-                ):
-                    self.probes["voter not eligible"] += 1
-                if message.state is State.LEADING and message.leader == me:
-                    now = host.now(self._cluster.now)
-                    demand(life.core.authority.may_act(now), f"I11 node {me} claims to lead")
-            case ProbeReply():
-                demand(message.accepted <= disk.accepted, f"I2 node {me} tells {message.accepted}")
-            case Resign():
-                self.probes["resignation sent"] += 1
+        if disk.fence_epoch < message.epoch:
+            raise Violation(f"I2 node {host.id} acknowledges epoch {message.epoch}")
+        if not disk.may_vote:
+            raise Violation(f"I8 node {host.id} acknowledges without the vote")
+
+    def _sent_heartbeat(self, host: Host, _life: Life, _to: int, message: Heartbeat) -> None:
+        if host.disk.durable.accepted < message.epoch:
+            raise Violation(f"I2 node {host.id} leads epoch {message.epoch}")
+
+    def _sent_notification(self, host: Host, life: Life, _to: int, message: Notification) -> None:
+        me, authority = host.id, life.core.authority
+        demand(message.accepted <= host.disk.durable.accepted, f"I2 node {me} shows {message.accepted}")
+        looking = message.state is State.LOOKING
+        if looking and not message.eligible and authority.state is State.LOOKING:
+            self.probes["voter not eligible"] += 1
+        if message.state is State.LEADING and message.leader == me:
+            demand(authority.may_act(host.now(self._cluster.now)), f"I11 node {me} claims to lead")
+
+    def _sent_probe_reply(self, host: Host, _life: Life, _to: int, message: ProbeReply) -> None:
+        told = message.accepted
+        demand(told <= host.disk.durable.accepted, f"I2 node {host.id} tells {told}")
+
+    def _sent_resign(self, _host: Host, _life: Life, _to: int, _message: Resign) -> None:
+        self.probes["resignation sent"] += 1
 
     def sent_frame(self, host: Host, life: Life, effect: fx.SendFrame, link: Link | None) -> None:
         """A leader acts only with its lease, and never long after another was established (I7)."""
@@ -280,7 +286,8 @@ class Checks:
         election = authority.election
         if election.looking:
             boot, number = self._rounds[host.id]
-            demand(boot == life.boot and election.round >= number, f"I9 node {host.id}: round went back")
+            if boot != life.boot or election.round < number:
+                raise Violation(f"I9 node {host.id}: round went back")
             self._rounds[host.id] = (life.boot, election.round)
         if deep:
             now = host.now(self._cluster.now)

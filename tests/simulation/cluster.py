@@ -20,7 +20,7 @@ from cluster.core.node import NodeCore
 from cluster.core.record import Record
 from cluster.core.views import NodeSettings
 from cluster.identity import Boot, NodeId, Role, voters_hash
-from cluster.wire.codec import decode_datagram, encode_datagram
+from cluster.wire.codec import encode_datagram
 from cluster.wire.jobs import Outcome, Verdict
 from cluster.wire.jobs import Run as ProgramRun
 from cluster.wire.messages import Assign, NodeFacts
@@ -29,7 +29,7 @@ from tests.simulation.checks import Checks
 from tests.simulation.clock import MS, SECOND, Clock
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.host import LAG_S, SPIN_MAX, SPIN_NS, Host, Life, Run
-from tests.simulation.network import Network, SenderWindow
+from tests.simulation.network import Network, Packet, SenderWindow
 from tests.simulation.schedule import Schedule
 from tests.simulation.wires import Wires
 
@@ -61,6 +61,7 @@ class Cluster:
         self._validate_every = validate_every
         self._heap: list[tuple[int, int, Callable[..., object], tuple[Any, ...]]] = []
         self._order = 0
+        self._packet: Packet | None = None
         self.hosts: dict[int, Host] = {node: self._host(i, node) for i, node in enumerate(schedule.node_ids)}
 
     # --- making -----------------------------------------------------------------------------------------
@@ -143,7 +144,7 @@ class Cluster:
 
     def deliver(self, host: Host, life: Life, event: ev.Event, *, datagram: bool = False) -> None:
         """Hand an event to a life; while it stands still, the event waits."""
-        if host.life is not life:
+        if life.is_over():
             return
         if self.now < life.still_until or life.inbox:
             if datagram:
@@ -168,7 +169,7 @@ class Cluster:
 
     def _open_inbox(self, host: Host, life: Life) -> None:
         life.opening = False
-        if host.life is not life:
+        if life.is_over():
             return
         if self.now < life.still_until:
             self._open_later(host, life)
@@ -176,7 +177,7 @@ class Cluster:
         if life.timers_first:
             life.timers_first = False
             self._tick_if_due(host, life)
-        while life.inbox and host.life is life:
+        while life.inbox and not life.is_over():
             if self.now < life.still_until:
                 self._open_later(host, life)
                 return
@@ -190,7 +191,7 @@ class Cluster:
         self._step(host, life, event)
 
     def _step(self, host: Host, life: Life, event: ev.Event) -> None:
-        if host.life is not life:
+        if life.is_over():
             return
         if type(event) is ev.FrameArrived and type(event.frame) is Assign:
             self.checks.ordered(host, life, event.channel, event.frame)
@@ -211,7 +212,7 @@ class Cluster:
     def _after(self, host: Host, life: Life) -> None:
         """After an event: what must hold, what it cost, and the timer."""
         self.events += 1
-        if host.life is not life:
+        if life.is_over():
             return
         self.checks.after(host, life, deep=self.events % self._validate_every == 0)
         if host.event_ns:
@@ -220,31 +221,32 @@ class Cluster:
 
     def _arm(self, host: Host, life: Life, *, pause: int = 0) -> None:
         deadline = life.core.next_deadline()
+        if deadline != life.deadline and deadline is not None:
+            life.moment = host.clock.moment(deadline)
         life.expected = life.deadline = deadline
         self._wake_at(host, life, pause=pause)
 
     def _wake_at(self, host: Host, life: Life, *, pause: int) -> None:
-        deadline = life.deadline
-        if deadline is None:
+        if life.deadline is None:
             return
-        moment = max(host.clock.moment(deadline), self.now + pause)
+        moment = max(life.moment, self.now + pause)
         if life.wake_at is None or moment < life.wake_at or life.wake_at < self.now:
             life.wake_at = moment
             self.at(moment, self._wake, host, life, moment)
 
     def _wake(self, host: Host, life: Life, moment: int) -> None:
-        if host.life is not life or life.wake_at != moment:
+        if life.is_over() or life.wake_at != moment:
             return
         life.wake_at = None
         if self.now < life.still_until or life.inbox:
             self._open_later(host, life)
             return
         self._tick_if_due(host, life)
-        if life.wake_at is None and host.life is life:
+        if not life.is_armed and not life.is_over():
             self._wake_at(host, life, pause=0)
 
     def _tick_if_due(self, host: Host, life: Life) -> None:
-        if host.life is not life:
+        if life.is_over():
             return
         deadline = life.deadline
         now = host.now(self.now)
@@ -253,11 +255,11 @@ class Cluster:
             self._wake_at(host, life, pause=0)
             return
         self._note_lag(host, life)
-        if host.life is not life:
+        if life.is_over():
             return
         self.perform(host, life, life.core.tick(now))
         self._after(host, life)
-        if host.life is not life:
+        if life.is_over():
             return
         again = life.deadline
         if again is not None and again <= now:
@@ -278,7 +280,7 @@ class Cluster:
                 self._send(host, life, effect)  # type: ignore[arg-type]
             elif kind is fx.Log:
                 self.checks.logged(host, effect)  # type: ignore[arg-type]
-            elif host.life is life:
+            elif not life.is_over():
                 self._perform_other(host, life, effect)
 
     def _perform_other(self, host: Host, life: Life, effect: fx.Effect) -> None:
@@ -306,10 +308,12 @@ class Cluster:
                 raise AssertionError(effect)
 
     def _send(self, host: Host, life: Life, effect: fx.Send) -> None:
-        payload = encode_datagram(effect.message)
+        packet = self._packet
+        if packet is None or packet.said is not effect.message:
+            packet = self._packet = Packet(effect.message, encode_datagram(effect.message))
         life.sequence += 1
         self.checks.sent(host, life, effect)
-        self.trace = zlib.crc32(payload, self.trace ^ (self.now & 0xFFFFFFFF))
+        self.trace = zlib.crc32(packet.payload, self.trace ^ (self.now & 0xFFFFFFFF))
         target = self.hosts.get(effect.to)
         if target is None:
             return
@@ -317,12 +321,12 @@ class Cluster:
         path = self.network.path(pair)
         for delay in self.network.delays(pair):
             path.on_way += 1
-            self.at(self.now + delay, self._arrive, pair, target, life.boot, life.sequence, payload)
+            self.at(self.now + delay, self._arrive, pair, target, life.boot, life.sequence, packet)
 
-    def _arrive(self, pair: tuple[int, int], to: Host, boot: Boot, sequence: int, payload: bytes) -> None:
+    def _arrive(self, pair: tuple[int, int], to: Host, boot: Boot, sequence: int, packet: Packet) -> None:
         self.network.path(pair).on_way -= 1
         life = to.life
-        if life is None or self.network.cut[pair] or self.network.deaf[pair]:
+        if life is None or self.network.is_dropped(pair):
             return
         sender = pair[0]
         window = life.windows.get(sender)
@@ -335,7 +339,7 @@ class Cluster:
             self.probes["repeated datagram dropped"] += 1
             return
         window.mark(sequence)
-        event = ev.DatagramArrived(NodeId(sender), boot, sequence, decode_datagram(payload))
+        event = ev.DatagramArrived(NodeId(sender), boot, sequence, packet.open())
         self.deliver(to, life, event, datagram=True)
 
     def _persist(self, host: Host, life: Life, effect: fx.Persist) -> None:
@@ -348,7 +352,7 @@ class Cluster:
         self.at(host.disk_busy_until, self._written, host, life, effect)
 
     def _written(self, host: Host, life: Life, effect: fx.Persist) -> None:
-        if host.life is not life:
+        if life.is_over():
             return
         life.writes.popleft()
         if not host.disk.write(effect.record):
@@ -364,13 +368,13 @@ class Cluster:
             self._after_write(host, life, effect)
 
     def _after_write(self, host: Host, life: Life, effect: fx.Persist) -> None:
-        if host.life is not life:
+        if life.is_over():
             return
         if self.now < life.still_until:
             self.at(life.still_until, self._after_write, host, life, effect)
             return
         self.perform(host, life, effect.then)
-        if host.life is life:
+        if not life.is_over():
             self._feed(host, life, ev.Persisted(effect.token))
 
     # --- programs ---------------------------------------------------------------------------------------
@@ -387,7 +391,7 @@ class Cluster:
             self.at(self.now + STOP_NS, self.deliver, host, life, done)
 
     def _run_ends(self, host: Host, life: Life, job: str, run: Run) -> None:
-        if host.life is not life or life.running.get(job) is not run:
+        if life.is_over() or life.running.get(job) is not run:
             return
         del life.running[job]
         done = Outcome(Verdict.OK, runs=(ProgramRun(Verdict.OK, value=run.text.encode()),))
@@ -401,6 +405,7 @@ class Cluster:
         if life is None:
             return
         host.life = None
+        life.end()
         self.checks.ended(host, life)
         step = host.disk.crash(life.writes[0] if life.writes else None, power=power)
         if step >= 0:

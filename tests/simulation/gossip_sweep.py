@@ -10,9 +10,9 @@ from __future__ import annotations
 from cluster.config import GossipSettings
 from cluster.identity import NodeId, Status
 from cluster.wire.messages import FactsDelta, FactsWanted, Gossip
-from tests.simulation.checks import Violation, demand
 from tests.simulation.clock import MS, SECOND
 from tests.simulation.gossip_world import GossipWorld
+from tests.simulation.violation import Violation, demand
 
 T = 0.25
 SETTINGS = GossipSettings(interval_s=T)

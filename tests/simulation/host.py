@@ -44,7 +44,7 @@ class Life:
 
     Attributes:
         windows: what sealing remembers of each sender.
-        deadline: when the core wants to be woken, by the node's clock.
+        deadline: when the core wants to be woken, by the node's clock; `moment`: the true time of that.
         expected: the same, until its lateness was looked at.
         wake_at: true time of the earliest wake-up on the heap.
         still_until: true time until which nothing is processed.
@@ -58,6 +58,7 @@ class Life:
     windows: dict[int, SenderWindow] = attrs.Factory(dict)
     expected: float | None = None
     deadline: float | None = None
+    moment: int = 0
     wake_at: int | None = None
     still_until: int = 0
     timers_first: bool = False
@@ -72,6 +73,21 @@ class Life:
     stale: set[tuple[str, int, int]] = attrs.Factory(set)
     peers: dict[int, int] = attrs.Factory(dict)
     orders: dict[tuple[str, int], tuple[int, int]] = attrs.Factory(dict)
+
+    _over: bool = False
+
+    def end(self) -> None:
+        """Its process is gone."""
+        self._over = True
+
+    def is_over(self) -> bool:
+        """Whether it is; asked anew after whatever may have ended it."""
+        return self._over
+
+    @property
+    def is_armed(self) -> bool:
+        """Whether a wake-up is on the heap."""
+        return self.wake_at is not None
 
 
 @attrs.define(eq=False)
@@ -90,7 +106,12 @@ class Host:
     wall_offset_s: int = 0
     lives: int = 0
     restart: Callable[[], None] | None = None
+    _at: int = -1
+    _shown: float = 0.0
 
     def now(self, at: int) -> float:
         """What its monotonic clock shows."""
-        return self.clock.seconds(at)
+        if at != self._at:
+            self._at = at
+            self._shown = self.clock.seconds(at)
+        return self._shown

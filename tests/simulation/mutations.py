@@ -106,6 +106,7 @@ def _anybody_acknowledges(self: Leadership, sender: NodeId, message: HeartbeatAc
     sent = self._sent.get(message.seq)
     if self.phase is Phase.LEADING and sent is not None:  # of whatever epoch
         self._acked[sender] = max(sent, self._acked.get(sender, sent))
+        self._reckon_lease()
 
 
 # --- the lease and the guard ------------------------------------------------------------------------
@@ -122,6 +123,7 @@ def _lease_from_receipt(self: Leadership, sender: NodeId, message: HeartbeatAck)
     """Any acknowledgement counts as one of the newest heartbeat."""
     if self.phase is Phase.LEADING and message.epoch == self.epoch and sender in self._electorate:
         self._acked[sender] = max(self._sent.values(), default=-math.inf)
+        self._reckon_lease()
 
 
 def _no_stickiness(self: Allegiance, sender: NodeId, boot: Boot, message: Propose, now: float) -> Steps:

@@ -10,6 +10,8 @@ from collections import Counter, defaultdict
 
 import attrs
 
+from cluster.wire.codec import decode_datagram
+from cluster.wire.messages import Datagram
 from cluster.wire.sealing import _Life as SenderWindow
 from tests.simulation.chance import Chance, Stream, mix
 from tests.simulation.clock import MS
@@ -25,6 +27,25 @@ class Path:
 
     stream: Stream
     on_way: int = 0
+
+
+@attrs.define(eq=False)
+class Packet:
+    """A datagram's payload, as often as it is on its way.
+
+    A core that says the same to many makes one message of it, which is encoded once; whoever gets the payload
+    first decodes it, the others get the same frozen message.
+    """
+
+    said: Datagram
+    payload: bytes
+    heard: Datagram | None = None
+
+    def open(self) -> Datagram:
+        """What whoever gets it decodes."""
+        if self.heard is None:
+            self.heard = decode_datagram(self.payload)
+        return self.heard
 
 
 class Network:
@@ -48,16 +69,18 @@ class Network:
 
     def delays(self, pair: Pair) -> tuple[int, ...]:
         """Nanoseconds until each copy of the next datagram arrives: none, one or two."""
-        knobs, path = self.knobs, self.path(pair)
+        knobs, path = self.knobs, self._paths.get(pair) or self.path(pair)
         bits = path.stream.bits()
-        if self.cut[pair] or self.deaf[pair] or (bits & _LOW) * _UNIT < knobs.loss:
+        if (bits & _LOW) * _UNIT < knobs.loss or self.is_dropped(pair):
             return ()
         if path.on_way >= knobs.queue:
             self.probes["link queue overflowed"] += 1
             return ()
         more = mix(bits)
         low, high = knobs.delay_us
-        delay = (low + (more & _LOW) % (high - low + 1)) * 1000 + self.slow[pair] * MS
+        delay = (low + (more & _LOW) % (high - low + 1)) * 1000
+        if self.slow:
+            delay += self.slow.get(pair, 0) * MS
         if (bits >> 32) * _UNIT < knobs.tail:
             delay += (more >> 32) % (knobs.tail_ms * MS)
         if knobs.duplicate:
@@ -65,6 +88,12 @@ class Network:
             if (extra & _LOW) * _UNIT < knobs.duplicate:
                 return delay, delay + (extra >> 32) % (knobs.tail_ms * MS)
         return (delay,)
+
+    def is_dropped(self, pair: Pair) -> bool:
+        """Whether no datagram gets through in this direction."""
+        return (bool(self.cut) and self.cut.get(pair, 0) > 0) or (
+            bool(self.deaf) and self.deaf.get(pair, 0) > 0
+        )
 
     def frame_delay(self, pair: Pair, stream: Stream) -> int:
         """Nanoseconds for a frame; a lost segment costs a retransmission, never the frame."""

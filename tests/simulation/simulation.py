@@ -8,11 +8,11 @@ import attrs
 
 from cluster.core.leadership import Phase
 from cluster.wire.jobs import Outcome, Verdict
-from tests.simulation.checks import Violation, demand
 from tests.simulation.clock import MS, SECOND
 from tests.simulation.cluster import Cluster
 from tests.simulation.faults import Faults
 from tests.simulation.schedule import Ask, Schedule
+from tests.simulation.violation import Violation, demand
 
 CONVERGE_NS = 5 * SECOND
 """Liveness: a healed majority has one leader within this."""

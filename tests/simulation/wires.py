@@ -30,7 +30,7 @@ class Wires:
 
     def dial(self, host: Host, life: Life, to: NodeId) -> None:
         """Connect, or try again a little later."""
-        if host.life is not life or life.dialling != to or self.links.dialled(host.id, to, life):
+        if life.is_over() or life.dialling != to or self.links.dialled(host.id, to, life):
             return
         target = self._cluster.hosts[to]
         there = target.life
@@ -85,7 +85,7 @@ class Wires:
 
     def _hand_over(self, link: Link, far: End, body: bytes) -> None:
         host = self._cluster.hosts[far.node]
-        if not far.open or host.life is not far.life:
+        if not far.open or far.life.is_over():
             self.close(link, link.other(far), "reset by the peer", tell_self=True)
             return
         self._cluster.deliver(host, far.life, ev.FrameArrived(far.channel, decode_frame(body)))
@@ -133,7 +133,7 @@ class Wires:
     def _ended(self, link: Link, end: End, reason: str, *, tell: bool) -> None:
         self.links.drop(end)
         host = self._cluster.hosts[end.node]
-        if host.life is not end.life:
+        if end.life.is_over():
             return
         if tell:
             self._cluster.at(
