@@ -1,4 +1,4 @@
-"""`python -m tests.simulation`: sweep, replay, shrink, canaries, determinism; `--help` says how."""
+"""`python -m tests.simulation`: sweep, replay, shrink, canaries, determinism, compile; `--help` says how."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from tests.simulation import canaries
+from tests.simulation import canaries, compiled
 from tests.simulation.generate import generate
 from tests.simulation.narrate import narrate
 from tests.simulation.say import say
 from tests.simulation.schedule import Schedule, dump, load
 from tests.simulation.shrink import shrink
 from tests.simulation.simulation import Report, run
-from tests.simulation.sweep import Summary, as_text, run_seed, sweep
+from tests.simulation.sweep import Summary, as_text, run_seed, sweep_on
 
 COMMAND = "python -m tests.simulation"
+SAY_EVERY = 1000
 HASH_SEEDS = ("0", "1", "4242")
 
 
@@ -30,6 +33,7 @@ def main() -> int:
     one.add_argument("--first", type=int, default=0)
     one.add_argument("--processes", type=int, default=0)
     one.add_argument("--minutes", type=float, default=1e9, help="begin no more seeds after this long")
+    one.add_argument("--progress", type=Path, help="keep what is done here, and go on from it")
     one.add_argument("--summary", type=Path, help="write a summary in Markdown here")
     one.add_argument("--title", default="A sweep of the simulator")
     two = parts.add_parser("replay", help="run one seed, or a schedule from a file, and tell what happens")
@@ -42,6 +46,8 @@ def main() -> int:
     three.add_argument("--table", type=Path, help="write a table in Markdown here")
     four = parts.add_parser("determinism", help="run seeds twice, under different hash seeds")
     four.add_argument("--seeds", type=int, default=50)
+    six = parts.add_parser("compile", help="a copy of cores and simulator as machine code: faster sweeps")
+    six.add_argument("directory", type=Path, help="made anew; run the sweep in there")
     five = parts.add_parser("traces", help="print the trace of each seed (what `determinism` compares)")
     five.add_argument("--seeds", type=int, default=50)
     given = parser.parse_args()
@@ -54,6 +60,8 @@ def main() -> int:
             return canaries.report(given.most, given.only, given.table)
         case "determinism":
             return _determinism(given.seeds)
+        case "compile":
+            return compiled.make(given.directory)
         case _:
             for seed in range(given.seeds):
                 say(f"{seed} {run_seed(seed).trace}")
@@ -62,16 +70,12 @@ def main() -> int:
 
 def _sweep(given: argparse.Namespace) -> int:
     summary = Summary()
-    began = os.times().elapsed
-    for report in sweep(range(given.first, given.first + given.seeds), processes=given.processes):
-        summary.add(report)
-        if report.violation:
+    for part in _parts(given):
+        summary.join(part)
+        for report in part.failed:
             _tell(report)
-        if os.times().elapsed - began > 60 * given.minutes:
-            break
-        if summary.seeds % 1000 == 0:
+        if summary.seeds % SAY_EVERY == 0:
             say(f"{summary.seeds} seeds, {len(summary.failed)} failed")
-    summary.seconds = os.times().elapsed - began
     text = as_text(summary, given.title)
     if given.summary:
         given.summary.write_text(text, encoding="utf-8")
@@ -79,6 +83,17 @@ def _sweep(given: argparse.Namespace) -> int:
     for probe in summary.missed:
         say(f"never reached: {probe}")
     return 1 if summary.failed or summary.missed else 0
+
+
+def _parts(given: argparse.Namespace) -> Iterator[Summary]:
+    """The sweep in parts, each as soon as it is done, until the time is up."""
+    began = os.times().elapsed
+    with tempfile.TemporaryDirectory() as directory:
+        progress = given.progress or Path(directory, "progress")
+        for part in sweep_on(given.first, given.seeds, progress, processes=given.processes):
+            yield part
+            if os.times().elapsed - began > 60 * given.minutes:
+                return
 
 
 def _tell(report: Report) -> None:

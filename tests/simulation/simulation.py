@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 
-import attrs
+import msgspec
 
 from cluster.core.leadership import Phase
 from cluster.wire.jobs import Outcome, Verdict
@@ -26,14 +27,14 @@ VALIDATE_EVERY = 16
 """In a sweep: events between two looks at a core's own tables. A replay looks after each."""
 
 
-@attrs.frozen
-class Report:
+class Report(msgspec.Struct, frozen=True):
     """What came of a run.
 
     Attributes:
         violation: empty when all held.
         settled_ms: from the healing until one leader was followed by all.
         trace: a checksum over every datagram, frame, write and answer with its time.
+        cpu_s: processor time that the run took.
     """
 
     seed: int
@@ -44,6 +45,7 @@ class Report:
     trace: int
     probes: dict[str, int]
     where: str = ""
+    cpu_s: float = 0.0
 
 
 class Simulation:
@@ -178,4 +180,6 @@ class Simulation:
 
 def run(schedule: Schedule, *, validate_every: int = VALIDATE_EVERY) -> Report:
     """Run a schedule once."""
-    return Simulation(schedule, validate_every=validate_every).run()
+    began = time.process_time()
+    report = Simulation(schedule, validate_every=validate_every).run()
+    return msgspec.structs.replace(report, cpu_s=time.process_time() - began)

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import TypeVar
 
-import attrs
+import msgspec
 
 from tests.simulation.generate import generate
 from tests.simulation.simulation import Report, run
 
 CHUNK = 8
 """Seeds that a process takes at once."""
+
+PART = 200
+"""Seeds of a line in a progress file."""
+
+K = TypeVar("K")
 
 MUST_REACH = (
     "answered from the cache",
@@ -68,33 +74,55 @@ MUST_REACH = (
 ENOUGH = 2000
 
 
-@attrs.define
-class Summary:
-    """What a sweep found."""
+class Summary(msgspec.Struct):
+    """What a sweep found; goes to a file and back.
+
+    Attributes:
+        cpu_s: processor time of the runs; `seconds`: time on the wall, which others may have had a share of.
+        settled_ms: how many seeds settled this long after the healing.
+    """
 
     seeds: int = 0
     events: int = 0
     epochs: int = 0
+    cpu_s: float = 0.0
     seconds: float = 0.0
-    failed: list[Report] = attrs.Factory(list)
-    probes: Counter[str] = attrs.Factory(Counter)
-    settled_ms: list[int] = attrs.Factory(list)
+    failed: list[Report] = []
+    probes: dict[str, int] = {}
+    settled_ms: dict[int, int] = {}
 
     def add(self, report: Report) -> None:
         """One more seed."""
         self.seeds += 1
         self.events += report.events
         self.epochs += report.epochs
-        self.probes.update(report.probes)
+        self.cpu_s += report.cpu_s
+        _count(self.probes, report.probes)
         if report.violation:
             self.failed.append(report)
         else:
-            self.settled_ms.append(report.settled_ms)
+            _count(self.settled_ms, {report.settled_ms: 1})
+
+    def join(self, other: Summary) -> None:
+        """Another part of the same sweep."""
+        self.seeds += other.seeds
+        self.events += other.events
+        self.epochs += other.epochs
+        self.cpu_s += other.cpu_s
+        self.seconds += other.seconds
+        self.failed += other.failed
+        _count(self.probes, other.probes)
+        _count(self.settled_ms, other.settled_ms)
 
     @property
     def missed(self) -> list[str]:
         """Situations that had to be reached and were not."""
-        return [probe for probe in MUST_REACH if not self.probes[probe]] if self.seeds >= ENOUGH else []
+        return [probe for probe in MUST_REACH if not self.probes.get(probe)] if self.seeds >= ENOUGH else []
+
+
+def _count(into: dict[K, int], more: dict[K, int]) -> None:
+    for key, count in more.items():
+        into[key] = into.get(key, 0) + count
 
 
 def run_seed(seed: int) -> Report:
@@ -121,20 +149,56 @@ def sweep(seeds: Iterable[int], *, processes: int = 0) -> Iterator[Report]:
             yield from reports
 
 
-def summarize(seeds: Iterable[int], *, processes: int = 0) -> Summary:
-    """Run them all and add up."""
-    summary = Summary()
-    began = time.perf_counter()
-    for report in sweep(seeds, processes=processes):
-        summary.add(report)
-    summary.seconds = time.perf_counter() - began
-    return summary
+class Part(msgspec.Struct):
+    """A line of a progress file: the seeds from `first` on, and what they showed."""
+
+    first: int
+    summary: Summary
 
 
-def percentile(values: list[int], share: float) -> int:
+def sweep_on(first: int, seeds: int, progress: Path, *, processes: int = 0) -> Iterator[Summary]:
+    """A sweep that can be broken off at any time and goes on where it was.
+
+    Each part of `PART` seeds is a line in the file; the parts that are there already come first.
+    """
+    done = read_parts(progress)
+    for start in range(first, first + seeds, PART):
+        if start in done:
+            yield done[start]
+            continue
+        part = Summary()
+        began = time.perf_counter()
+        for report in sweep(range(start, min(start + PART, first + seeds)), processes=processes):
+            part.add(report)
+        part.seconds = time.perf_counter() - began
+        with progress.open("ab") as file:
+            file.write(msgspec.json.encode(Part(start, part)) + b"\n")
+        yield part
+
+
+def read_parts(progress: Path) -> dict[int, Summary]:
+    """The parts that are done; a last line that is torn is left out."""
+    found = {}
+    lines = progress.read_bytes().splitlines() if progress.exists() else []
+    for number, line in enumerate(lines, 1):
+        try:
+            part = msgspec.json.decode(line, type=Part)
+        except msgspec.DecodeError:
+            if number == len(lines):
+                break
+            raise
+        found[part.first] = part.summary
+    return found
+
+
+def percentile(values: dict[int, int], share: float) -> int:
     """The value that this share of them does not exceed; 0 of none."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0
+    left = share * sum(values.values())
+    for value in sorted(values):
+        left -= values[value]
+        if left <= 0:
+            return value
+    return 0
 
 
 def as_text(summary: Summary, title: str) -> str:
@@ -153,7 +217,8 @@ def as_text(summary: Summary, title: str) -> str:
         f"| healed until settled: 99 % | {percentile(settled, 0.99)} ms |",
         f"| healed until settled: worst | {max(settled, default=0)} ms |",
         f"| wall time | {summary.seconds:.0f} s |",
-        f"| seeds an hour | {3600 * summary.seeds / summary.seconds:.0f} |",
+        f"| processor time | {summary.cpu_s:.0f} s, {1000 * summary.cpu_s / summary.seeds:.0f} ms a seed |",
+        f"| seeds an hour of two processors | {7200 * summary.seeds / max(summary.cpu_s, 0.001):.0f} |",
         "",
         "| situation | times |",
         "| --- | --- |",
