@@ -18,6 +18,9 @@ FACTS_MAX = 700
 JOINED_MAX = 1000
 """Workers that are in nobody's member list and that one node listens to at most."""
 
+RUNS_MAX = 100
+"""Inputs that one job's program is run with."""
+
 TENANT_MAX = 64
 """Characters of a tenant's name."""
 

@@ -29,7 +29,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 
 from cluster.config import NodeConfig
 from cluster.core.effects import Level
-from cluster.core.events import CapacityChanged, RunFinished, RunnerDescribed, StopRequested
+from cluster.core.events import CapacityChanged, RunnerDescribed, StopRequested
 from cluster.core.node import NodeCore
 from cluster.core.record import Record
 from cluster.core.views import NodeSettings
@@ -51,12 +51,12 @@ from cluster.net.listening import listen
 from cluster.net.reactor import now, utc
 from cluster.net.store import RecordStore
 from cluster.net.tls import Identity, certificate_ends, contexts, load_keyring, require_identity
+from cluster.runs import NoRuns, RunnerRuns
 from cluster.telemetry.logs import RECEIVED, SENT, LogObserver, NodeLogs
 from cluster.telemetry.metrics import Metrics, Reading
 from cluster.telemetry.notify import Notifier, kept_sockets
 from cluster.telemetry.readings import machine_readings, readings_of
 from cluster.version import __version__
-from cluster.wire.jobs import Job, Outcome
 from cluster.wire.messages import Datagram, NodeFacts
 from cluster.wire.sealing import Opener, Sealer
 
@@ -79,34 +79,6 @@ def start(config: NodeConfig, reactor: Any) -> Deferred[None]:  # noqa: ANN401  
         when it can't start, everything taken down again.
     """
     return Node(config, reactor).start()
-
-
-@attrs.define
-class _Runs:
-    """Performs StartRun and StopRun, and tells the core how a run ended."""
-
-    runner: JavaRunner
-    driver: Driver | None = None
-
-    def start(self, job: Job, remaining_s: float) -> None:
-        def finished(outcome: Outcome) -> None:
-            if self.driver is not None:
-                self.driver.feed(RunFinished(job.id, outcome))
-
-        self.runner.run(job, remaining_s).addCallback(finished)
-
-    def stop(self, job: str) -> None:
-        self.runner.cancel(job)
-
-
-class _NoRuns:
-    """A gateway is never told to run anything."""
-
-    def start(self, job: Job, remaining_s: float) -> None:
-        raise AssertionError(f"a gateway was told to run job {job.id} ({remaining_s} s)")
-
-    def stop(self, job: str) -> None:
-        raise AssertionError(f"a gateway was told to stop job {job}")
 
 
 class Node:
@@ -161,7 +133,7 @@ class Node:
         self._metrics = Metrics(self._readings)
         self._datagrams = self._make_datagrams(Boot(record.boot))
         self._channels = self._make_channels()
-        runs = _Runs(self._runner) if self._runner is not None else _NoRuns()
+        runs = RunnerRuns(self._runner) if self._runner is not None else NoRuns()
         self._driver = Driver(
             core,
             reactor,
@@ -175,7 +147,7 @@ class Node:
                 stopped=self._on_core_stopped,
             ),
         )
-        if isinstance(runs, _Runs):
+        if isinstance(runs, RunnerRuns):
             runs.driver = self._driver
         self._notifier = Notifier.from_environment(os.environ, reactor)
         self._opened.append(("notifier", self._notifier.close))
@@ -212,6 +184,7 @@ class Node:
             config.work.slots or os.cpu_count() or 1,
             config.limits,
             lambda slots: self._feed(CapacityChanged(slots)),
+            self._feed,
         )
         self._opened.append(("runner", runner.stop))
         return runner
@@ -334,6 +307,7 @@ class Node:
             ("dropped", self._datagrams.dropped),
             ("failed", self._datagrams.failed),
             ("frames", self._channels.frames),
+            ("frames_dropped", self._channels.dropped),
             ("channel_faults", self._channels.faults),
         ):
             for kind, value in sorted(counts.items()):

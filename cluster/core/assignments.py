@@ -9,6 +9,7 @@ import attrs
 from cluster.config import WorkSettings
 from cluster.core.alarms import Alarms
 from cluster.core.board import Board, Claim, Entry
+from cluster.core.counters import Counters
 from cluster.core.effects import Level
 from cluster.core.events import ChannelId
 from cluster.core.outbox import Outbox
@@ -22,6 +23,9 @@ from cluster.wire.messages import (
     Finished,
     Frame,
     LossCounted,
+    Progress,
+    Progressed,
+    Recount,
     Refused,
     Release,
     Result,
@@ -50,24 +54,6 @@ class Absence:
 
     boot: int
     jobs: tuple[str, ...]
-
-
-@attrs.define
-class Counters:
-    """What happened under this leadership."""
-
-    assigned: int = 0
-    attached: int = 0
-    finished: int = 0
-    duplicates: int = 0
-    refused: int = 0
-    expired: int = 0
-    cancelled: int = 0
-    returned: int = 0
-    losses: int = 0
-    worker_lost: int = 0
-    orphans: int = 0
-    strays: int = 0
 
 
 class Assignments:
@@ -121,6 +107,8 @@ class Assignments:
             self.tell(job, line.channel)
         elif not entry.workers:
             self._alarms.set(("queue", job, 0), claim.queue_until)
+        elif claim.job.progress:
+            self._recount(job, entry)
         if not known:
             if frame.again and self._board.collecting:
                 self._board.hold(job)
@@ -166,12 +154,30 @@ class Assignments:
         self.counters.attached += 1
         if kept:
             self._alarms.set(("kept", key.job, worker.node), now + self._settings.collect_s)
+        elif entry.claim is not None and entry.claim.job.progress:
+            self._recount(key.job, entry)
         word = "is finished at" if kept else "runs at"
         self._out.log(f"job {key.job[:8]} {word} server {worker.node} already: not assigned again")
 
     def _stop_duplicate(self, worker: Worker, key: AttemptKey) -> None:
         worker.flights[key.job] = Flight(key, cancelled=True)
         self._out.send(worker.channel, CancelRun(self._epoch, (key.job,)))
+
+    def progressed(self, worker: Worker, frame: Progress) -> None:
+        """Pass on what a run has come to, if its job's gateway is there and the run still counts (W13)."""
+        entry = self._board.jobs.get(frame.key.job)
+        if entry is None or entry.claim is None or worker.node not in entry.workers:
+            self.counters.progress_dropped += 1
+            return
+        told = Progressed(self._epoch, worker.node, frame.key, frame.compilation, frame.pieces)
+        self._to_gateway(entry.claim.gateway, told)
+
+    def _recount(self, job: str, entry: Entry) -> None:
+        """Its gateway asks anew and may have missed something: have its progress told again (W13)."""
+        for node in entry.workers:
+            worker = self._roster.worker(node)
+            assert worker is not None
+            self._out.send(worker.channel, Recount(self._epoch, (job,)))
 
     def finished(self, worker: Worker, frame: Finished, now: float) -> None:
         """The first outcome wins, whichever attempt it is of (W8)."""
@@ -250,6 +256,8 @@ class Assignments:
             self.counters.assigned += 1
             remaining = max(0.0, entry.claim.deadline - now)
             self._out.send(worker.channel, Assign(self._epoch, entry.attempt, entry.claim.job, remaining))
+            if entry.claim.job.progress:
+                self.progressed(worker, Progress(worker.flights[job].key))
             sending = f"attempt {entry.attempt}, epoch {self._epoch}"
             self._out.log(f"job {job[:8]} assigned to server {worker.node}, {sending}")
 

@@ -22,6 +22,7 @@ from cluster.wire.messages import (
     Hello,
     Ping,
     Pong,
+    Progress,
     ResultAck,
     Returned,
     Slots,
@@ -30,7 +31,7 @@ from cluster.wire.messages import (
     Withdraw,
 )
 
-FromPeer = Submit | Withdraw | Finished | Returned | Slots | ResultAck | Pong
+FromPeer = Submit | Withdraw | Finished | Progress | Returned | Slots | ResultAck | Pong
 
 
 @attrs.frozen
@@ -309,6 +310,8 @@ class Dispatch:
         match frame:
             case Finished():
                 self._jobs.finished(worker, frame, now)
+            case Progress():
+                self._jobs.progressed(worker, frame)
             case Returned():
                 self._jobs.returned(worker, frame.key, now)
             case Slots():

@@ -15,7 +15,7 @@ from cluster.core.events import ChannelId
 from cluster.core.record import Record
 from cluster.identity import Epoch, NodeId, State
 from cluster.wire.jobs import Job, Outcome, Refusal
-from cluster.wire.messages import Datagram, Frame
+from cluster.wire.messages import Datagram, Frame, Progressed
 
 
 @attrs.frozen
@@ -103,6 +103,21 @@ class Answer:
     age_s: float = 0.0
 
 
+@attrs.frozen
+class RepeatProgress:
+    """Tell the progress of this run again, from its beginning (W13)."""
+
+    job: str
+
+
+@attrs.frozen
+class ShowProgress:
+    """Let these requests see what their job's run has come to (W13)."""
+
+    requests: tuple[int, ...]
+    progress: Progressed
+
+
 class Level(enum.Enum):
     """The two logs of H3."""
 
@@ -123,7 +138,21 @@ class Stopped:
     """Everything owed is done: the process may exit (W10)."""
 
 
-Effect = Send | SendFrame | Dial | HangUp | Close | Persist | StartRun | StopRun | Answer | Log | Stopped
+Effect = (
+    Send
+    | SendFrame
+    | Dial
+    | HangUp
+    | Close
+    | Persist
+    | StartRun
+    | StopRun
+    | RepeatProgress
+    | Answer
+    | ShowProgress
+    | Log
+    | Stopped
+)
 
 
 # --- decisions: from one part of the core to the node that composes it -----------------------------

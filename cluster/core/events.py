@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from cluster.identity import Boot, NodeId, Role
-from cluster.wire.jobs import Outcome, Program
+from cluster.wire.jobs import Compilation, Outcome, Piece, Program
 from cluster.wire.messages import Datagram, Frame
 
 ChannelId = int
@@ -87,6 +87,15 @@ class RunFinished:
 
 
 @attrs.frozen
+class RunProgressed:
+    """A run whose job asks for its progress is compiled, or has written something (W13)."""
+
+    job: str
+    compilation: Compilation | None = None
+    pieces: tuple[Piece, ...] = ()
+
+
+@attrs.frozen
 class CapacityChanged:
     """The runner can take `slots` jobs at once now; 0 while nothing works."""
 
@@ -111,6 +120,7 @@ class RequestArrived:
         use_cache: the client allows a kept answer, and to share a run in flight (C3, C4).
         keep: the answer may be kept.
         tenant: who takes turns with others when jobs wait; share: how many jobs a turn (fairness).
+        progress: the client wants to see what its run comes to while it runs (W13).
     """
 
     request: int
@@ -120,6 +130,7 @@ class RequestArrived:
     keep: bool = True
     tenant: str = ""
     share: int = 1
+    progress: bool = False
 
 
 @attrs.frozen
@@ -150,6 +161,7 @@ Event = (
     | Persisted
     | PersistFailed
     | RunFinished
+    | RunProgressed
     | CapacityChanged
     | RunnerDescribed
     | RequestArrived

@@ -8,14 +8,24 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 
-import attrs
 import msgspec
 
 from cluster.config import WorkSettings
 from cluster.core.alarms import Alarms
-from cluster.core.effects import Effect, Effects, Level, Log, Persist, SendFrame, StartRun, StopRun
-from cluster.core.events import ChannelId
+from cluster.core.effects import (
+    Effect,
+    Effects,
+    Level,
+    Log,
+    Persist,
+    RepeatProgress,
+    SendFrame,
+    StartRun,
+    StopRun,
+)
+from cluster.core.events import ChannelId, RunProgressed
 from cluster.core.ledger import Ledger
+from cluster.core.runs import ExecutionSnapshot, Kept, Run
 from cluster.core.sizes import outcome_bytes
 from cluster.identity import Boot, Epoch, NodeId
 from cluster.wire.jobs import Outcome, Verdict
@@ -26,6 +36,8 @@ from cluster.wire.messages import (
     Fenced,
     Finished,
     Frame,
+    Progress,
+    Recount,
     Release,
     Returned,
     Slots,
@@ -36,58 +48,6 @@ SEEN_MAX = 10_000
 
 _DRAINED = ""
 """The alarm of the drain timeout; every other alarm is named by a job, and no job's id is empty."""
-
-
-@attrs.define
-class _Run:
-    """One job that the runner has.
-
-    Attributes:
-        key: the newest sending that it answers.
-        deadline: when it is stopped.
-        token: the write that its start waits for; None when nothing holds it back (N4).
-        cancelled: its result is wanted no longer.
-        expired: it was stopped at its deadline.
-    """
-
-    key: AttemptKey
-    deadline: float
-    token: int | None
-    cancelled: bool = False
-    expired: bool = False
-
-
-@attrs.define
-class _Kept:
-    """A result that waits for its `Release`; `at` is when it came."""
-
-    key: AttemptKey
-    outcome: Outcome
-    at: float
-    size: int
-
-
-@attrs.frozen
-class ExecutionSnapshot:
-    """What status and metrics read.
-
-    Attributes:
-        fenced: orders refused because of an older epoch (L6).
-        returned: jobs handed back unrun.
-        dropped: kept results that fell to the bounds of W5.
-        strays: ends of runs that nobody here had started.
-    """
-
-    slots: int
-    running: tuple[AttemptKey, ...]
-    kept: int
-    kept_bytes: int
-    draining: bool
-    finished: int
-    fenced: int
-    returned: int
-    dropped: int
-    strays: int
 
 
 class Execution:
@@ -103,8 +63,8 @@ class Execution:
         self._ledger = ledger
         self._slots = 0
         self._channel: ChannelId | None = None
-        self._runs: dict[str, _Run] = {}
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._runs: dict[str, Run] = {}
+        self._kept: OrderedDict[str, Kept] = OrderedDict()
         self._kept_bytes = 0
         self._seen: OrderedDict[AttemptKey, None] = OrderedDict()
         self._owed: deque[AttemptKey] = deque(maxlen=SEEN_MAX)
@@ -147,7 +107,7 @@ class Execution:
         channel: ChannelId,
         leader: NodeId,
         leader_boot: Boot,
-        frame: Assign | CancelRun | Release,
+        frame: Assign | CancelRun | Recount | Release,
         now: float,
     ) -> Effects:
         """An order of the leader at the other end of `channel`."""
@@ -163,6 +123,8 @@ class Execution:
             return (SendFrame(channel, Fenced(fence.fence_epoch)),)
         if isinstance(frame, CancelRun):
             return tuple(step for job in frame.jobs for step in self._cancel(job))
+        if isinstance(frame, Recount):
+            return tuple(RepeatProgress(job) for job in frame.jobs if job in self._runs)
         return self._assign(channel, leader, leader_boot, frame, now)
 
     def persist_failed(self, token: int, now: float) -> Effects:
@@ -179,6 +141,13 @@ class Execution:
                 steps.extend(self._stop(job))  # the failed write may have carried the stop
         return tuple(steps)
 
+    def run_progressed(self, event: RunProgressed) -> Effects:
+        """A run came to something: told to the leader, if there is one, and kept by nobody (W13)."""
+        run = self._runs.get(event.job)
+        if run is None or run.cancelled or self._channel is None:
+            return ()
+        return (self._to_leader(Progress(run.began, event.compilation, event.pieces)),)
+
     def run_finished(self, job: str, outcome: Outcome, now: float) -> Effects:
         """The runner is done with a job: the result is kept, and sent if there is a leader (W5)."""
         run = self._runs.pop(job, None)
@@ -194,7 +163,7 @@ class Execution:
             )
         outcome = msgspec.structs.replace(outcome, worker=self._me)
         self._finished += 1
-        self._keep(_Kept(run.key, outcome, now, outcome_bytes(outcome)))
+        self._keep(Kept(run.key, outcome, now, outcome_bytes(outcome)))
         log = self._log(f"finished job {job[:8]}: {outcome.verdict}")
         return (log,) if self._channel is None else (log, self._to_leader(Finished(run.key, outcome)))
 
@@ -302,7 +271,7 @@ class Execution:
         self._seen[key] = None
         if len(self._seen) > SEEN_MAX:
             self._seen.popitem(last=False)
-        self._runs[key.job] = _Run(key, now + frame.remaining_s, token=None)
+        self._runs[key.job] = Run(key, key, now + frame.remaining_s, token=None)
         self._alarms.set(key.job, now + frame.remaining_s)
         return (
             self._log(f"running job {key.job[:8]}, attempt {key.attempt}, epoch {key.epoch}"),
@@ -358,7 +327,7 @@ class Execution:
             return ()
         return (SendFrame(channel, Returned(key)),)
 
-    def _keep(self, kept: _Kept) -> None:
+    def _keep(self, kept: Kept) -> None:
         self._kept[kept.key.job] = kept
         self._kept_bytes += kept.size
         while self._kept_bytes > self._settings.kept_bytes and len(self._kept) > 1:

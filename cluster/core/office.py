@@ -21,6 +21,7 @@ from cluster.wire.messages import (
     Finished,
     Hello,
     Pong,
+    Progress,
     ResultAck,
     Returned,
     Slots,
@@ -69,6 +70,8 @@ class Office:
             return self._not_leading(event)
         if may_act and not self._held:
             return self._act_on(self.dispatch, event, now)
+        if isinstance(event.frame, Progress):
+            return ()  # nothing rests on it (W13)
         if len(self._held) < self._settings.held_max:
             self._held.append(event)
             return ()
@@ -108,7 +111,9 @@ class Office:
                 return self._take_on(dispatch, event.channel, frame, now)
             case Fenced():
                 return (HigherEpochProven(Epoch(frame.epoch)),) if self._is_later(frame.epoch) else ()
-            case Submit() | Withdraw() | Finished() | Returned() | Slots() | ResultAck() | Pong():
+            case (
+                Submit() | Withdraw() | Finished() | Progress() | Returned() | Slots() | ResultAck() | Pong()
+            ):
                 return dispatch.receive(event.channel, frame, now)
             case _:
                 return ()

@@ -8,20 +8,29 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-import attrs
 import msgspec
 
 from cluster.config import CacheSettings, GatewaySettings, WorkSettings
 from cluster.core.alarms import Alarms
-from cluster.core.cache import Cache, CacheKey, CacheSnapshot, cache_key
-from cluster.core.effects import Answer, Effect, Effects, Level, Log, SendFrame
+from cluster.core.cache import Cache, CacheKey, cache_key
+from cluster.core.effects import Answer, Effect, Effects, Level, Log, SendFrame, ShowProgress
 from cluster.core.events import ChannelId, RequestArrived
 from cluster.core.fair_queue import OVERFLOW_FACTOR, Holdings
+from cluster.core.pending import Pending, SubmissionSnapshot
 from cluster.core.sizes import program_bytes
 from cluster.identity import NO_EPOCH, Epoch, NodeId
 from cluster.limits import SHARE_MAX, TENANT_MAX
 from cluster.wire.jobs import Job, Outcome, Reason, Refusal, Verdict
-from cluster.wire.messages import Frame, LossCounted, Refused, Result, ResultAck, Submit, Withdraw
+from cluster.wire.messages import (
+    Frame,
+    LossCounted,
+    Progressed,
+    Refused,
+    Result,
+    ResultAck,
+    Submit,
+    Withdraw,
+)
 
 RETRY_LEADER_S = 1.0
 """`Retry-After` without a leader: an election takes less."""
@@ -31,56 +40,6 @@ SHARE_LEAST = 0.5
 
 RETRY_STOPPING_S = 5.0
 RETRY_OVERLOADED_S = 2.0
-
-
-@attrs.define
-class _Pending:
-    """One job that this gateway owes an answer for.
-
-    Attributes:
-        key: what it is shared and kept by; None when its first client forbade that.
-        keep: for each waiting request, whether its answer may be kept; the oldest first.
-        deadline: when its first client stops waiting; the cluster stops working for it then.
-        wait_until: when it has waited long enough for a leader and a worker (W11).
-        sent: some leader was given it, so that it is sent *again* from now on (W7).
-        tenant, share: of its first client, for its turn in the leader's queue.
-        losses: workers that it has lost so far (W6).
-    """
-
-    job: Job
-    key: CacheKey | None
-    keep: dict[int, bool]
-    deadline: float
-    wait_until: float
-    size: int
-    tenant: str
-    share: int
-    sent: bool = False
-    losses: int = 0
-
-
-@attrs.frozen
-class SubmissionSnapshot:
-    """What status and metrics read.
-
-    Attributes:
-        requests, jobs, bytes: waiting now.
-        stale: frames of leaders older than the one followed (W8).
-        late: outcomes of jobs that nobody waits for any longer (W8).
-    """
-
-    requests: int
-    jobs: int
-    bytes: int
-    connected: bool
-    draining: bool
-    answered: int
-    refused: int
-    expired: int
-    shared: int
-    stale: int
-    late: int
-    cache: CacheSnapshot
 
 
 _Alarm = tuple[str, int | str]
@@ -102,7 +61,7 @@ class Submission:
         self._java = ""
         self._epoch: Epoch = NO_EPOCH
         self._channel: ChannelId | None = None
-        self._jobs: OrderedDict[str, _Pending] = OrderedDict()
+        self._jobs: OrderedDict[str, Pending] = OrderedDict()
         self._job_of: dict[int, str] = {}
         self._holdings = Holdings()
         self._shared: dict[CacheKey, str] = {}
@@ -126,7 +85,7 @@ class Submission:
         if not self._has_room(event):
             text = f"{len(self._job_of)} requests wait at this gateway already: try again later"
             return self._refuse(event, Refusal(Reason.OVERLOADED, text, RETRY_OVERLOADED_S))
-        same = event.job_id if event.job_id in self._jobs else self._to_share(key, now)
+        same = event.job_id if event.job_id in self._jobs else self._to_share(key, event, now)
         if same is not None:
             return self._join(same, event, now)
         return self._open(event, key, now)
@@ -181,8 +140,12 @@ class Submission:
         """Why jobs wait now; it becomes the message of a 503 (W11)."""
         self._why = (reason, text)
 
-    def receive(self, channel: ChannelId, frame: Result | Refused | LossCounted, now: float) -> Effects:
+    def receive(
+        self, channel: ChannelId, frame: Result | Refused | LossCounted | Progressed, now: float
+    ) -> Effects:
         """What a leader says of a job."""
+        if isinstance(frame, Progressed):
+            return self._progressed(frame)
         job = frame.job
         pending = self._jobs.get(job)
         if pending is None:
@@ -201,6 +164,17 @@ class Submission:
         if pending.key is not None and any(pending.keep.values()):
             self._cache.put(pending.key, outcome, now)
         return (SendFrame(channel, ResultAck((job,))), *self._answer(pending, outcome))
+
+    def _progressed(self, frame: Progressed) -> Effects:
+        """Shown to those who asked, unless a later attempt was; nobody misses what is dropped (W13)."""
+        pending = self._jobs.get(frame.key.job)
+        if pending is None or not pending.watchers or frame.epoch < self._epoch:
+            return ()
+        attempt = (frame.key.epoch, frame.key.attempt)
+        if attempt < pending.shown:
+            return ()
+        pending.shown = attempt
+        return (ShowProgress(tuple(pending.watchers), frame),)
 
     # --- time --------------------------------------------------------------------------------------
 
@@ -267,10 +241,16 @@ class Submission:
             return False
         return self._holdings.admits(event.tenant, event.share, self._settings.pending_max)
 
-    def _to_share(self, key: CacheKey | None, now: float) -> str | None:
-        """An equal job in flight (C4), unless too little is left of the deadline that it runs under."""
+    def _to_share(self, key: CacheKey | None, event: RequestArrived, now: float) -> str | None:
+        """An equal job in flight (C4), unless too little is left of the deadline that it runs under.
+
+        Who wants to see its progress shares one that tells it, and only before it began (W13).
+        """
         job = self._shared.get(key) if key is not None else None
         if job is None or self._jobs[job].deadline - now < SHARE_LEAST * self._work.deadline_s:
+            return None
+        pending = self._jobs[job]
+        if event.progress and not (pending.job.progress and pending.shown == (0, 0)):
             return None
         return job
 
@@ -286,11 +266,11 @@ class Submission:
 
     def _open(self, event: RequestArrived, key: CacheKey | None, now: float) -> Effects:
         size = program_bytes(event.program)
-        job = Job(event.job_id, self._me, event.program)
+        job = Job(event.job_id, self._me, event.program, event.progress)
         wait_until = now + self._work.queue_timeout_s
         deadline = now + self._work.deadline_s
         tenant, share = event.tenant[:TENANT_MAX], min(max(event.share, 1), SHARE_MAX)
-        pending = _Pending(job, key, {}, deadline, wait_until, size, tenant, share)
+        pending = Pending(job, key, {}, deadline, wait_until, size, tenant, share)
         self._jobs[job.id] = pending
         self._bytes += size
         if key is not None:
@@ -301,13 +281,15 @@ class Submission:
         self._alarms.set(("wait", job.id), wait_until)
         return ()
 
-    def _wait(self, pending: _Pending, event: RequestArrived, now: float) -> None:
+    def _wait(self, pending: Pending, event: RequestArrived, now: float) -> None:
         pending.keep[event.request] = event.keep
+        if event.progress:
+            pending.watchers[event.request] = None
         self._job_of[event.request] = pending.job.id
         self._holdings.add(event.request, event.tenant, event.share)
         self._alarms.set(("deadline", event.request), now + self._work.deadline_s)
 
-    def _submit(self, pending: _Pending, now: float) -> SendFrame:
+    def _submit(self, pending: Pending, now: float) -> SendFrame:
         """Hand it to the leader; the waiting for a worker is the leader's to judge from now on (W4)."""
         again, pending.sent = pending.sent, True
         self._alarms.clear(("wait", pending.job.id))
@@ -318,7 +300,7 @@ class Submission:
             Submit(pending.job, again, pending.losses, queue_s, remaining, pending.tenant, pending.share)
         )
 
-    def _answer(self, pending: _Pending, result: Outcome | Refusal) -> Effects:
+    def _answer(self, pending: Pending, result: Outcome | Refusal) -> Effects:
         """The one answer, to each client that waits for this job (W8)."""
         requests = tuple(pending.keep)
         for request in requests:
@@ -340,7 +322,7 @@ class Submission:
         answer = Answer(request, self._job_of[request], Outcome(Verdict.EXPIRED, text))
         return (answer, *self._leave(request))
 
-    def _with_queue_time(self, pending: _Pending, outcome: Outcome, now: float) -> Outcome:
+    def _with_queue_time(self, pending: Pending, outcome: Outcome, now: float) -> Outcome:
         """All the time that was neither compiling nor running: waiting, and on the way (R1)."""
         asked_at = pending.deadline - self._work.deadline_s
         busy = sum(run.wall_s for run in outcome.runs)
@@ -350,6 +332,7 @@ class Submission:
     def _leave(self, request: int) -> Effects:
         pending = self._jobs[self._job_of[request]]
         del pending.keep[request]
+        pending.watchers.pop(request, None)
         self._forget_request(request)
         if pending.keep:
             return ()
@@ -378,7 +361,7 @@ class Submission:
         self._alarms.clear(("deadline", request))
         self._holdings.remove(request)
 
-    def _forget_job(self, pending: _Pending) -> None:
+    def _forget_job(self, pending: Pending) -> None:
         del self._jobs[pending.job.id]
         self._bytes -= pending.size
         self._alarms.clear(("wait", pending.job.id))

@@ -34,13 +34,16 @@ from cluster.core.events import (
     RequestAbandoned,
     RequestArrived,
     RunFinished,
+    RunProgressed,
 )
-from cluster.core.execution import Execution, ExecutionSnapshot
+from cluster.core.execution import Execution
 from cluster.core.hello import Terms
 from cluster.core.ledger import Ledger
 from cluster.core.links import Links
 from cluster.core.office import Office
-from cluster.core.submission import Submission, SubmissionSnapshot
+from cluster.core.pending import SubmissionSnapshot
+from cluster.core.runs import ExecutionSnapshot
+from cluster.core.submission import Submission
 from cluster.identity import Boot, Epoch, NodeId, Role
 from cluster.wire.messages import (
     Assign,
@@ -52,6 +55,8 @@ from cluster.wire.messages import (
     LossCounted,
     Ping,
     Pong,
+    Progressed,
+    Recount,
     Refused,
     Release,
     Result,
@@ -59,9 +64,9 @@ from cluster.wire.messages import (
     Welcome,
 )
 
-LocalEvent = RunFinished | CapacityChanged | RequestArrived | RequestAbandoned
+LocalEvent = RunFinished | RunProgressed | CapacityChanged | RequestArrived | RequestAbandoned
 
-FROM_LEADER = (Welcome, Assign, CancelRun, Release, Ping)
+FROM_LEADER = (Welcome, Assign, CancelRun, Recount, Release, Ping)
 """Frames that go to the worker's half when they travel on `OWN_CHANNEL`."""
 
 
@@ -202,9 +207,9 @@ class Work:
         match frame:
             case Welcome():
                 return self._welcome(channel, frame, now)
-            case Assign() | CancelRun() | Release() if self.execution is not None:
+            case Assign() | CancelRun() | Recount() | Release() if self.execution is not None:
                 return self.execution.receive(channel, leader, self._leader_boot, frame, now)
-            case Result() | Refused() | LossCounted() if self.submission is not None:
+            case Result() | Refused() | LossCounted() | Progressed() if self.submission is not None:
                 return self.submission.receive(channel, frame, now)
             case Fenced():
                 text = f"{self._me}: server {leader} answers that epoch {frame.epoch} is accepted there"
@@ -290,6 +295,8 @@ class Work:
         match event:
             case RunFinished() if self.execution is not None:
                 steps = self.execution.run_finished(event.job, event.outcome, now)
+            case RunProgressed() if self.execution is not None:
+                steps = self.execution.run_progressed(event)
             case CapacityChanged() if self.execution is not None:
                 steps = self.execution.capacity(event.slots, now)
             case RequestArrived() if self.submission is not None:

@@ -18,7 +18,7 @@ from cluster.java.jvm import Ending, Jvm, Usage
 from cluster.java.sandbox import CHANNEL, CONTROL, STDERR, STDIN, STDOUT
 from cluster.java.verdict import Cause, Evidence, judge, memory_kind
 from cluster.limits import Limits
-from cluster.wire.jobs import DataFile, Input, Run, Verdict
+from cluster.wire.jobs import DataFile, Input, Run, Stream, Verdict
 
 START_S = 20.0
 """How long a virtual machine may take until it waits for its program."""
@@ -27,6 +27,7 @@ WATCH_S = 0.1
 DYING_S = 0.25
 """What a program that ran out of memory has left to print its stack trace."""
 
+_DESCRIPTORS = {Stream.STDOUT: STDOUT, Stream.STDERR: STDERR}
 _MESSAGE_MAX = 4 * 4096 + 64
 _COMPLAINT_MAX = 2000
 _NEAR = 0.9
@@ -69,6 +70,7 @@ class OneShot:
     Attributes:
         ready: it waits for its program; `on_ready` is called when that becomes true, and after each step.
         warmed: how many steps of the rehearsal it has performed.
+        on_output: called whenever its program has written something.
         complaint: what it wrote to standard error before it had a program: why it did not start.
     """
 
@@ -92,6 +94,7 @@ class OneShot:
         self.warmed = 0
         self._stepping = False
         self.on_ready: Callable[[], None] = lambda: None
+        self.on_output: Callable[[], None] = lambda: None
         self.complaint = ""
         jvm.on_data = self._received
         jvm.ended.addCallback(self._ended)
@@ -133,6 +136,10 @@ class OneShot:
             self._stepping = True
             self._jvm.write(CONTROL, WARM_ORDER)
 
+    def written(self, stream: Stream) -> bytearray:
+        """What the program has written so far; it grows, up to the limit, and `on_output` is called."""
+        return self._streams[_DESCRIPTORS[stream]].data
+
     def cancel(self) -> None:
         """End it, whether it has a program or not."""
         self._kill(Cause.CANCELLED)
@@ -145,10 +152,11 @@ class OneShot:
                 self._kill(Cause.CHANNEL if self._handed else Cause.BROKEN)
         elif self._task is None or not self._handed:
             self.complaint = (self.complaint + data.decode("utf-8", "replace"))[:_COMPLAINT_MAX]
-        elif (stream := self._streams.get(descriptor)) and not stream.take(
-            data, self._task.limits.output_bytes
-        ):
-            self._kill(stream.cause)
+        elif stream := self._streams.get(descriptor):
+            within = stream.take(data, self._task.limits.output_bytes)
+            self.on_output()
+            if not within:
+                self._kill(stream.cause)
 
     def _told(self, record: Record) -> None:
         if not self._handed:

@@ -27,10 +27,11 @@ from cluster.java.frames import CRASHED, FAILED, Answer
 from cluster.java.jvm import Jvm
 from cluster.java.oneshot import OneShot, Task
 from cluster.java.pool import RunnerPool
+from cluster.java.progress import Progress, Tell
 from cluster.java.rehearsal import SAMPLE
 from cluster.java.sandbox import Sandbox, SandboxReport
 from cluster.limits import MIB, Limits
-from cluster.wire.jobs import Compilation, Input, Job, Outcome, Program, Run, Source, Verdict
+from cluster.wire.jobs import Compilation, Input, Job, Outcome, Program, Run, Source, Stream, Verdict
 
 T = TypeVar("T")
 
@@ -66,8 +67,9 @@ class JavaSnapshot:
 
 @attrs.define(eq=False)
 class _Work:
-    """A job that is being worked on."""
+    """A job that is being worked on; `progress` if somebody wants to see that (W13)."""
 
+    progress: Progress | None = None
     cancelled: bool = False
     stop: Callable[[], None] = lambda: None
 
@@ -82,6 +84,7 @@ class JavaRunner:
         slots: how many programs run at once, and how many virtual machines wait for one.
         caps: the most that a job's limits may ask; also the shape of the waiting virtual machines.
         on_capacity: called with the number of jobs that can be taken when it changes: 0 without a compiler.
+        on_progress: called with what a job that asks for it has come to, while it runs (W13).
 
     Attributes:
         java_version: such as `17.0.15`; empty before `start` is done.
@@ -98,6 +101,7 @@ class JavaRunner:
         slots: int,
         caps: Limits,
         on_capacity: Callable[[int], None],
+        on_progress: Tell = lambda _progress: None,
     ) -> None:
         self._reactor = reactor
         self._java = java
@@ -106,6 +110,7 @@ class JavaRunner:
         self._slots = slots
         self._caps = caps
         self._on_capacity = on_capacity
+        self._on_progress = on_progress
         self._sandbox: Sandbox | None = None
         self._compiler: Compiler | None = None
         self._classes: CompiledClasses | None = None
@@ -207,7 +212,7 @@ class JavaRunner:
             job: at most one of an id at a time.
             remaining_s: until the job's deadline; then it ends as `expired`.
         """
-        work = _Work()
+        work = _Work(Progress(self._reactor, job.id, self._on_progress) if job.progress else None)
         self._works[job.id] = work
         pool = _there(self._pool)
         pool.begin()
@@ -219,6 +224,8 @@ class JavaRunner:
 
         def settled(outcome: Outcome) -> Outcome:
             pool.end()
+            if work.progress is not None:
+                work.progress.end()
             if self._works.get(job.id) is work:
                 del self._works[job.id]
             return outcome
@@ -231,6 +238,12 @@ class JavaRunner:
             work.cancelled = True
             work.stop()
 
+    def repeat(self, job_id: str) -> None:
+        """Tell the progress of a job that runs from its beginning."""
+        work = self._works.get(job_id)
+        if work is not None and work.progress is not None:
+            work.progress.again()
+
     @inlineCallbacks
     def _perform(self, job: Job, work: _Work, remaining_s: float) -> Generator[Deferred[Any], Any, Outcome]:
         deadline = self._reactor.seconds() + remaining_s
@@ -239,14 +252,19 @@ class JavaRunner:
         if isinstance(compiled, Outcome):
             return compiled
         compilation, classes = compiled
+        if work.progress is not None:
+            work.progress.compiled(compilation)
         runs: list[Run] = []
         for given in job.program.inputs:
             if work.cancelled:
                 runs.append(Run(Verdict.CANCELLED, message="cancelled"))
                 break
             entry = Entry(compilation.main_class, compilation.entry)
-            run = yield self._run_one(Task(entry, classes, given, limits, job.program.files), work, deadline)
+            task = Task(entry, classes, given, limits, job.program.files)
+            run = yield self._run_one(task, work, deadline, len(runs))
             runs.append(run)
+            if work.progress is not None:
+                work.progress.runs(len(runs) - 1, {Stream.STDOUT: run.stdout, Stream.STDERR: run.stderr})
             if run.verdict in _FINAL:
                 break
         first = next((run for run in runs if run.verdict is not Verdict.OK), None)
@@ -288,7 +306,9 @@ class JavaRunner:
         compilation = msgspec.structs.replace(compilation, main_class=chosen.main_class, entry=chosen.kind)
         return compilation, answer.classes
 
-    def _run_one(self, task: Task, work: _Work, deadline: float, tries: int = TRIES) -> Deferred[Run]:
+    def _run_one(
+        self, task: Task, work: _Work, deadline: float, number: int, tries: int = TRIES
+    ) -> Deferred[Run]:
         """Run once; a machine that dies before it has the program is replaced, so that no job is lost."""
         remaining = deadline - self._reactor.seconds()
         if remaining <= 0:
@@ -298,12 +318,15 @@ class JavaRunner:
         except OSError as error:
             return succeed(Run(Verdict.INTERNAL_ERROR, message=f"no process can be started: {error}"))
         work.stop = one.cancel
+        if work.progress is not None:
+            work.progress.runs(number, {stream: one.written(stream) for stream in Stream})
+            one.on_output = work.progress.changed
 
         def again(run: Run) -> Run | Deferred[Run]:
             if run.verdict is not Verdict.INTERNAL_ERROR or one.handed or tries <= 1 or work.cancelled:
                 return run
             self._log.warn("a virtual machine died before it had its program: {why}", why=run.message)
-            return self._run_one(task, work, deadline, tries - 1)
+            return self._run_one(task, work, deadline, number, tries - 1)
 
         return one.run(task, remaining).addCallback(again)
 

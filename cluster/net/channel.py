@@ -18,7 +18,7 @@ from cluster.limits import MIB
 from cluster.net.tls import Identity, identity_of
 from cluster.wire.codec import decode_frame, encode_frame
 from cluster.wire.framing import FrameDecoder, prefix
-from cluster.wire.messages import Frame
+from cluster.wire.messages import Frame, Progress, Progressed
 
 HANDSHAKE_S = 5.0
 """A connection whose TLS handshake takes longer is closed."""
@@ -32,6 +32,12 @@ CLOSE_S = 2.0
 WRITE_BUFFER_MAX = 64 * MIB
 """Bytes that wait for a peer that does not read; past it the channel is closed."""
 
+DROPPABLE = (Progress, Progressed)
+"""Frames that nothing rests on (W13)."""
+
+DROPPED_PAST = MIB
+"""Bytes waiting on a channel past which such a frame is dropped instead of queued."""
+
 PIECE = 65536
 """Bytes handed to TLS at once, so that a large frame does not keep heartbeats waiting."""
 
@@ -44,6 +50,9 @@ class ChannelOwner(Seam):
 
     def channel_frame(self, channel: Channel, frame: Frame) -> None:
         """A frame arrived."""
+
+    def channel_dropped(self, frame: Frame) -> None:
+        """A frame was not sent, because too much waits already and nothing rests on it."""
 
     def channel_broken(self, channel: Channel, reason: str, fault: str) -> None:
         """It broke, or was never opened; `fault` names what the peer did wrong, empty if nothing."""
@@ -135,6 +144,10 @@ class Channel(Protocol):
         Raises:
             LocalProtocolError: the frame is larger than a frame may be.
         """
+        if self.queued > DROPPED_PAST and isinstance(frame, DROPPABLE):
+            if self._owner is not None:
+                self._owner.channel_dropped(frame)
+            return
         body = encode_frame(frame)
         if self._owner is None:
             return

@@ -98,7 +98,7 @@ class Channels:
 
     Attributes:
         faults: what the other side of a connection did wrong, by reason.
-        frames: arrived, by type.
+        frames: arrived, by type; dropped: not sent, because the channel was crowded.
     """
 
     def __init__(
@@ -115,6 +115,7 @@ class Channels:
         """`endpoints` reach the peers; `members` are all who may dial us."""
         self.faults: Counter[str] = Counter()
         self.frames: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()
         self._reactor = reactor
         self._cluster = cluster
         self._me = me
@@ -302,6 +303,10 @@ class Channels:
         """Tell the core."""
         self.frames[type(frame).__name__] += 1
         self._feed(FrameArrived(channel.number, frame))
+
+    def channel_dropped(self, frame: Frame) -> None:
+        """Count it."""
+        self.dropped[type(frame).__name__] += 1
 
     def channel_broken(self, channel: Channel, reason: str, fault: str) -> None:
         """Tell the core, count the peer's fault, and dial again if it was ours."""

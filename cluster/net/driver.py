@@ -26,8 +26,10 @@ from cluster.core.effects import (
     HangUp,
     Log,
     Persist,
+    RepeatProgress,
     Send,
     SendFrame,
+    ShowProgress,
     StartRun,
     Stopped,
     StopRun,
@@ -96,13 +98,16 @@ class Store(Protocol):
 
 
 class Runs(Protocol):
-    """Performs `StartRun` and `StopRun`."""
+    """Performs `StartRun`, `StopRun` and `RepeatProgress`."""
 
     def start(self, job: Job, remaining_s: float) -> None:
         """Compile and run."""
 
     def stop(self, job: str) -> None:
         """Stop it now."""
+
+    def repeat(self, job: str) -> None:
+        """Tell its progress again, from its beginning."""
 
 
 @attrs.frozen
@@ -116,6 +121,7 @@ class Ports:
     answer: Callable[[Answer], None]
     log: Callable[[Log], None]
     stopped: Callable[[], None]
+    show: Callable[[ShowProgress], None] = lambda _progress: None
 
 
 class Driver:
@@ -229,12 +235,12 @@ class Driver:
                 ports.channels.close(channel, reason)
             case Persist():
                 self._persist(effect)
-            case StartRun(job, remaining_s):
-                self._start_run(job, remaining_s)
-            case StopRun(job_id):
-                ports.runs.stop(job_id)
+            case StartRun() | StopRun() | RepeatProgress():
+                self._to_runner(effect)
             case Answer():
                 ports.answer(effect)
+            case ShowProgress():
+                ports.show(effect)
             case Log():
                 ports.log(effect)
             case Stopped():
@@ -255,6 +261,15 @@ class Driver:
         writing = maybeDeferred(self._ports.store.write, effect.record)
         writing.addCallbacks(durable, failed)
         writing.addErrback(lambda failure: self._log.failure("after a write", failure))
+
+    def _to_runner(self, effect: StartRun | StopRun | RepeatProgress) -> None:
+        match effect:
+            case StartRun(job, remaining_s):
+                self._start_run(job, remaining_s)
+            case StopRun(job_id):
+                self._ports.runs.stop(job_id)
+            case RepeatProgress(job_id):
+                self._ports.runs.repeat(job_id)
 
     def _start_run(self, job: Job, remaining_s: float) -> None:
         try:

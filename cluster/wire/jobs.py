@@ -6,10 +6,11 @@ Sizes are bytes, times are seconds. `java.md` P1-P4 (what a program may be) and 
 from __future__ import annotations
 
 import enum
+from typing import Annotated
 
 import msgspec
 
-from cluster.limits import Limits
+from cluster.limits import RUNS_MAX, Limits
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -49,18 +50,20 @@ class Program(msgspec.Struct, frozen=True):
     files: tuple[DataFile, ...] = ()
 
 
-class Job(msgspec.Struct, frozen=True):
+class Job(msgspec.Struct, frozen=True, omit_defaults=True):
     """A program with an identity; its gateway owns it until its client has the answer (W1).
 
     Attributes:
         id: 32 hexadecimal digits.
         gateway: the node that owes the answer.
         program: what to compile and run.
+        progress: somebody wants to see what it comes to while it runs; nobody else pays for that.
     """
 
     id: str
     gateway: int
     program: Program
+    progress: bool = False
 
 
 class Verdict(enum.StrEnum):
@@ -140,6 +143,27 @@ class Run(msgspec.Struct, frozen=True):
     wall_s: float = 0.0
     cpu_s: float = 0.0
     peak_memory_bytes: int = 0
+
+
+class Stream(enum.IntEnum):
+    """Where a program writes."""
+
+    STDOUT = 1
+    STDERR = 2
+
+
+class Piece(msgspec.Struct, frozen=True, array_like=True):
+    """Some of what one run has written.
+
+    Attributes:
+        run: counts a job's inputs from 0.
+        offset: how many bytes that run had written to the stream before.
+    """
+
+    run: Annotated[int, msgspec.Meta(ge=0, lt=RUNS_MAX)]
+    stream: Stream
+    offset: Annotated[int, msgspec.Meta(ge=0)]
+    data: bytes
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ import msgspec
 
 from cluster.identity import Role, State
 from cluster.limits import SHARE_MAX, TENANT_MAX
-from cluster.wire.jobs import Job, Outcome, Refusal
+from cluster.wire.jobs import Compilation, Job, Outcome, Piece, Refusal
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="t"):
@@ -314,6 +314,37 @@ class Finished(Message, tag="finished", frozen=True):
     outcome: Outcome
 
 
+class Progress(Message, tag="progress", frozen=True, omit_defaults=True):
+    """What a run has come to so far, for a job that asks; may be lost, and decides nothing (W13).
+
+    Attributes:
+        key: the sending that the run began with: it names the run, whatever leaders come and go.
+        compilation: once it is compiled.
+        pieces: what it has written since.
+    """
+
+    key: AttemptKey
+    compilation: Compilation | None = None
+    pieces: tuple[Piece, ...] = ()
+
+
+class Progressed(Message, tag="progressed", frozen=True, omit_defaults=True):
+    """The leader of `epoch` passes a `Progress` to the job's gateway; an empty one when it assigns (W13)."""
+
+    epoch: int
+    worker: int
+    key: AttemptKey
+    compilation: Compilation | None = None
+    pieces: tuple[Piece, ...] = ()
+
+
+class Recount(Message, tag="recount", frozen=True):
+    """The leader of `epoch` wants the progress of these runs told from their beginning (W13)."""
+
+    epoch: int
+    jobs: tuple[str, ...]
+
+
 class Release(Message, tag="release", frozen=True):
     """The results of these jobs need not be kept any longer."""
 
@@ -396,6 +427,9 @@ Frame = (
     | Assign
     | CancelRun
     | Finished
+    | Progress
+    | Progressed
+    | Recount
     | Release
     | Returned
     | Slots

@@ -15,6 +15,7 @@ import msgspec
 
 from cluster.core import effects as fx
 from cluster.core.leadership import Phase
+from cluster.core.transcript import Transcript, Wrote
 from cluster.identity import Boot, State
 from cluster.wire.jobs import Outcome, Verdict
 from cluster.wire.messages import (
@@ -68,6 +69,9 @@ LOGGED = {
 FROM_OFFICE = (Welcome, Assign, Result, Refused)
 """What a leader says only while it may act (L3)."""
 
+STREAM_MAX = 1000
+"""Bytes that a simulated program writes at most."""
+
 WORKER_LOST_NEEDS = ("crash", "freeze", "cut", "stop", "slow")
 """Kinds of faults of which at least one must be there before a worker may count as lost (M13)."""
 
@@ -83,6 +87,8 @@ class Request:
     abandoned: bool = False
     lost: bool = False
     result: object | None = None
+    story: Transcript = attrs.Factory(lambda: Transcript(1, STREAM_MAX))
+    attempt: tuple[int, int] = (0, 0)
 
 
 class Checks:
@@ -354,6 +360,25 @@ class Checks:
             demand(value == request.text.encode(), f"I10 {request.text!r} is answered with {value!r}")
         else:
             self._is_excused(effect.request, verdict)
+
+    def shown(self, host: Host, effect: fx.ShowProgress) -> None:
+        """Progress goes to whoever waits, never of an earlier attempt, and makes one whole text (W13)."""
+        attempt = (effect.progress.key.epoch, effect.progress.key.attempt)
+        for number in effect.requests:
+            request = self.requests.get(number)
+            demand(request is not None, f"W13 nobody asked {number}")
+            assert request is not None
+            waits = request.node == host.id and request.result is None and not request.abandoned
+            demand(waits, f"W13 request {number} does not wait at node {host.id}")
+            demand(attempt >= request.attempt, f"W13 request {number}: {attempt} after {request.attempt}")
+            if request.attempt not in {(0, 0), attempt}:
+                self.probes["progress of a second attempt shown"] += 1
+            request.attempt = attempt
+            for happening in request.story.take(effect.progress):
+                if isinstance(happening, Wrote):
+                    self.probes["output shown as it came"] += 1
+                    text = request.text.encode()[happening.offset :][: happening.length]
+                    demand(request.story.text(happening) == text, f"W13 request {number} is shown otherwise")
 
     def _is_excused(self, number: int, verdict: Verdict) -> None:
         schedule = self._cluster.schedule

@@ -21,7 +21,7 @@ from cluster.core.record import Record
 from cluster.core.views import NodeSettings
 from cluster.identity import Boot, NodeId, Role, voters_hash
 from cluster.wire.codec import encode_datagram
-from cluster.wire.jobs import Outcome, Verdict
+from cluster.wire.jobs import Outcome, Piece, Stream, Verdict
 from cluster.wire.jobs import Run as ProgramRun
 from cluster.wire.messages import Assign, NodeFacts
 from tests.simulation.chance import Chance
@@ -36,6 +36,8 @@ from tests.simulation.wires import Wires
 NAME = "simulated"
 SLOTS = 2
 STOP_NS = 10 * MS
+PROGRESS_PARTS = 4
+"""How often a run that is watched writes something."""
 NEW_DISK_S = 3600
 """What it takes to replace a disk, by the UTC clock: the next boot is surely higher (N3)."""
 
@@ -300,8 +302,12 @@ class Cluster:
                 self._start_run(host, life, effect)
             case fx.StopRun():
                 self._stop_run(host, life, effect)
+            case fx.RepeatProgress():
+                self._tell_progress(host, life, effect.job, life.running.get(effect.job))
             case fx.Answer():
                 self.checks.answered(host, effect)
+            case fx.ShowProgress():
+                self.checks.shown(host, effect)
             case fx.Stopped():
                 self._stopped(host)
             case _:
@@ -383,7 +389,24 @@ class Cluster:
         text = effect.job.program.sources[0].text
         self.checks.run_started(host, life, effect.job.id)
         life.running[effect.job.id] = run = Run(text)
-        self.at(self.now + int(text.split()[1]) * MS, self._run_ends, host, life, effect.job.id, run)
+        length = int(text.split()[1]) * MS
+        if effect.job.progress:
+            for part in range(PROGRESS_PARTS):
+                moment = self.now + length * part // PROGRESS_PARTS
+                self.at(moment, self._write, host, life, effect.job.id, run)
+        self.at(self.now + length, self._run_ends, host, life, effect.job.id, run)
+
+    def _write(self, host: Host, life: Life, job: str, run: Run) -> None:
+        """A run that is watched writes a byte."""
+        if host.life is life and life.running.get(job) is run:
+            run.written += 1
+            self._tell_progress(host, life, job, run)
+
+    def _tell_progress(self, host: Host, life: Life, job: str, run: Run | None) -> None:
+        """All that was written, as after a `Recount`; what was shown already is for the reader to skip."""
+        if run is not None:
+            piece = Piece(0, Stream.STDOUT, 0, run.text.encode()[: run.written])
+            self.deliver(host, life, ev.RunProgressed(job, pieces=(piece,)))
 
     def _stop_run(self, host: Host, life: Life, effect: fx.StopRun) -> None:
         if life.running.pop(effect.job, None) is not None:

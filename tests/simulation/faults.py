@@ -151,7 +151,8 @@ class Faults:
         cluster.checks.requests[number] = request
         program = Program((Source("Main.java", text),), inputs=(Input(),))
         shared = bool(ask.like)
-        event = ev.RequestArrived(number, job, program, use_cache=shared, keep=shared)
+        watched = cluster.chance.stream("watched", number).is_lucky(0.25)
+        event = ev.RequestArrived(number, job, program, use_cache=shared, keep=shared, progress=watched)
         cluster.deliver(host, life, event)
         if ask.leave_ms:
             cluster.at(cluster.now + ask.leave_ms * MS, self._leave, host, number)

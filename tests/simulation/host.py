@@ -36,6 +36,7 @@ class Run:
 
     text: str
     key: tuple[int, int] = (0, 0)
+    written: int = 0
 
 
 @attrs.define(eq=False)

@@ -12,12 +12,23 @@ import attrs
 
 from cluster.config import CacheSettings, GatewaySettings, WorkSettings
 from cluster.core.dispatch import Dispatch
-from cluster.core.effects import Answer, Close, Decision, Effect, Persist, SendFrame, StartRun, StopRun
-from cluster.core.events import ChannelId
+from cluster.core.effects import (
+    Answer,
+    Close,
+    Decision,
+    Effect,
+    Persist,
+    RepeatProgress,
+    SendFrame,
+    ShowProgress,
+    StartRun,
+    StopRun,
+)
+from cluster.core.events import ChannelId, RunProgressed
 from cluster.core.execution import Execution
 from cluster.core.submission import Submission
 from cluster.identity import Boot, Epoch, NodeId, Role
-from cluster.wire.jobs import Outcome, Reason, Verdict
+from cluster.wire.jobs import Outcome, Piece, Reason, Stream, Verdict
 from cluster.wire.messages import (
     Assign,
     CancelRun,
@@ -27,6 +38,8 @@ from cluster.wire.messages import (
     LossCounted,
     Ping,
     Pong,
+    Progressed,
+    Recount,
     Refused,
     Release,
     Result,
@@ -77,6 +90,8 @@ class WorkWorld:
         self.wires: dict[ChannelId, Wire] = {}
         self.answers: dict[int, list[Answer]] = {}
         self.abandoned: set[int] = set()
+        self.shown: dict[int, tuple[int, int]] = {}
+        self.told = 0
         self.starts: Counter[str] = Counter()
         self.requests = 0
         self.channels = 0
@@ -98,6 +113,7 @@ class WorkWorld:
         event = attrs.evolve(
             event, tenant=self.rng.choice(("", "one", "two")), share=self.rng.randrange(1, 4)
         )
+        event = attrs.evolve(event, progress=self.rng.random() < 0.3)
         self._gateway(self.submission.request(event, self.now))
 
     def abandon(self) -> None:
@@ -248,14 +264,14 @@ class WorkWorld:
             if isinstance(frame, Welcome):
                 self._gateway(self.submission.welcomed(channel, self.leader, Epoch(frame.epoch), self.now))
             else:
-                assert isinstance(frame, Result | Refused | LossCounted)
+                assert isinstance(frame, Result | Refused | LossCounted | Progressed)
                 self._gateway(self.submission.receive(channel, frame, self.now))
         else:
             worker = self.workers[node]
             if isinstance(frame, Welcome):
                 self._worker(worker, worker.execution.welcomed(channel, Epoch(frame.epoch), self.now))
             else:
-                assert isinstance(frame, Assign | CancelRun | Release)
+                assert isinstance(frame, Assign | CancelRun | Recount | Release)
                 self._worker(worker, worker.execution.receive(channel, self.leader, Boot(1), frame, self.now))
 
     def _leader(self, steps: Steps) -> None:
@@ -271,8 +287,21 @@ class WorkWorld:
                 self.wires[step.channel].up.append(step.frame)
             elif isinstance(step, Answer):
                 assert step.request not in self.abandoned
+                self.shown.pop(step.request, None)
                 self.answers[step.request].append(step)
                 assert len(self.answers[step.request]) == 1, "one answer (W8)"
+
+            elif isinstance(step, ShowProgress):
+                self._show(step)
+
+    def _show(self, step: ShowProgress) -> None:
+        attempt = (step.progress.key.epoch, step.progress.key.attempt)
+        for number in step.requests:
+            assert number not in self.abandoned
+            assert not self.answers[number], "progress after the answer (W13)"
+            assert attempt >= self.shown.get(number, attempt), "progress of an earlier attempt (W13)"
+            self.shown[number] = attempt
+        self.told += bool(step.progress.pieces)
 
     def _worker(self, worker: Worker, steps: Steps) -> None:
         for step in steps:
@@ -282,11 +311,20 @@ class WorkWorld:
                 assert step.job.id not in worker.ends, "one run of a job at a worker (W5)"
                 self.starts[step.job.id] += 1
                 worker.ends[step.job.id] = (self.now + self.rng.choice((0.0, 0.05, 0.3, 2.0)), False)
+                if step.job.progress:
+                    self._write(worker, step.job.id)
+            elif isinstance(step, RepeatProgress):
+                self._write(worker, step.job)
             elif isinstance(step, StopRun):
                 if step.job in worker.ends:
                     worker.ends[step.job] = (self.now, True)
             elif isinstance(step, Persist):
                 worker.writes.append(step)
+
+    def _write(self, worker: Worker, job: str) -> None:
+        """A program writes its name."""
+        pieces = (Piece(0, Stream.STDOUT, 0, job.encode()),)
+        self._worker(worker, worker.execution.run_progressed(RunProgressed(job, pieces=pieces)))
 
     def _write_done(self, worker: Worker, write: Persist, *, failed: bool) -> None:
         disk = self.ledgers[worker.node]

@@ -116,6 +116,8 @@ class World:
         self.led: dict[int, tuple[NodeId, Boot]] = {}
         self.logs: list[tuple[float, NodeId, str]] = []
         self.stopped: list[NodeId] = []
+        self.repeated: list[tuple[NodeId, str]] = []
+        self.shown: list[fx.ShowProgress] = []
         for node in [*self.peers, *self.gateways]:
             self.disks[node] = Disk(self.fresh_record(node, may_vote=not new))
         for node in [*self.peers, *self.gateways]:
@@ -270,14 +272,23 @@ class World:
                         self.now + 0.01,
                         lambda: self._feed_life(node, life, ev.RunFinished(effect.job, outcome)),
                     )
-            case fx.Answer():
-                assert effect.request not in self.answers, "one answer a request (I10)"
-                self.answers[effect.request] = effect
-            case fx.Log():
-                self.logs.append((self.now, node, effect.text))
+            case fx.Answer() | fx.RepeatProgress() | fx.ShowProgress() | fx.Log():
+                self._note(node, effect)
             case fx.Stopped():
                 self.stopped.append(node)
                 self.crash(node)
+
+    def _note(self, node: NodeId, effect: fx.Answer | fx.RepeatProgress | fx.ShowProgress | fx.Log) -> None:
+        match effect:
+            case fx.Answer():
+                assert effect.request not in self.answers, "one answer a request (I10)"
+                self.answers[effect.request] = effect
+            case fx.RepeatProgress():
+                self.repeated.append((node, effect.job))
+            case fx.ShowProgress():
+                self.shown.append(effect)
+            case fx.Log():
+                self.logs.append((self.now, node, effect.text))
 
     def _send(self, node: NodeId, life: Life, effect: fx.Send) -> None:
         durable = self.disks[node].record
@@ -383,14 +394,19 @@ class World:
 
     # --- clients ----------------------------------------------------------------------------------------
 
-    def ask(self, text: str, gateway: NodeId | None = None, *, use_cache: bool = False) -> int:
+    def ask(
+        self, text: str, gateway: NodeId | None = None, *, use_cache: bool = False, progress: bool = False
+    ) -> int:
         """A client's request; the answer will be in `answers`."""
         request = next(self._ids)
         node = gateway if gateway is not None else self.gateways[0]
         self.asked[request] = node
         program = Program((Source("Main.java", text),), inputs=(Input(),))
         job = f"{self.rng.getrandbits(128):032x}"
-        self.feed(node, ev.RequestArrived(request, job, program, use_cache=use_cache, keep=use_cache))
+        event = ev.RequestArrived(
+            request, job, program, use_cache=use_cache, keep=use_cache, progress=progress
+        )
+        self.feed(node, event)
         return request
 
     def answered(self, *requests: int) -> Callable[[], bool]:

@@ -17,7 +17,8 @@ from cluster.net import channel as one
 from cluster.net import channels as many
 from cluster.wire.codec import encode_frame
 from cluster.wire.framing import prefix
-from cluster.wire.messages import FactsReply, Fenced, NodeFacts, Ping, Pong, ResultAck
+from cluster.wire.jobs import Piece, Stream
+from cluster.wire.messages import AttemptKey, FactsReply, Fenced, NodeFacts, Ping, Pong, Progress, ResultAck
 from tests.support.channels import Certificates, Net, Raw
 
 
@@ -276,6 +277,24 @@ def test_what_waits_while_the_network_is_full_follows_later(net: Net) -> None:
     net.settle()
     assert worker.of(FrameArrived) == [FrameArrived(1, Ping(1))]
     assert channel.queued == 0
+
+
+def test_w13_a_crowded_channel_drops_progress_and_nothing_else(net: Net) -> None:
+    leader, worker = net.node(1), net.node(2)
+    worker.channels.dial(NodeId(1))
+    net.settle()
+    channel = worker.channels._open[1]
+    channel.pauseProducing()
+    progress = Progress(AttemptKey("a", 1, 1), pieces=(Piece(0, Stream.STDOUT, 0, bytes(65536)),))
+    for _ in range(40):
+        worker.channels.send(1, progress)
+    worker.channels.send(1, Ping(1))
+    assert channel.queued < 2 * one.DROPPED_PAST
+    channel.resumeProducing()
+    net.settle()
+    assert leader.channels.frames["Progress"] + worker.channels.dropped["Progress"] == 40
+    assert worker.channels.dropped["Progress"] > 0
+    assert leader.events[-1] == FrameArrived(1, Ping(1))
 
 
 def test_a_frame_that_is_too_large_is_our_own_fault(net: Net) -> None:

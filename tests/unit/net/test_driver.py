@@ -17,7 +17,7 @@ from cluster.errors import StorageError
 from cluster.identity import NodeId
 from cluster.net.driver import Driver, Ports
 from cluster.wire.jobs import Job, Program, Verdict
-from cluster.wire.messages import Ping, Resign
+from cluster.wire.messages import AttemptKey, Ping, Progressed, Resign
 from tests.conftest import LoggedFailures
 
 RECORD = Record("c", 1, "ff00", boot=5)
@@ -78,6 +78,7 @@ class World:
             runs=self._Part(self, "run"),
             answer=self.done.append,
             log=self.done.append,
+            show=self.done.append,
             stopped=lambda: self.done.append("stopped"),
         )
         self.driver = Driver(self.core, self.clock, ports)
@@ -110,6 +111,7 @@ def world() -> World:
 
 def test_effects_are_performed_in_order(world: World) -> None:
     answer = fx.Answer(1, "a", None)  # type: ignore[arg-type]
+    progress = fx.ShowProgress((1,), Progressed(1, 1, AttemptKey("a", 1, 1)))
     log = fx.Log(fx.Level.SUMMARY, "hello")
     world.core.answers["start"] = (
         fx.Send(NodeId(2), Resign(1)),
@@ -119,6 +121,8 @@ def test_effects_are_performed_in_order(world: World) -> None:
         fx.Close(7, "why"),
         fx.StartRun(JOB, 9.0),
         fx.StopRun("a"),
+        fx.RepeatProgress("a"),
+        progress,
         answer,
         log,
         fx.Stopped(),
@@ -132,6 +136,8 @@ def test_effects_are_performed_in_order(world: World) -> None:
         ("channel.close", 7, "why"),
         ("run.start", JOB, 9.0),
         ("run.stop", "a"),
+        ("run.repeat", "a"),
+        progress,
         answer,
         log,
         "stopped",

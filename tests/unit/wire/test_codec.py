@@ -12,7 +12,19 @@ from cluster.identity import Role, State
 from cluster.limits import DATAGRAM_PAYLOAD_MAX
 from cluster.wire import codec
 from cluster.wire import messages as m
-from cluster.wire.jobs import Job, Outcome, Program, Reason, Refusal, Run, Source, Verdict
+from cluster.wire.jobs import (
+    Compilation,
+    Job,
+    Outcome,
+    Piece,
+    Program,
+    Reason,
+    Refusal,
+    Run,
+    Source,
+    Stream,
+    Verdict,
+)
 
 JOB = Job("ab" * 16, 100, Program((Source("Main.java", "class Main {}"),)))
 OUTCOME = Outcome(Verdict.OK, runs=(Run(Verdict.OK, value="42 \N{SNOWMAN}".encode(), stdout=b"\xff\x00"),))
@@ -42,6 +54,9 @@ FRAMES: list[m.Frame] = [
     m.Assign(8, 1, JOB, 60.0),
     m.CancelRun(8, ("a",)),
     m.Finished(KEY, OUTCOME),
+    m.Progress(KEY, Compilation(main_class="A"), (Piece(0, Stream.STDERR, 5, b"\xff"),)),
+    m.Progressed(8, 3, KEY),
+    m.Recount(8, ("a",)),
     m.Release(("a",)),
     m.Returned(KEY),
     m.Slots(2, True),

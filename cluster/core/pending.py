@@ -1,0 +1,62 @@
+"""What a gateway knows of each job that it owes an answer for, and what it tells of all of them (W1)."""
+
+from __future__ import annotations
+
+import attrs
+
+from cluster.core.cache import CacheKey, CacheSnapshot
+from cluster.wire.jobs import Job
+
+
+@attrs.define
+class Pending:
+    """One job that this gateway owes an answer for.
+
+    Attributes:
+        key: what it is shared and kept by; None when its first client forbade that.
+        keep: for each waiting request, whether its answer may be kept; the oldest first.
+        deadline: when its first client stops waiting; the cluster stops working for it then.
+        wait_until: when it has waited long enough for a leader and a worker (W11).
+        sent: some leader was given it, so that it is sent *again* from now on (W7).
+        tenant, share: of its first client, for its turn in the leader's queue.
+        losses: workers that it has lost so far (W6).
+        watchers: the requests that want to see its progress (W13).
+        shown: epoch and attempt of the run that they saw last.
+    """
+
+    job: Job
+    key: CacheKey | None
+    keep: dict[int, bool]
+    deadline: float
+    wait_until: float
+    size: int
+    tenant: str
+    share: int
+    sent: bool = False
+    losses: int = 0
+    watchers: dict[int, None] = attrs.Factory(dict)
+    shown: tuple[int, int] = (0, 0)
+
+
+@attrs.frozen
+class SubmissionSnapshot:
+    """What status and metrics read.
+
+    Attributes:
+        requests, jobs, bytes: waiting now.
+        stale: frames of leaders older than the one followed (W8).
+        late: outcomes of jobs that nobody waits for any longer (W8).
+    """
+
+    requests: int
+    jobs: int
+    bytes: int
+    connected: bool
+    draining: bool
+    answered: int
+    refused: int
+    expired: int
+    shared: int
+    stale: int
+    late: int
+    cache: CacheSnapshot
