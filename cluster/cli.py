@@ -14,7 +14,14 @@ from pathlib import Path
 
 import click
 
-from cluster import commands_bench, commands_drill, commands_local, commands_run, commands_watch
+from cluster import (
+    commands_bench,
+    commands_drill,
+    commands_keys,
+    commands_local,
+    commands_run,
+    commands_watch,
+)
 from cluster.config import load
 from cluster.errors import ClusterError, ConfigError, EnvironmentFault, JobError, Unavailable
 from cluster.version import PROTOCOL_VERSION, __version__
@@ -46,7 +53,7 @@ def main() -> None:
     """Compile and run Java on a cluster that survives the loss of its machines."""
 
 
-for part in (commands_local, commands_run, commands_watch, commands_bench, commands_drill):
+for part in (commands_local, commands_run, commands_watch, commands_keys, commands_bench, commands_drill):
     for command in part.COMMANDS:
         main.add_command(command)
 

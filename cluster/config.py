@@ -7,6 +7,7 @@ Times are seconds, sizes bytes.
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ from msgspec import Meta
 
 from cluster.errors import ConfigError
 from cluster.identity import NodeId, Role
-from cluster.limits import MIB, Limits
+from cluster.limits import MIB, Limits, limit_problems
 
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -24,18 +25,6 @@ Bytes = Annotated[int, Meta(ge=1, le=2**40)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 OptionalPort = Annotated[int, Meta(ge=0, le=65535)]
 Id = Annotated[int, Meta(ge=0, le=2**31 - 1)]
-
-
-LIMIT_RANGES = (
-    ("wall_s", 0.1, 3600.0),
-    ("cpu_s", 0.1, 3600.0),
-    ("memory_bytes", 32 * MIB, 2**40),
-    ("output_bytes", 1, 8 * MIB),
-    ("processes", 16, 100_000),
-    ("tmp_bytes", 4096, 2**40),
-    ("compile_s", 0.1, 3600.0),
-)
-"""What $.limits may say: a virtual machine needs some memory and threads, and three outputs fit a frame."""
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -171,6 +160,10 @@ class GatewaySettings(Section, frozen=True):
     """Bounds of the jobs that clients come back to (H5): beyond them the oldest that ended are forgotten."""
     connections_max: Count = 4000
     idle_timeout_s: Seconds = 75.0
+    tokens_file: str = ""
+    """Who may send programs (H9); empty: nobody is asked, which only loopback allows."""
+    allow_anonymous: bool = False
+    """Requests without a token are taken too, whoever can reach the port."""
 
 
 class SandboxSettings(Section, frozen=True):
@@ -281,16 +274,25 @@ class NodeConfig(Section, frozen=True):
                     )
         for section in (self.timing, self.gossip, self.sandbox):
             found.extend(section.problems())
-        return [*found, *_limit_problems(self.limits)]
+        return [*found, *self._access_problems(), *limit_problems(self.limits)]
+
+    def _access_problems(self) -> list[str]:
+        """H9: whoever can reach a gateway from elsewhere needs a token, or that is said on purpose."""
+        me = next((member for member in self.members if member.id == self.node), None)
+        if me is None or me.role is not Role.GATEWAY or not me.http:
+            return []
+        if is_loopback(self.listen or me.host) or self.gateway.tokens_file or self.gateway.allow_anonymous:
+            return []
+        ways = "`javacluster keys token NAME` makes it, or $.gateway.allow_anonymous: true"
+        return [f"$.gateway.tokens_file: a gateway that others can reach needs one: {ways} (H9)"]
 
 
-def _limit_problems(limits: Limits) -> list[str]:
-    """Limits that no program could run under; on the wire they are plain numbers: this is their gate."""
-    return [
-        f"$.limits.{name}: must be at least {least:g} and at most {most:g}"
-        for name, least, most in LIMIT_RANGES
-        if not least <= getattr(limits, name) <= most  # also NaN
-    ]
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach that address; of a name only `localhost` is known to be."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 PROFILES: dict[str, dict[str, dict[str, float]]] = {
@@ -366,6 +368,10 @@ def load(path: Path) -> NodeConfig:
         tls=TlsFiles(**{field: absolute(getattr(config.tls, field)) for field in TlsFiles.__struct_fields__}),
         state_directory=absolute(config.state_directory),
         log=msgspec.structs.replace(config.log, directory=absolute(config.log.directory)),
+        gateway=msgspec.structs.replace(
+            config.gateway,
+            tokens_file=absolute(config.gateway.tokens_file) if config.gateway.tokens_file else "",
+        ),
     )
 
 

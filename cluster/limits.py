@@ -40,3 +40,24 @@ class Limits(msgspec.Struct, frozen=True):
     """Threads and processes together."""
     tmp_bytes: int = 64 * MIB
     compile_s: float = 10.0
+
+
+LIMIT_RANGES = (
+    ("wall_s", 0.1, 3600.0),
+    ("cpu_s", 0.1, 3600.0),
+    ("memory_bytes", 32 * MIB, 2**40),
+    ("output_bytes", 1, 8 * MIB),
+    ("processes", 16, 100_000),
+    ("tmp_bytes", 4096, 2**40),
+    ("compile_s", 0.1, 3600.0),
+)
+"""What $.limits may say: a virtual machine needs some memory and threads, and three outputs fit a frame."""
+
+
+def limit_problems(limits: Limits) -> list[str]:
+    """Limits that no program could run under; on the wire they are plain numbers: this is their gate."""
+    return [
+        f"$.limits.{name}: must be at least {least:g} and at most {most:g}"
+        for name, least, most in LIMIT_RANGES
+        if not least <= getattr(limits, name) <= most  # also NaN
+    ]

@@ -13,7 +13,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
@@ -27,13 +27,15 @@ from twisted.logger import Logger, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool
 
+from cluster import tokens as tokens_file
 from cluster.config import NodeConfig
 from cluster.core.effects import Level
 from cluster.core.events import CapacityChanged, RunnerDescribed, StopRequested
 from cluster.core.node import NodeCore
 from cluster.core.record import Record
 from cluster.core.views import NodeSettings
-from cluster.errors import ClusterError, EnvironmentFault
+from cluster.errors import ClusterError, ConfigError, EnvironmentFault
+from cluster.gateway.access import Access
 from cluster.gateway.app import GatewayParts, NodeParts, gateway_resource, node_resource
 from cluster.gateway.log_access import PeerLogs
 from cluster.gateway.relay import Requests
@@ -55,7 +57,7 @@ from cluster.runs import NoRuns, RunnerRuns
 from cluster.telemetry.logs import RECEIVED, SENT, LogObserver, NodeLogs
 from cluster.telemetry.metrics import Metrics, Reading
 from cluster.telemetry.notify import Notifier, kept_sockets
-from cluster.telemetry.readings import machine_readings, readings_of
+from cluster.telemetry.readings import access_readings, machine_readings, readings_of
 from cluster.version import __version__
 from cluster.wire.messages import Datagram, NodeFacts
 from cluster.wire.sealing import Opener, Sealer
@@ -131,6 +133,7 @@ class Node:
         self._certificate_ends = certificate_ends(config.tls)
         self._requests = Requests(self._feed, lambda: secrets.token_hex(JOB_ID_BYTES))
         self._metrics = Metrics(self._readings)
+        self._access = self._make_access()
         self._datagrams = self._make_datagrams(Boot(record.boot))
         self._channels = self._make_channels()
         runs = RunnerRuns(self._runner) if self._runner is not None else NoRuns()
@@ -145,6 +148,7 @@ class Node:
                 answer=self._requests.answered,
                 log=lambda effect: self._logs.write(effect.level, effect.text),
                 stopped=self._on_core_stopped,
+                show=self._requests.show,
             ),
         )
         if isinstance(runs, RunnerRuns):
@@ -171,6 +175,19 @@ class Node:
             software=__version__,
         )
         return NodeCore(NodeSettings.of(self._config), record, facts, SystemRandom(), now(self._reactor))
+
+    def _make_access(self) -> Access:
+        """Who may send programs (H9).
+
+        Raises:
+            ConfigError: the file of tokens can't be read, or there is none in it and one is needed.
+        """
+        settings = self._config.gateway
+        tokens = tokens_file.load(Path(settings.tokens_file)) if settings.tokens_file else ()
+        if settings.tokens_file and not tokens and not settings.allow_anonymous:
+            raise ConfigError(f"{settings.tokens_file}: no token is in it: `javacluster keys token NAME`")
+        anonymous = settings.allow_anonymous or not settings.tokens_file
+        return Access(tokens, lambda: now(self._reactor), anonymous=anonymous)
 
     def _make_runner(self) -> JavaRunner | None:
         config = self._config
@@ -247,7 +264,9 @@ class Node:
             self._opened.append(("peer logs", pool.closeCachedConnections))
             agent = Agent(self._reactor, connectTimeout=PEER_LOGS_CONNECT_S, pool=pool)
             peer_logs = PeerLogs(HTTPClient(agent), self._reactor)
-            gateway = GatewayParts(self._requests, peer_logs, self._config.gateway, self._config.limits)
+            gateway = GatewayParts(
+                self._requests, self._access, peer_logs, self._config.gateway, self._config.limits
+            )
             resource = gateway_resource(parts, gateway)
         else:
             resource = node_resource(parts)
@@ -271,13 +290,19 @@ class Node:
     # --- while it lives -----------------------------------------------------------------------------
 
     def _reread_keys(self) -> None:
-        """SIGHUP: take the datagram keys from their file again (X1); a bad file changes nothing."""
+        """SIGHUP: take keys and tokens from their files again (X1, H9); a bad file changes nothing."""
+        self._reread("keys", lambda: self._datagrams.rekey(load_keyring(Path(self._config.key_file))))
+        if name := self._config.gateway.tokens_file:
+            self._reread("tokens", lambda: self._access.replace(tokens_file.load(Path(name))))
+
+    def _reread(self, what: str, read: Callable[[], None]) -> None:
         try:
-            self._datagrams.rekey(load_keyring(Path(self._config.key_file)))
+            read()
         except ClusterError as error:
-            self._logs.write(Level.SUMMARY, f"{self._me}: keys not read again: {error}")
+            text = "; ".join(str(error).splitlines())
+            self._logs.write(Level.SUMMARY, f"{self._me}: {what} not read again: {text}")
         else:
-            self._logs.write(Level.SUMMARY, f"{self._me}: keys read again")
+            self._logs.write(Level.SUMMARY, f"{self._me}: {what} read again")
 
     def _feed(self, event: Any) -> None:  # noqa: ANN401  (every event)
         """To the driver; what comes before it exists (nothing does) or after it stopped is dropped there."""
@@ -313,6 +338,8 @@ class Node:
             for kind, value in sorted(counts.items()):
                 labels = {"what": what, "kind": kind}
                 yield Reading("javacluster_messages", "Datagrams and frames.", "counter", labels, value)
+        if self._config.me.role is Role.GATEWAY:
+            yield from access_readings(len(self._access), self._access.counters)
         yield from machine_readings(self._certificate_ends, self._weak_sandbox)
         if self._runner is not None:
             for name, value in attrs.asdict(self._runner.snapshot()).items():

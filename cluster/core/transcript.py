@@ -65,7 +65,8 @@ class Transcript:
         Args:
             runs: how many inputs the job has.
             stream_max: bytes that one run may write to a stream.
-            room: asked before so many bytes more are held; without room they come with the outcome.
+            room: asked before so many bytes more are held, and told, by a negative number, of those that are
+                held no longer; without room they come with the outcome.
         """
         self._runs = runs
         self._stream_max = stream_max
@@ -75,8 +76,7 @@ class Transcript:
         self._ended = False
         self._held: dict[tuple[int, Stream], bytearray | bytes] = {}
         self._given: dict[tuple[int, Stream], int] = {}
-        self.live_bytes = 0
-        """Held of what came on the way; 0 once the outcome is there, which holds it itself."""
+        self._live = 0
 
     def take(self, progress: Progressed) -> tuple[Happening, ...]:
         """Something came on the way."""
@@ -113,7 +113,7 @@ class Transcript:
             for number, run in enumerate(outcome.runs):
                 for stream, data in _streams(run):
                     self._held[number, stream] = data
-        self.live_bytes = 0
+        self._let_go()
         for key in sorted(self._held):
             found.extend(self._give(key, final=True))
         return tuple(found)
@@ -127,7 +127,7 @@ class Transcript:
         self._held.clear()
         self._given.clear()
         self._compiled = False
-        self.live_bytes = 0
+        self._let_go()
         yield Restarted()
 
     def _hold(self, key: tuple[int, Stream], offset: int, data: bytes) -> bool:
@@ -138,8 +138,14 @@ class Transcript:
         if not fresh or not self._room(len(fresh)):
             return False
         held += fresh
-        self.live_bytes += len(fresh)
+        self._live += len(fresh)
         return True
+
+    def _let_go(self) -> None:
+        """What came on the way is held no longer; the outcome holds it itself."""
+        if self._live:
+            self._room(-self._live)
+            self._live = 0
 
     def _give(self, key: tuple[int, Stream], *, final: bool) -> Iterator[Happening]:
         held, start = self._held[key], self._given.get(key, 0)

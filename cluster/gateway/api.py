@@ -21,8 +21,9 @@ from twisted.web.server import Request
 
 from cluster.config import GatewaySettings
 from cluster.errors import Unavailable
-from cluster.gateway.endpoint import Endpoint, begin, integer
-from cluster.gateway.events import EVENTS, STREAMS_MAX, stream
+from cluster.gateway.access import Access, Caller
+from cluster.gateway.endpoint import Endpoint, begin, integer, preferred
+from cluster.gateway.events import EVENTS, STREAMS_MAX, EventStream
 from cluster.gateway.jobs import ID_DIGITS, Full, KeptJob, KeptJobs, KeyConflict
 from cluster.gateway.openapi import document as openapi_document
 from cluster.gateway.programs import program_of, read_request
@@ -50,18 +51,22 @@ WAIT_MAX_S = 60
 
 RETRY_FULL_S = 2.0
 
+LAST_ID_DIGITS = 9
+
 _JOB = "/v1/jobs/<job>"
 
 
 @attrs.frozen
 class _Sent:
-    """A request for a program, decoded."""
+    """A request for a program, decoded, and who sent it."""
 
     program: Program
     use_cache: bool
     keep: bool
     key: str
     tenant: str
+    share: int
+    progress: bool
 
 
 class Api:
@@ -70,6 +75,7 @@ class Api:
     def __init__(
         self,
         requests: Requests,
+        access: Access,
         settings: GatewaySettings,
         limits: Limits,
         view: Callable[[], ClusterView],
@@ -78,6 +84,7 @@ class Api:
     ) -> None:
         """Run programs by `requests`, within `limits`; `answered` hears of every answer and its seconds."""
         self._requests = requests
+        self._access = access
         self._settings = settings
         self._limits = limits
         self._view = view
@@ -109,23 +116,39 @@ class Api:
             self._jobs = KeptJobs(self._requests, self._settings, self._clock, me, self._answered)
         return self._jobs
 
-    async def run(self, request: Request) -> Reply:
-        """Run a program and wait for its whole result (H4).
+    async def run(self, request: Request) -> Reply | None:
+        """Run a program and wait for its whole result (H4), or tell its events as they come (H5).
 
         With an `Idempotency-Key` the job is kept, and goes on when its client goes away, as that client said
         that it may come back. Without one a disconnect cancels it (H8).
         """
         sent = self._read(request)
+        if preferred(request, JSON, EVENTS) == EVENTS:
+            return await self._run_streaming(request, attrs.evolve(sent, progress=True))
         if sent.key:
             job = self._open(sent)
             await job.wait()
             assert job.answered is not None  # noqa: S101 (for the type checker: it was waited for)
             return json_reply(job.answered)
         began = self._clock.seconds()
-        answer, _leave = self._requests.submit(sent.program, sent.use_cache, sent.keep, tenant=sent.tenant)
+        answer, _leave = self._requests.submit(
+            sent.program, sent.use_cache, sent.keep, tenant=sent.tenant, share=sent.share
+        )
         answered = await answer
         self._answered(answered, self._clock.seconds() - began)
         return json_reply(answered)
+
+    async def _run_streaming(self, request: Request, sent: _Sent) -> Reply | None:
+        """The events of a job of its own; without a key it is cancelled or forgotten with its stream."""
+        job = self._open(sent)
+        try:
+            if job.answered is not None and isinstance(result_of(job.answered), Problem):
+                return json_reply(job.answered)
+            await self._stream(request, job, 0)
+        finally:
+            if not sent.key:
+                self.jobs.delete(job)
+        return None
 
     async def send_job(self, request: Request) -> Reply:
         """Take a job and answer at once (H5)."""
@@ -137,24 +160,31 @@ class Api:
 
     async def job(self, request: Request, job: str) -> Reply:
         """A job as it is now, or as it is once it has ended or `wait` seconds have passed (H5)."""
-        known = self._find(job)
+        known = self._find(request, job)
         wait_s = integer(request, b"wait", 0, WAIT_MAX_S)
         if wait_s and known.answered is None:
             with contextlib.suppress(DeferredTimeout):
                 await known.wait().addTimeout(wait_s, self._clock)
         return self._job_reply(known, HTTPStatus.OK)
 
-    async def cancel_job(self, _request: Request, job: str) -> Reply:
+    async def cancel_job(self, request: Request, job: str) -> Reply:
         """Cancel it if it is pending, and forget it (H5, W9)."""
-        known = self._find(job)
+        known = self._find(request, job)
         self.jobs.delete(known)
         return self._job_reply(known, HTTPStatus.OK)
 
     async def job_events(self, request: Request, job: str) -> Reply | None:
-        """What happens to it, as server-sent events (H5)."""
-        known = self._find(job)
+        """What happens to it, as server-sent events (H5), from the beginning or behind `Last-Event-ID`."""
+        known = self._find(request, job)
+        after = request.getHeader("Last-Event-ID") or "0"
+        if not (after.isascii() and after.isdigit() and len(after) <= LAST_ID_DIGITS):
+            raise HttpProblem(HTTPStatus.BAD_REQUEST, "Last-Event-ID: must be the id of an event of this job")
         if request.method == b"HEAD":
             return Reply(HTTPStatus.OK, b"", EVENTS)
+        await self._stream(request, known, int(after))
+        return None
+
+    async def _stream(self, request: Request, known: KeptJob, after: int) -> None:
         if self._streams >= STREAMS_MAX:
             raise Unavailable(f"{STREAMS_MAX} streams of events are open here: use ?wait= instead")
         begin(request, HTTPStatus.OK, EVENTS)
@@ -162,10 +192,9 @@ class Api:
             request.setHeader(name, value)
         self._streams += 1
         try:
-            await stream(request, known, self._document, self._clock)
+            await EventStream(request, known.log, after, lambda: self._document(known), self._clock).done
         finally:
             self._streams -= 1
-        return None
 
     async def runtimes(self, _request: Request) -> Reply:
         """The JDKs of the living nodes, and the limits (H6)."""
@@ -196,12 +225,15 @@ class Api:
 
     async def openapi(self, _request: Request) -> Reply:
         """This interface, described by the schemas that it decodes with (H6)."""
-        self._openapi = self._openapi or openapi_document(self._limits, self._settings)
+        self._openapi = self._openapi or openapi_document(
+            self._limits, self._settings, tokens_needed=self._access.needed
+        )
         return Reply(HTTPStatus.OK, self._openapi, JSON)
 
     # --- what they share ----------------------------------------------------------------------------
 
     def _read(self, request: Request) -> _Sent:
+        caller = self._caller(request)
         assert request.content is not None  # noqa: S101 (for the type checker: set before any handler runs)
         body = request.content.read()
         if len(body) > self._settings.request_bytes:
@@ -220,11 +252,21 @@ class Api:
             )
         program = program_of(asked, self._limits, self._settings.source_bytes)
         use_cache, keep = cache_wishes(request.getHeader("Cache-Control"))
-        return _Sent(program, use_cache, keep, key or "", asked.tenant)
+        self._access.spend(caller)
+        tenant = asked.tenant if caller.name is None else caller.name
+        return _Sent(program, use_cache, keep, key or "", tenant, caller.share, asked.progress)
 
     def _open(self, sent: _Sent) -> KeptJob:
         try:
-            return self.jobs.open(sent.program, sent.use_cache, sent.keep, sent.key, sent.tenant)
+            return self.jobs.open(
+                sent.program,
+                sent.use_cache,
+                sent.keep,
+                sent.key,
+                sent.tenant,
+                share=sent.share,
+                progress=sent.progress,
+            )
         except KeyConflict as conflict:
             raise HttpProblem(HTTPStatus.CONFLICT, str(conflict)) from None
         except Full:
@@ -232,8 +274,13 @@ class Api:
                 f"{len(self.jobs)} jobs are kept here, and none that has ended: try later", RETRY_FULL_S
             ) from None
 
-    def _find(self, job: str) -> KeptJob:
-        known = self.jobs.get(job) if len(job) == ID_DIGITS else None
+    def _caller(self, request: Request) -> Caller:
+        return self._access.caller(request.getHeader("Authorization"))
+
+    def _find(self, request: Request, job: str) -> KeptJob:
+        """A job of the caller's own; whose job it is somebody without a token is not asked."""
+        caller = self._caller(request)
+        known = self.jobs.get(job, caller.name) if len(job) == ID_DIGITS else None
         if known is None:
             raise HttpProblem(
                 HTTPStatus.NOT_FOUND, "no such job is remembered here; jobs that ended are forgotten in time"

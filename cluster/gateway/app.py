@@ -16,9 +16,7 @@ from http import HTTPStatus
 from typing import Protocol, cast
 
 import attrs
-from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
-from werkzeug.http import parse_accept_header
 
 from klein import Klein
 from twisted.internet.interfaces import IReactorTime
@@ -33,9 +31,10 @@ from cluster.config import GatewaySettings
 from cluster.core.effects import Level
 from cluster.errors import ClusterError, Unavailable
 from cluster.gateway import cluster_info
+from cluster.gateway.access import Access
 from cluster.gateway.api import Api
 from cluster.gateway.assets import Page
-from cluster.gateway.endpoint import Endpoint, argument, begin, integer
+from cluster.gateway.endpoint import Endpoint, argument, begin, integer, preferred
 from cluster.gateway.log_access import (
     FOLLOWERS_MAX,
     LINES_DEFAULT,
@@ -49,6 +48,7 @@ from cluster.gateway.replies import JSON, TEXT, HttpProblem, Reply, job_reply, p
 from cluster.gateway.site import OTHER
 from cluster.gateway.sources import cache_wishes, read_source
 from cluster.gateway.view import ClusterView
+from cluster.identity import Role
 from cluster.limits import Limits
 from cluster.wire.jobs import Outcome, Refusal, Verdict
 
@@ -92,10 +92,12 @@ class GatewayParts:
 
     Attributes:
         requests: where programs are sent.
+        access: who may send them.
         limits: what a program may use that asks for nothing.
     """
 
     requests: Requests
+    access: Access
     peer_logs: PeerLogs
     settings: GatewaySettings
     limits: Limits
@@ -131,7 +133,9 @@ class NodeSite:
 
     async def cluster_info(self, request: Request) -> Reply:
         """The cluster as this node sees it (H2)."""
-        form = argument(request, b"format") or _preferred_form(request)
+        form = argument(request, b"format") or (
+            "json" if preferred(request, JSON, "text/plain") == JSON else "text"
+        )
         view = self._parts.view()
         if form == "text":
             return Reply(HTTPStatus.OK, cluster_info.as_text(view))
@@ -162,11 +166,15 @@ class NodeSite:
         """For Prometheus (H10)."""
         return Reply(HTTPStatus.OK, self._parts.exposition(), METRICS)
 
-    async def peer_log(self, node: int, _kind: Level, _lines: int) -> Reply:
+    def guard(self, request: Request) -> None:
+        """Let only those see the logs who may: here, everybody."""
+
+    async def peer_log(self, node: int, _kind: Level, _lines: int, _authorization: str | None) -> Reply:
         """Another node's log: only a gateway fetches it."""
         raise HttpProblem(HTTPStatus.BAD_REQUEST, f"node={node}: ask a gateway, or that node itself")
 
     async def _log_reply(self, request: Request, kind: Level) -> Reply | None:
+        self.guard(request)
         lines = integer(request, b"lines", LINES_DEFAULT, LINES_MAX)
         follow = integer(request, b"follow", 0, 1)
         me = self._parts.view().me
@@ -176,7 +184,7 @@ class NodeSite:
                 raise HttpProblem(
                     HTTPStatus.BAD_REQUEST, "follow=1 works on the node itself: leave out node="
                 )
-            return await self.peer_log(node, kind, lines)
+            return await self.peer_log(node, kind, lines, request.getHeader("Authorization"))
         if not follow or request.method == b"HEAD":
             return Reply(HTTPStatus.OK, self._parts.logs.tail(kind, lines))
         if self._followers >= FOLLOWERS_MAX:
@@ -242,7 +250,13 @@ class GatewaySite(NodeSite):
     def __init__(self, parts: NodeParts, gateway: GatewayParts) -> None:
         self._gateway = gateway
         self._api = Api(
-            gateway.requests, gateway.settings, gateway.limits, parts.view, parts.clock, self.answered
+            gateway.requests,
+            gateway.access,
+            gateway.settings,
+            gateway.limits,
+            parts.view,
+            parts.clock,
+            self.answered,
         )
         self._page = Page()
         super().__init__(parts)
@@ -259,6 +273,7 @@ class GatewaySite(NodeSite):
     async def compile_and_run(self, request: Request) -> Reply:
         """Compile and run bare source: the original's interface (H1)."""
         began = self._parts.clock.seconds()
+        caller = self._gateway.access.caller(request.getHeader("Authorization"))
         assert request.content is not None  # noqa: S101 (for the type checker: set before any handler runs)
         program = read_source(
             request.content.read(),
@@ -268,7 +283,10 @@ class GatewaySite(NodeSite):
             self._gateway.limits,
         )
         use_cache, keep = cache_wishes(request.getHeader("Cache-Control"))
-        answer, _leave = self._gateway.requests.submit(program, use_cache, keep)
+        self._gateway.access.spend(caller)
+        answer, _leave = self._gateway.requests.submit(
+            program, use_cache, keep, tenant=caller.name or "", share=caller.share
+        )
         answered = await answer
         self.answered(answered, self._parts.clock.seconds() - began)
         return job_reply(answered)
@@ -280,12 +298,17 @@ class GatewaySite(NodeSite):
         self._api.recent.add(self._parts.clock.seconds(), seconds, ok, answered.cached)
         self._parts.observer.answered(result, answered.cached, seconds)
 
-    async def peer_log(self, node: int, kind: Level, lines: int) -> Reply:
-        """Another node's log, fetched from it (H3)."""
+    def guard(self, request: Request) -> None:
+        """Logs are for those who may send programs (H9)."""
+        self._gateway.access.caller(request.getHeader("Authorization"))
+
+    async def peer_log(self, node: int, kind: Level, lines: int, authorization: str | None) -> Reply:
+        """Another node's log, fetched from it (H3); another gateway asks for the same token."""
         known = self._parts.view().node(node)
         if known is None:
             raise HttpProblem(HTTPStatus.NOT_FOUND, f"node={node}: no such node is known here")
-        return Reply(HTTPStatus.OK, await self._gateway.peer_logs.tail(known, kind, lines))
+        token = authorization if known.role is Role.GATEWAY else None
+        return Reply(HTTPStatus.OK, await self._gateway.peer_logs.tail(known, kind, lines, token))
 
 
 @implementer(IResource)
@@ -336,8 +359,3 @@ def _path_of(request: Request) -> str:
     """The path that is routed: decoded, whole, whether Klein has moved its segments yet or not."""
     segments = (*(request.prepath or ()), *(request.postpath or ()))
     return "/" + b"/".join(segments).decode(errors="replace")
-
-
-def _preferred_form(request: Request) -> str:
-    accept = parse_accept_header(request.getHeader("Accept"), MIMEAccept)
-    return "text" if accept.best_match([JSON, "text/plain"], JSON) == "text/plain" else "json"

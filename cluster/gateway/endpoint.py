@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
+
 from twisted.web.server import Request
 
 from cluster.gateway.replies import HttpProblem, Reply
@@ -28,6 +31,12 @@ def argument(request: Request, name: bytes) -> str | None:
     """A query parameter; the last one, if it was given twice."""
     values = request.args.get(name)
     return None if not values else values[-1].decode(errors="replace")
+
+
+def preferred(request: Request, *kinds: str) -> str:
+    """Which of these types of content the client would rather have; the first one, if it does not say."""
+    accept = parse_accept_header(request.getHeader("Accept"), MIMEAccept)
+    return accept.best_match(kinds, kinds[0]) or kinds[0]
 
 
 def integer(request: Request, name: bytes, default: int, largest: int) -> int:

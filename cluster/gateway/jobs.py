@@ -19,6 +19,8 @@ from twisted.python.failure import Failure
 
 from cluster.config import GatewaySettings
 from cluster.core.sizes import outcome_bytes, program_bytes
+from cluster.core.transcript import Transcript
+from cluster.gateway.events import EventLog
 from cluster.gateway.relay import Answered, Requests
 from cluster.wire.jobs import Outcome, Program, Verdict
 
@@ -31,17 +33,20 @@ class KeptJob:
 
     Attributes:
         program_digest: tells a repeated request from another one.
-        key: what its client called it, or empty.
+        key: what its client called it, or empty; tenant: whose it is.
         created, ended: by the node's clock; `ended` is None while it is pending.
         answered: what came of it.
         hidden: its client deleted it.
+        log: what happened to it, for whoever follows its events.
     """
 
     id: str
     program_digest: str
     key: str
+    tenant: str
     created: float
     size: int
+    log: EventLog
     answered: Answered | None = None
     ended: float | None = None
     hidden: bool = False
@@ -95,14 +100,35 @@ class KeptJobs:
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def get(self, job: str) -> KeptJob | None:
-        """The job with that id, if it is still remembered."""
+    def get(self, job: str, tenant: str | None = None) -> KeptJob | None:
+        """The job with that id, if it is still remembered, and of that tenant if one is named."""
         self._forget_old()
         known = self._jobs.get(job)
-        return None if known is None or known.hidden else known
+        if known is None or known.hidden or tenant not in {None, known.tenant}:
+            return None
+        return known
 
-    def open(self, program: Program, use_cache: bool, keep: bool, key: str = "", tenant: str = "") -> KeptJob:
+    def open(
+        self,
+        program: Program,
+        use_cache: bool,
+        keep: bool,
+        key: str = "",
+        tenant: str = "",
+        *,
+        share: int = 1,
+        progress: bool = False,
+    ) -> KeptJob:
         """Send a tenant's program as a job, or find the one that his key stands for already.
+
+        Args:
+            program: what to run.
+            use_cache: see `RequestArrived`; so are `keep` and `share`.
+            keep: the answer may be kept for others.
+            key: what the client calls the job, or empty.
+            tenant: whose it is.
+            share: his jobs a turn.
+            progress: its log is to tell what it comes to while it runs (W13).
 
         Raises:
             KeyConflict: the key stands for another program, or for a job that was deleted.
@@ -125,8 +151,16 @@ class KeptJobs:
         if key:
             text = f"{self._me}\n{digest}\n{key}"
             job_id = hashlib.sha256(text.encode()).hexdigest()[:ID_DIGITS]
-        job = KeptJob(job_id, digest, key, self._clock.seconds(), size)
-        self._send(job, program, use_cache, keep, tenant)
+        stream_max = int(program.limits.output_bytes)
+        log = EventLog(Transcript(len(program.inputs), stream_max, lambda more: self._grow(job, more)))
+        job = KeptJob(job_id, digest, key, tenant, self._clock.seconds(), size, log)
+        self._jobs[job.id] = job
+        self.bytes += job.size
+        if job.key:
+            self._keys[job.key] = job.id
+        watch = log.take if progress else None
+        answer, job.leave = self._requests.submit(program, use_cache, keep, job.id, tenant, share, watch)
+        answer.addCallbacks(lambda answered: self._end(job, answered), lambda gone: self._gone(job, gone))
         return job
 
     def delete(self, job: KeptJob) -> None:
@@ -164,14 +198,6 @@ class KeptJobs:
         assert self._keys == {job.key: job.id for job in kept if job.key}  # noqa: S101
         assert {job.id for job in kept if job.answered is not None} == set(self._ended)  # noqa: S101
 
-    def _send(self, job: KeptJob, program: Program, use_cache: bool, keep: bool, tenant: str) -> None:
-        self._jobs[job.id] = job
-        self.bytes += job.size
-        if job.key:
-            self._keys[job.key] = job.id
-        answer, job.leave = self._requests.submit(program, use_cache, keep, job.id, tenant)
-        answer.addCallbacks(lambda answered: self._end(job, answered), lambda gone: self._gone(job, gone))
-
     def _gone(self, job: KeptJob, failure: Failure) -> None:
         failure.trap(CancelledError)
         self._end(job, Answered(job.id, Outcome(Verdict.CANCELLED, "cancelled by its client")))
@@ -180,16 +206,25 @@ class KeptJobs:
         # A shared answer carries the id of the job that ran; its client knows this one.
         job.answered = attrs.evolve(answered, job=job.id)
         job.ended = self._clock.seconds()
-        if isinstance(answered.result, Outcome):
-            grown = outcome_bytes(answered.result)
-            job.size += grown
-            self.bytes += grown
+        outcome = answered.result if isinstance(answered.result, Outcome) else None
+        grown = outcome_bytes(outcome) if outcome is not None else 0
+        job.size += grown
+        self.bytes += grown
         self._ended[job.id] = job
+        job.log.end(outcome)
         self._make_room(0, 0)
         self._on_end(job.answered, job.ended - job.created)
         waiters, job.waiters = job.waiters, []
         for waiter in waiters:
             waiter.callback(None)
+
+    def _grow(self, job: KeptJob, more: int) -> bool:
+        """Hold so much more of what a job writes, if there is room (W13)."""
+        if self._jobs.get(job.id) is not job or not self._make_room(more, 0):
+            return False
+        job.size += more
+        self.bytes += more
+        return True
 
     def _make_room(self, size: int, number: int) -> bool:
         """Let ended jobs go, the oldest first, until so much more fits; False if it can't."""
@@ -214,5 +249,6 @@ class KeptJobs:
         del self._jobs[job.id]
         self._ended.pop(job.id, None)
         self.bytes -= job.size
+        job.log.close()
         if job.key:
             del self._keys[job.key]

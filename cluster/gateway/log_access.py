@@ -15,6 +15,7 @@ from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 from twisted.web.server import Request
 from zope.interface import implementer
@@ -102,8 +103,8 @@ class PeerLogs:
         self._http = http
         self._clock = clock
 
-    async def tail(self, node: NodeView, kind: Level, lines: int) -> bytes:
-        """The last lines of that node's log.
+    async def tail(self, node: NodeView, kind: Level, lines: int, authorization: str | None = None) -> bytes:
+        """The last lines of that node's log, asked for with that `Authorization`.
 
         Raises:
             HttpProblem: 502, it can't be reached, or answers nonsense.
@@ -112,7 +113,7 @@ class PeerLogs:
             raise HttpProblem(_BAD_GATEWAY, f"node {node.id} serves no HTTP that is known here")
         host = f"[{node.host}]" if ":" in node.host else node.host
         url = f"http://{host}:{node.http}/logs/{kind.value}?lines={lines}"
-        answer = Deferred.fromCoroutine(self._get(url))
+        answer = Deferred.fromCoroutine(self._get(url, authorization))
         answer.addTimeout(PEER_TIMEOUT_S, self._clock)
         try:
             return await answer
@@ -126,8 +127,11 @@ class PeerLogs:
             reason = str(error) or type(error).__name__
             raise HttpProblem(_BAD_GATEWAY, f"node {node.id} can't be reached: {reason}") from error
 
-    async def _get(self, url: str) -> bytes:
-        response: IResponse = await self._http.get(url, unbuffered=True, allow_redirects=False)
+    async def _get(self, url: str, authorization: str | None) -> bytes:
+        headers = Headers({} if authorization is None else {"Authorization": [authorization]})
+        response: IResponse = await self._http.get(
+            url, unbuffered=True, allow_redirects=False, headers=headers
+        )
         if response.code != 200:  # noqa: PLR2004 (the one good status)
             raise Unavailable(f"it answered {response.code}")
         parts: list[bytes] = []

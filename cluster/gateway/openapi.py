@@ -12,9 +12,14 @@ from cluster.gateway.cluster_info import ClusterInfo
 from cluster.gateway.replies import JSON, PROBLEM
 from cluster.gateway.schemas import (
     KEY_CHARACTERS_MAX,
+    AssignedEvent,
+    CompiledEvent,
     JobDocument,
+    OutputEvent,
     Problem,
     ProgramResult,
+    QueuedEvent,
+    RestartedEvent,
     RunRequest,
     Runtimes,
     Stats,
@@ -25,7 +30,17 @@ from cluster.version import __version__
 _EVENTS = "text/event-stream"
 _TEXT = "text/plain"
 _TEMPLATE = "#/components/schemas/{name}"
-_TYPES = (RunRequest, ProgramResult, JobDocument, Problem, Runtimes, Stats, ClusterInfo)
+_EVENT_TYPES = {
+    "queued": QueuedEvent,
+    "assigned": AssignedEvent,
+    "restarted": RestartedEvent,
+    "compiled": CompiledEvent,
+    "output": OutputEvent,
+    "verdict": JobDocument,
+}
+"""What the `data:` of each event holds."""
+
+_TYPES = (RunRequest, ProgramResult, Problem, Runtimes, Stats, ClusterInfo, *_EVENT_TYPES.values())
 
 _JOB_HEADERS = {
     "X-Job-Id": "The job's id.",
@@ -36,6 +51,8 @@ _JOB_HEADERS = {
 
 _WORDS = {
     400: "Malformed.",
+    401: "A token is needed, or this one is not known: see `WWW-Authenticate`.",
+    429: "The token's tenant is over its rate: see `Retry-After`.",
     404: "Nothing is known by that name.",
     413: "Too large.",
     415: "Another content type than this one takes.",
@@ -48,8 +65,8 @@ _WORDS = {
 }
 
 
-def document(limits: Limits, settings: GatewaySettings) -> bytes:
-    """The whole description, with this gateway's own limits in it."""
+def document(limits: Limits, settings: GatewaySettings, *, tokens_needed: bool = False) -> bytes:
+    """The whole description, with this gateway's own limits in it, and whether it asks for tokens."""
     _schemas, components = msgspec.json.schema_components(_TYPES, ref_template=_TEMPLATE)
     _complete(components, limits, settings)
     return msgspec.json.encode(
@@ -61,8 +78,17 @@ def document(limits: Limits, settings: GatewaySettings) -> bytes:
                 "summary": "Compiles and runs Java on a cluster that survives the loss of its machines.",
                 "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             },
-            "paths": _paths(settings),
-            "components": {"schemas": components},
+            "paths": _secured(_paths(settings), tokens_needed=tokens_needed),
+            "components": {
+                "schemas": components,
+                "securitySchemes": {
+                    "bearer": {
+                        "type": "http",
+                        "scheme": "bearer",
+                        "description": "A token of `javacluster keys token`.",
+                    }
+                },
+            },
         }
     )
 
@@ -84,16 +110,17 @@ def _complete(components: dict[str, Any], limits: Limits, settings: GatewaySetti
 def _paths(settings: GatewaySettings) -> dict[str, Any]:
     job = [_parameter("path", "job", {"type": "string", "pattern": "^[0-9a-f]{32}$"}, required=True)]
     wait = _parameter("query", "wait", {"type": "integer", "minimum": 0, "maximum": 60})
-    problems = (400, 409, 413, 415, 422, 500, 502, 503, 504)
+    problems = (400, 401, 409, 413, 415, 422, 429, 500, 502, 503, 504)
     return {
         "/v1/run": {
             "post": _operation(
                 "run",
-                "Run a program and wait for its result.",
-                {"200": _answer("The result, whatever the program's verdict.", ProgramResult, _JOB_HEADERS)},
+                "Run a program and wait for its result, or follow its events (`Accept: text/event-stream`).",
+                {"200": _result_or_events()},
                 problems,
                 _sent(RunRequest),
                 _request_headers(),
+                guarded=True,
             )
         },
         "/v1/jobs": {
@@ -105,9 +132,10 @@ def _paths(settings: GatewaySettings) -> dict[str, Any]:
                         "Taken.", JobDocument, {"Location": "Where to come back to.", **_JOB_HEADERS}
                     )
                 },
-                (400, 409, 413, 415, 422, 500, 503),
+                (400, 401, 409, 413, 415, 422, 429, 500, 503),
                 _sent(RunRequest),
                 _request_headers(),
+                guarded=True,
             )
         },
         "/v1/jobs/{job}": {
@@ -116,28 +144,31 @@ def _paths(settings: GatewaySettings) -> dict[str, Any]:
                 "getJob",
                 "A job as it is now, or once it has ended or `wait` seconds have passed.",
                 {"200": _answer("The job.", JobDocument, _JOB_HEADERS)},
-                (400, 404),
+                (400, 401, 404),
                 parameters=[wait],
+                guarded=True,
             ),
             "delete": _operation(
                 "cancelJob",
                 "Cancel a job if it is pending, and forget it.",
                 {"200": _answer("The job as it was last.", JobDocument, _JOB_HEADERS)},
-                (400, 404),
+                (400, 401, 404),
+                guarded=True,
             ),
         },
         "/v1/jobs/{job}/events": {
             "parameters": job,
             "get": _operation(
                 "getJobEvents",
-                "Server-sent events: `queued`, `compiled`, `verdict`; ends after the verdict.",
-                {
-                    "200": {
-                        "description": "Events; the data of `verdict` is a JobDocument.",
-                        "content": {_EVENTS: {}},
-                    }
-                },
-                (400, 404, 503),
+                "A job's events, from the beginning or behind `Last-Event-ID`; ends after the verdict.",
+                {"200": {"description": _events_text(), "content": {_EVENTS: {"schema": _events_schema()}}}},
+                (400, 401, 404, 503),
+                parameters=[
+                    _parameter(
+                        "header", "Last-Event-ID", {"type": "integer", "minimum": 0, "maximum": 999_999_999}
+                    )
+                ],
+                guarded=True,
             ),
         },
         "/v1/runtimes": _read("getRuntimes", "The JDKs and the limits.", Runtimes),
@@ -170,6 +201,7 @@ def _paths(settings: GatewaySettings) -> dict[str, Any]:
                         }
                     },
                 },
+                guarded=True,
             )
         },
         **{
@@ -184,6 +216,15 @@ def _paths(settings: GatewaySettings) -> dict[str, Any]:
     }
 
 
+def _secured(paths: dict[str, Any], *, tokens_needed: bool) -> dict[str, Any]:
+    """Where no token is needed, one may still be sent."""
+    for path in paths.values():
+        for operation in path.values():
+            if not tokens_needed and "security" in operation:
+                operation["security"].append({})
+    return paths
+
+
 def _log(kind: str) -> dict[str, Any]:
     node = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
     lines = {"type": "integer", "minimum": 0, "maximum": 50_000}
@@ -191,8 +232,9 @@ def _log(kind: str) -> dict[str, Any]:
         f"{kind}Log",
         f"The end of a node's {kind} log.",
         {"200": _raw("Lines, the oldest first.", _TEXT)},
-        (400, 404, 502, 503),
+        (400, 401, 404, 502, 503),
         parameters=[_parameter("query", "lines", lines), _parameter("query", "node", node)],
+        guarded=True,
     )
 
 
@@ -207,6 +249,8 @@ def _operation(
     problems: Iterable[int] = (),
     body: dict[str, Any] | None = None,
     parameters: list[dict[str, Any]] | None = None,
+    *,
+    guarded: bool = False,
 ) -> dict[str, Any]:
     described = {str(status): _answer(_WORDS[status], Problem, kind=PROBLEM) for status in problems}
     operation: dict[str, Any] = {"operationId": name, "summary": summary, "responses": answers | described}
@@ -214,6 +258,8 @@ def _operation(
         operation["requestBody"] = body
     if parameters:
         operation["parameters"] = parameters
+    if guarded:
+        operation["security"] = [{"bearer": []}]
     return operation
 
 
@@ -226,6 +272,23 @@ def _answer(
             name: {"description": meaning, "schema": {"type": "string"}} for name, meaning in headers.items()
         }
     return answer
+
+
+def _result_or_events() -> dict[str, Any]:
+    answer = _answer(
+        "The result, whatever the program's verdict; or its events.", ProgramResult, _JOB_HEADERS
+    )
+    answer["content"][_EVENTS] = {"schema": _events_schema()}
+    return answer
+
+
+def _events_text() -> str:
+    told = ", ".join(f"`{name}`: {kind.__name__}" for name, kind in _EVENT_TYPES.items())
+    return f"Server-sent events. What the data of each is: {told}."
+
+
+def _events_schema() -> dict[str, Any]:
+    return {"type": "string", "x-events": {name: _reference(kind) for name, kind in _EVENT_TYPES.items()}}
 
 
 def _raw(text: str, kind: str) -> dict[str, Any]:

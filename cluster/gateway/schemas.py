@@ -82,7 +82,8 @@ class TestInput(Asked, frozen=True):
 class RunRequest(Asked, frozen=True):
     """A program, what to feed it, and what it may use (H4).
 
-    Exactly one of `source` and `files`; `tests` instead of `args` and standard input.
+    Exactly one of `source` and `files`; `tests` instead of `args` and standard input. With `progress` the
+    events of a job tell where it runs and what it writes as it comes; without it they tell that in the end.
     """
 
     source: Annotated[str, Meta(min_length=1)] | UnsetType = UNSET
@@ -93,6 +94,7 @@ class RunRequest(Asked, frozen=True):
     stdin_base64: Base64 | UnsetType = UNSET
     tests: Annotated[tuple[TestInput, ...], Meta(min_length=1, max_length=TESTS_MAX)] | UnsetType = UNSET
     limits: LimitsAsked = LimitsAsked()
+    progress: bool = False
     tenant: Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9._-]*$")] = ""
 
 
@@ -201,6 +203,54 @@ class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
     expires_s: float | None = None
     result: ProgramResult | None = None
     problem: Problem | None = None
+
+
+class QueuedEvent(msgspec.Struct, frozen=True):
+    """Data of the event `queued`: the first one."""
+
+    job: str
+    age_s: float
+
+
+class AssignedEvent(msgspec.Struct, frozen=True):
+    """Data of the event `assigned`: a worker was given the job, by the leader of that epoch."""
+
+    job: str
+    worker: int
+    epoch: int
+    attempt: int
+
+
+class RestartedEvent(msgspec.Struct, frozen=True):
+    """Data of the event `restarted`: another attempt takes over; forget the output told so far."""
+
+    job: str
+
+
+class CompiledEvent(msgspec.Struct, frozen=True):
+    """Data of the event `compiled`."""
+
+    job: str
+    seconds: float
+    diagnostics: tuple[Diagnostic, ...]
+    main_class: str
+
+
+class OutputEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Data of the event `output`: the next bytes of one stream, without gap or repetition.
+
+    Attributes:
+        run: which of the inputs, from 0.
+        offset: how many bytes of that stream were told before.
+        text: the bytes, where they are UTF-8; otherwise they are in `base64`.
+    """
+
+    job: str
+    run: int
+    stream: Literal["stdout", "stderr"]
+    offset: int
+    text: str | UnsetType = UNSET
+    base64: str | UnsetType = UNSET
 
 
 class LimitsInfo(msgspec.Struct, frozen=True):

@@ -26,6 +26,14 @@ def readings_of(snapshot: NodeSnapshot) -> Iterator[Reading]:
     yield from _work(snapshot)
 
 
+def access_readings(tokens: int, counters: Mapping[tuple[str, str], int]) -> Iterator[Reading]:
+    """Who sends programs to a gateway (H9); tenants are those of its file, so that they are few."""
+    yield _gauge("tokens", "Bearer tokens that are good here.", tokens)
+    for (tenant, result), value in sorted(counters.items()):
+        text = "Programs by tenant: taken, or over its rate; refused: requests without a good token."
+        yield _counter("tenant_requests", text, value, {"tenant": tenant, "result": result})
+
+
 def machine_readings(certificate_ends: float, weak_sandbox: bool | None) -> Iterator[Reading]:
     """What no core knows: when the certificate ends (Unix time), and whether the sandbox is weak."""
     text = "When this node's certificate ends."

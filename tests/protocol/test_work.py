@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from cluster.config import CacheSettings, GatewaySettings, WorkSettings
@@ -72,7 +74,7 @@ def executing(slots: int = 1, fence: int = 1) -> Execution:
     return execution
 
 
-def gateway(**settings: int) -> Submission:
+def gateway(**settings: Any) -> Submission:
     return Submission(SETTINGS, GatewaySettings(**settings), CacheSettings(), GATEWAY)
 
 

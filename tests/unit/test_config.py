@@ -143,7 +143,9 @@ def test_every_setting_is_documented_with_its_default() -> None:
         elif field.name != "tls":
             for setting in msgspec.structs.fields(field.type):
                 key = f"{field.name}.{setting.name}"
-                if isinstance(setting.default, int | float):
+                if isinstance(setting.default, bool):
+                    assert rows.pop(key) == str(setting.default).lower(), key
+                elif isinstance(setting.default, int | float):
                     assert float(rows.pop(key)) == setting.default, key
                 else:
                     assert rows.pop(key), key
@@ -157,3 +159,28 @@ def test_a_limit_that_no_program_could_run_under_is_refused(limits: dict[str, fl
     """A5: never unlimited, and no node that can't start a virtual machine and does not know why."""
     (name,) = limits
     assert _problems(limits=limits)[0].startswith(f"$.limits.{name}: must be at least")
+
+
+@pytest.mark.parametrize(
+    ("host", "gateway", "refused"),
+    [
+        ("127.0.0.1", {}, False),
+        ("127.8.9.1", {}, False),
+        ("::1", {}, False),
+        ("localhost", {}, False),
+        ("192.0.2.10", {}, True),
+        ("0.0.0.0", {}, True),  # noqa: S104  (an address that is refused)
+        ("gateway.example.net", {}, True),
+        ("192.0.2.10", {"allow_anonymous": True}, False),
+        ("192.0.2.10", {"tokens_file": "tokens.yml"}, False),
+    ],
+)
+def test_h9_a_gateway_that_others_can_reach_asks_for_tokens(
+    host: str, gateway: dict[str, object], refused: bool
+) -> None:
+    if refused:
+        (problem,) = _problems(node=0, listen=host, gateway=gateway)
+        assert problem.startswith("$.gateway.tokens_file")
+    else:
+        _parse(node=0, listen=host, gateway=gateway)
+    _parse(node=1, listen=host, gateway=gateway)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from cluster.config import CacheSettings, GatewaySettings, WorkSettings
 from cluster.core.submission import Submission
 from cluster.identity import Epoch
@@ -10,7 +12,7 @@ from cluster.wire.messages import Refused, Result, Submit
 from tests.support.work import EPOCH, GATEWAY, LEADER, answers, frames, outcome, request
 
 
-def make(**settings: int) -> Submission:
+def make(**settings: Any) -> Submission:
     return Submission(WorkSettings(), GatewaySettings(**settings), CacheSettings(), GATEWAY)
 
 

@@ -78,10 +78,20 @@ def test_an_end_without_a_run_keeps_what_was_told() -> None:
 
 
 def test_nothing_past_its_bounds_is_held() -> None:
-    story = Transcript(1, 5)
+    held: list[int] = []
+
+    def room(size: int) -> bool:
+        held.append(size)
+        return True
+
+    story = Transcript(1, 5, room)
     assert texts(story, story.take(told((0, b"123"), (3, b"456")))) == [b"123", b"45"]
     assert story.take(told((5, b"6"))) == ()
-    assert story.live_bytes == 5
+    assert held == [3, 2]
+    story.take(told((0, b"12"), attempt=2))
+    assert held == [3, 2, -5, 2]
+    story.end(ended(b"12"))
+    assert sum(held) == 0
     stranger = Progressed(1, 7, AttemptKey("a", 1, 1), pieces=(Piece(1, Stream.STDOUT, 0, b"x"),))
     assert story.take(stranger) == ()
     narrow = Transcript(1, MAX, room=lambda size: size < 4)

@@ -13,15 +13,17 @@ from twisted.internet.task import Clock
 from twisted.web.resource import IResource
 
 from cluster.config import GatewaySettings
-from cluster.core.effects import Answer, Level
+from cluster.core.effects import Answer, Level, ShowProgress
 from cluster.core.events import Event, RequestArrived
+from cluster.gateway.access import open_to_all
 from cluster.gateway.app import GatewayParts, NodeParts, gateway_resource, node_resource
 from cluster.gateway.log_access import PeerLogs
 from cluster.gateway.relay import Requests
 from cluster.gateway.view import ClusterView, NodeView
 from cluster.identity import Role, State, Status
 from cluster.limits import Limits
-from cluster.wire.jobs import Compilation, Outcome, Refusal, Run, Verdict
+from cluster.wire.jobs import Compilation, Outcome, Piece, Refusal, Run, Verdict
+from cluster.wire.messages import AttemptKey, Progressed
 from tests.support.deferreds import success_result_of
 
 JOB = "0123456789abcdef0123456789abcdef"
@@ -99,12 +101,14 @@ class Gateway:
         self.clock = Clock()
         self.settings = GatewaySettings(source_bytes=1000)
         self.requests = Requests(self.events.append, lambda: JOB)
+        self.access = open_to_all()
         self.node_parts = NodeParts(
             lambda: self.view, self.logs, lambda: b"metric 1\n", self.observer, self.clock
         )
         self.peer = client_of(node_resource(attrs.evolve(self.node_parts, view=lambda: a_view(me=1))))
         self.parts = GatewayParts(
             self.requests,
+            self.access,
             PeerLogs(self.peer, self.clock),
             self.settings,
             Limits(),
@@ -142,6 +146,11 @@ class Gateway:
         event = self.events[-1]
         assert isinstance(event, RequestArrived)
         return event
+
+    def progress(self, *pieces: Piece, attempt: int = 1, compilation: Compilation | None = None) -> None:
+        """The last request's run comes to something."""
+        told = Progressed(12, 1, AttemptKey(JOB, 12, attempt), compilation, pieces)
+        self.requests.show(ShowProgress((self.arrived().request,), told))
 
     def answer(self, result: Outcome | Refusal, cached: bool = False, age_s: float = 0.0) -> None:
         """The core answers it."""

@@ -12,13 +12,12 @@ from twisted.web.client import ResponseFailed
 
 from cluster.core.events import RequestAbandoned, RequestArrived
 from cluster.gateway.app import GatewaySite
-from cluster.gateway.events import KEEP_ALIVE_S
 from cluster.gateway.results import OURS
 from cluster.gateway.view import NodeView
 from cluster.identity import Role, State, Status
 from cluster.wire.jobs import Compilation, Diagnostic, Outcome, Program, Reason, Refusal, Run, Source, Verdict
 from tests.conftest import LoggedFailures
-from tests.support.deferreds import assert_no_result, failure_result_of, success_result_of
+from tests.support.deferreds import assert_no_result, failure_result_of
 from tests.unit.gateway.fakes import JAVA, JOB, Gateway, a_view, header, returned
 
 SENT = {"Content-Type": "application/json"}
@@ -236,26 +235,6 @@ def test_a_job_refused_at_once_is_503_and_forgotten(gateway: Gateway) -> None:
     response, _ = gateway.result(post(gateway, "/v1/jobs"))
     assert (response.code, header(response, "Retry-After")) == (503, "1")
     assert gateway.fetch("GET", f"/v1/jobs/{JOB}")[0].code == 404
-
-
-def test_events_tell_what_happened_and_end(gateway: Gateway) -> None:
-    """H5."""
-    post(gateway, "/v1/jobs")
-    response = success_result_of(gateway.send("GET", f"/v1/jobs/{JOB}/events", unbuffered=True))
-    seen: list[bytes] = []
-    over = gateway.client.collect(response, seen.append)
-    gateway.client.flush()
-    gateway.clock.advance(KEEP_ALIVE_S)
-    gateway.client.flush()
-    assert b"".join(seen).startswith(b'event: queued\ndata: {"job":"%b"' % JOB.encode())
-    assert seen[-1].startswith(b":")
-    gateway.answer(returned(b"done"))
-    gateway.client.flush()
-    success_result_of(over)
-    names = [line[7:] for line in b"".join(seen).split(b"\n") if line.startswith(b"event: ")]
-    assert names == [b"queued", b"compiled", b"verdict"]
-    assert header(response, "Content-Type") == "text/event-stream"
-    assert gateway.clock.getDelayedCalls() == []
 
 
 def test_runtimes_are_those_of_living_nodes(gateway: Gateway) -> None:

@@ -9,45 +9,15 @@ from collections.abc import Callable
 
 import pytest
 
-from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
-from twisted.python.failure import Failure
 
 from cluster.config import GatewaySettings
 from cluster.gateway.log_access import FOLLOW_BACKLOG_MAX
 from cluster.gateway.site import HEADERS_MAX, LINGER_S, RECEIVE_S, BoundedSite, make_site
+from tests.unit.gateway.connections import Connection
 from tests.unit.gateway.fakes import Gateway, returned
 
 HEAD = b"POST /compileandrun HTTP/1.1\r\nHost: g\r\nContent-Type: text/x-java-source\r\n"
-
-
-class Transport(StringTransport):
-    """Also remembers an abort, and stops writing after it."""
-
-    def abortConnection(self) -> None:  # noqa: N802
-        """Cut."""
-        self.aborting = True
-        self.disconnecting = True
-
-
-class Connection:
-    """One client's connection to a site."""
-
-    def __init__(self, site: BoundedSite) -> None:
-        self.transport = Transport()
-        self.transport.aborting = False
-        self.protocol = site.buildProtocol(None)
-        self.protocol.makeConnection(self.transport)
-
-    def send(self, data: bytes) -> bytes:
-        """Send bytes; what has come back so far."""
-        self.protocol.dataReceived(data)
-        return bytes(self.transport.value())
-
-    def gone(self) -> None:
-        """The client is gone."""
-        self.protocol.connectionLost(Failure(ConnectionDone()))
 
 
 Connect = Callable[[], Connection]

@@ -1,0 +1,124 @@
+"""Who asks, and whether he may (H9): bearer tokens, a rate for each tenant, nobody's secret in memory."""
+
+from __future__ import annotations
+
+import hmac
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+
+import attrs
+
+from cluster.gateway.replies import HttpProblem
+from cluster.tokens import Token, digest_of
+
+_SCHEME = "bearer"
+_KEY_DIGITS = 8
+"""A token is looked up by the first digits of its hash, and compared by all of them in constant time."""
+
+
+@attrs.frozen
+class Caller:
+    """Who asks.
+
+    Attributes:
+        name: the tenant; None for somebody without a token, where that is allowed.
+        share: its jobs a turn.
+    """
+
+    name: str | None = None
+    share: int = 1
+
+
+ANONYMOUS = Caller()
+
+
+@attrs.define
+class _Bucket:
+    """What a tenant may still send at once; it fills with its rate."""
+
+    level: float
+    at: float
+
+
+class Access:
+    """The tokens of a gateway.
+
+    Attributes:
+        needed: a request without a token is refused.
+        counters: of each tenant's programs, those taken and those over its rate; of strangers, `refused`.
+    """
+
+    def __init__(self, tokens: Iterable[Token], clock: Callable[[], float], *, anonymous: bool) -> None:
+        """`anonymous`: a request without a token is taken too; one with a wrong token never is."""
+        self.needed = not anonymous
+        self.counters: Counter[tuple[str, str]] = Counter()
+        self._clock = clock
+        self._tokens: dict[str, list[Token]] = {}
+        self._by_name: dict[str, Token] = {}
+        self._buckets: dict[str, _Bucket] = {}
+        self.replace(tokens)
+
+    def __len__(self) -> int:
+        """How many tokens are good."""
+        return sum(map(len, self._tokens.values()))
+
+    def replace(self, tokens: Iterable[Token]) -> None:
+        """These are the tokens from now on; who stays keeps what he has used of his rate."""
+        self._tokens.clear()
+        self._by_name.clear()
+        for token in tokens:
+            self._tokens.setdefault(token.sha256[:_KEY_DIGITS], []).append(token)
+            self._by_name[token.name] = token
+        self._buckets = {name: one for name, one in self._buckets.items() if name in self._by_name}
+
+    def caller(self, authorization: str | None) -> Caller:
+        """Who sends this `Authorization`.
+
+        Raises:
+            HttpProblem: 401, it is needed, or names no token of ours.
+        """
+        if authorization is None:
+            if not self.needed:
+                return ANONYMOUS
+            raise self._refused("send a token: `Authorization: Bearer TOKEN`", "")
+        scheme, _space, secret = authorization.strip().partition(" ")
+        digest = digest_of(secret.strip())
+        found = None
+        for token in self._tokens.get(digest[:_KEY_DIGITS], ()):
+            if hmac.compare_digest(token.sha256, digest):
+                found = token
+        if scheme.lower() != _SCHEME or found is None:
+            raise self._refused("this token is not known here, or not any longer", ', error="invalid_token"')
+        return Caller(found.name, found.share)
+
+    def spend(self, caller: Caller) -> None:
+        """Count one program of this caller.
+
+        Raises:
+            HttpProblem: 429, he is over his rate; `Retry-After` says when he is not.
+        """
+        if caller.name is None or (token := self._by_name.get(caller.name)) is None:
+            return
+        now = self._clock()
+        bucket = self._buckets.setdefault(caller.name, _Bucket(token.burst, now))
+        bucket.level = min(token.burst, bucket.level + (now - bucket.at) * token.rate)
+        bucket.at = now
+        if bucket.level < 1:
+            self.counters[caller.name, "limited"] += 1
+            wait_s = max(1, math.ceil((1 - bucket.level) / token.rate))
+            text = f"{caller.name} may send {token.rate:g} programs a second: try again in {wait_s} s"
+            raise HttpProblem(HTTPStatus.TOO_MANY_REQUESTS, text, {"Retry-After": str(wait_s)})
+        bucket.level -= 1
+        self.counters[caller.name, "taken"] += 1
+
+    def _refused(self, text: str, error: str) -> HttpProblem:
+        self.counters["", "refused"] += 1
+        challenge = f'Bearer realm="javacluster"{error}'
+        return HttpProblem(HTTPStatus.UNAUTHORIZED, text, {"WWW-Authenticate": challenge})
+
+
+def open_to_all() -> Access:
+    """A gateway that asks nobody for a token."""
+    return Access((), lambda: 0.0, anonymous=True)

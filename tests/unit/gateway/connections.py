@@ -1,0 +1,40 @@
+"""One client's connection to a site, byte by byte, without a network."""
+
+# mypy: allow-untyped-calls
+# Twisted's StringTransport is not annotated.
+
+from __future__ import annotations
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from cluster.gateway.site import BoundedSite
+
+
+class Transport(StringTransport):
+    """Also remembers an abort, and stops writing after it."""
+
+    def abortConnection(self) -> None:  # noqa: N802
+        """Cut."""
+        self.aborting = True
+        self.disconnecting = True
+
+
+class Connection:
+    """One client's connection to a site."""
+
+    def __init__(self, site: BoundedSite) -> None:
+        self.transport = Transport()
+        self.transport.aborting = False
+        self.protocol = site.buildProtocol(None)
+        self.protocol.makeConnection(self.transport)
+
+    def send(self, data: bytes) -> bytes:
+        """Send bytes; what has come back so far."""
+        self.protocol.dataReceived(data)
+        return bytes(self.transport.value())
+
+    def gone(self) -> None:
+        """The client is gone."""
+        self.protocol.connectionLost(Failure(ConnectionDone()))

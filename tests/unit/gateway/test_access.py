@@ -1,0 +1,221 @@
+"""Bearer tokens (H9): who may, how often, with which share; whose job is whose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from twisted.internet.task import Clock
+
+from cluster.errors import ConfigError
+from cluster.gateway.access import ANONYMOUS, Access, Caller
+from cluster.gateway.replies import HttpProblem
+from cluster.tokens import Token, digest_of, new_token, parse, render
+from tests.unit.gateway.fakes import JAVA, JOB, Gateway, a_view, header, returned
+
+ANN, BOB = new_token(), new_token()
+TOKENS = (
+    Token(name="ann", sha256=digest_of(ANN), rate=2, burst=3, share=5),
+    Token(name="bob", sha256=digest_of(BOB)),
+)
+JSON = {"Content-Type": "application/json"}
+PROGRAM = b'{"source": "class A {}", "tenant": "somebody-else"}'
+
+
+def access(*, anonymous: bool = False, clock: Clock | None = None) -> Access:
+    return Access(TOKENS, (clock or Clock()).seconds, anonymous=anonymous)
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.fixture
+def guarded(gateway: Gateway) -> Gateway:
+    """A gateway that asks for tokens."""
+    gateway.access.needed = True
+    gateway.access.replace(TOKENS)
+    gateway.access._clock = gateway.clock.seconds
+    return gateway
+
+
+def test_a_token_names_its_tenant_and_share() -> None:
+    assert access().caller(f"Bearer {ANN}") == Caller("ann", 5)
+    assert access().caller(f"bearer   {BOB} ") == Caller("bob", 1)
+
+
+@pytest.mark.parametrize(
+    "authorization", [None, "", "Bearer", "Bearer ", f"Bearer {ANN}x", f"Basic {ANN}", ANN, "Bearer \u00e9"]
+)
+def test_without_a_good_token_there_is_a_challenge(authorization: str | None) -> None:
+    with pytest.raises(HttpProblem) as caught:
+        access().caller(authorization)
+    assert caught.value.status == 401
+    assert caught.value.headers["WWW-Authenticate"].startswith('Bearer realm="javacluster"')
+    assert ANN not in str(caught.value)
+
+
+def test_where_anybody_may_a_wrong_token_is_still_wrong() -> None:
+    assert access(anonymous=True).caller(None) == ANONYMOUS
+    with pytest.raises(HttpProblem):
+        access(anonymous=True).caller("Bearer wrong")
+
+
+def test_a_tenant_has_a_burst_and_then_its_rate() -> None:
+    clock = Clock()
+    it = access(clock=clock)
+    ann, bob = Caller("ann", 5), Caller("bob", 1)
+    for _ in range(3):
+        it.spend(ann)
+    with pytest.raises(HttpProblem) as caught:
+        it.spend(ann)
+    assert (caught.value.status, caught.value.headers["Retry-After"]) == (429, "1")
+    it.spend(bob)
+    clock.advance(0.5)
+    it.spend(ann)
+    with pytest.raises(HttpProblem):
+        it.spend(ann)
+    clock.advance(3600)
+    for _ in range(3):
+        it.spend(ann)
+    with pytest.raises(HttpProblem):
+        it.spend(ann)
+    assert it.counters["ann", "limited"] == 3
+
+
+def test_a_new_file_keeps_what_was_used_and_forgets_who_is_gone() -> None:
+    clock = Clock()
+    it = access(clock=clock)
+    for _ in range(3):
+        it.spend(Caller("ann"))
+    it.replace(TOKENS[:1])
+    with pytest.raises(HttpProblem):
+        it.spend(Caller("ann"))
+    with pytest.raises(HttpProblem):
+        it.caller(f"Bearer {BOB}")
+    assert len(it) == 1
+
+
+def test_two_tokens_of_one_name_are_one_tenant() -> None:
+    other = new_token()
+    it = access()
+    it.replace((*TOKENS, Token(name="bob", sha256=digest_of(other))))
+    assert it.caller(f"Bearer {other}") == it.caller(f"Bearer {BOB}")
+
+
+# --- the file ----------------------------------------------------------------------------------------
+
+
+def test_the_file_holds_no_token_and_comes_back_as_it_was() -> None:
+    text = render(TOKENS)
+    assert ANN not in text
+    assert parse(text) == TOKENS
+    assert parse(render(())) == parse("") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("tokens: [{name: a}]", "$.tokens[0]"),
+        (f"tokens: [{{name: 'a b', sha256: {'a' * 64}}}]", "$.tokens[0].name"),
+        (f"tokens: [{{name: a, sha256: {'g' * 64}}}]", "$.tokens[0].sha256"),
+        (f"tokens: [{{name: a, sha256: {'a' * 64}, rate: 0}}]", "$.tokens[0].rate"),
+        (f"tokens: [{{name: a, sha256: {'a' * 64}, rat: 1}}]", "$.tokens[0]"),
+        (f"tokens: [{{name: a, sha256: {'a' * 64}}}, {{name: b, sha256: {'a' * 64}}}]", "$.tokens"),
+        (f"tokens: [{{name: a, sha256: {'a' * 64}}}, {{name: a, sha256: {'b' * 64}, share: 2}}]", "$.tokens"),
+        ("tokens: {", "not YAML"),
+        ("[]", "$"),
+    ],
+)
+def test_a_file_that_says_anything_else_is_refused_with_its_place(text: str, place: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    assert str(caught.value).startswith(place)
+
+
+# --- the endpoints -----------------------------------------------------------------------------------
+
+GUARDED = [
+    ("POST", "/compileandrun", JAVA, b"class A {}"),
+    ("POST", "/v1/run", JSON, PROGRAM),
+    ("POST", "/v1/jobs", JSON, PROGRAM),
+    ("GET", f"/v1/jobs/{JOB}", {}, b""),
+    ("DELETE", f"/v1/jobs/{JOB}", {}, b""),
+    ("GET", f"/v1/jobs/{JOB}/events", {}, b""),
+    ("GET", "/logs/summary", {}, b""),
+    ("GET", "/logs/verbose?node=1", {}, b""),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "headers", "body"), GUARDED)
+@pytest.mark.parametrize("token", [{}, bearer("jc_wrong")])
+def test_a_stranger_is_challenged(
+    guarded: Gateway, method: str, path: str, headers: dict[str, str], body: bytes, token: dict[str, str]
+) -> None:
+    response, text = guarded.fetch(method, path, headers=headers | token, data=body)
+    assert response.code == 401
+    assert (header(response, "WWW-Authenticate") or "").startswith("Bearer")
+    if path == "/compileandrun":
+        assert header(response, "Cached-Response") == "false"
+    assert text
+    assert not guarded.events
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/livez", "/readyz", "/metrics", "/openapi.json", "/cluster-info", "/v1/runtimes", "/v1/stats"],
+)
+def test_what_runs_nothing_is_open(guarded: Gateway, path: str) -> None:
+    assert guarded.fetch("GET", path)[0].code == 200
+
+
+@pytest.mark.parametrize(("path", "headers", "body"), [row[1:] for row in GUARDED[:3]])
+def test_a_jobs_tenant_comes_from_its_token(
+    guarded: Gateway, path: str, headers: dict[str, str], body: bytes
+) -> None:
+    """H9: whatever the request says."""
+    guarded.send("POST", path, headers=headers | bearer(ANN), data=body)
+    assert (guarded.arrived().tenant, guarded.arrived().share) == ("ann", 5)
+
+
+def test_past_its_rate_a_tenant_is_told_when_to_come_back(guarded: Gateway) -> None:
+    for _ in range(3):
+        guarded.send("POST", "/compileandrun", headers=JAVA | bearer(ANN), data=b"class A {}")
+    response, text = guarded.fetch("POST", "/v1/run", headers=JSON | bearer(ANN), data=PROGRAM)
+    assert (response.code, header(response, "Retry-After")) == (429, "1")
+    assert b"2 programs a second" in text
+    response, _ = guarded.fetch("POST", "/compileandrun", headers=JAVA | bearer(ANN), data=b"class A {}")
+    assert (response.code, header(response, "Cached-Response")) == (429, "false")
+    guarded.send("POST", "/v1/run", headers=JSON | bearer(BOB), data=PROGRAM)
+    assert guarded.arrived().tenant == "bob"
+
+
+def test_what_is_no_program_costs_nothing_of_the_rate(guarded: Gateway) -> None:
+    for _ in range(10):
+        response, _ = guarded.fetch("POST", "/v1/run", headers=JSON | bearer(ANN), data=b"{}")
+        assert response.code == 422
+
+
+def test_a_job_is_its_tenants_own(guarded: Gateway) -> None:
+    guarded.fetch("POST", "/v1/jobs", headers=JSON | bearer(ANN), data=PROGRAM)
+    for method, path in (("GET", ""), ("GET", "/events"), ("DELETE", "")):
+        response, _ = guarded.fetch(method, f"/v1/jobs/{JOB}{path}", headers=bearer(BOB))
+        assert response.code == 404
+    guarded.answer(returned(b"ann's"))
+    assert guarded.fetch("GET", f"/v1/jobs/{JOB}", headers=bearer(ANN))[0].code == 200
+
+
+def test_a_token_goes_to_other_gateways_and_to_nobody_else(guarded: Gateway) -> None:
+    """H3: they ask for the same one; a peer has no business with it."""
+    seen: list[Any] = []
+
+    async def tail(node: Any, _kind: Any, _lines: int, authorization: str | None = None) -> bytes:
+        seen.append((node.id, authorization))
+        return b""
+
+    guarded.parts.peer_logs.tail = tail  # type: ignore[method-assign,assignment]
+    guarded.view = a_view(me=9)
+    for node in (0, 1):
+        assert guarded.fetch("GET", f"/logs/summary?node={node}", headers=bearer(BOB))[0].code == 200
+    assert seen == [(0, f"Bearer {BOB}"), (1, None)]
