@@ -13,6 +13,7 @@ from cluster.core.counters import Counters
 from cluster.core.effects import Level
 from cluster.core.events import ChannelId
 from cluster.core.outbox import Outbox
+from cluster.core.pace import Pace
 from cluster.core.roster import Flight, Line, Roster, Worker
 from cluster.identity import Epoch, NodeId
 from cluster.wire.jobs import Outcome, Reason, Refusal, Verdict
@@ -35,14 +36,11 @@ from cluster.wire.messages import (
 PAUSE_S = 0.1
 """After a worker handed a job back, how long it gets none: its own count of slots is catching up."""
 
-PACE_WEIGHT = 0.1
-"""How much the newest job counts in the average of how long jobs hold a slot."""
-
-RETRY_MAX_S = 30.0
-"""The longest `Retry-After` that an overloaded leader asks for."""
+PLACES_S = 0.1
+"""How often gateways are told where their jobs are (W6): most have ended by then, and cost nothing more."""
 
 Kind = Literal[
-    "collect", "queue", "deadline", "forget", "orphan", "kept", "absent", "gateway", "pause", "look"
+    "collect", "queue", "deadline", "forget", "orphan", "kept", "absent", "gateway", "pause", "look", "places"
 ]
 Alarm = tuple[Kind, str, int]
 """What rings, for which job (or empty), for which node (or 0)."""
@@ -77,7 +75,8 @@ class Assignments:
         self._board = board
         self._alarms = alarms
         self._out = out
-        self._pace_s: float | None = None
+        self._pace = Pace()
+        self._placed: dict[str, None] = {}
         self.counters = Counters()
 
     def submit(self, line: Line, frame: Submit, now: float) -> None:
@@ -107,8 +106,10 @@ class Assignments:
             self.tell(job, line.channel)
         elif not entry.workers:
             self._alarms.set(("queue", job, 0), claim.queue_until)
-        elif claim.job.progress:
-            self._recount(job, entry)
+        else:
+            self._note_place(job, now)
+            if claim.job.progress:
+                self._recount(job, entry)
         if not known:
             if frame.again and self._board.collecting:
                 self._board.hold(job)
@@ -124,9 +125,9 @@ class Assignments:
         slots = self._roster.slots()
         if self._board.full(slots, frame.tenant, frame.share, again=frame.again):
             return True
-        if frame.again or self._pace_s is None or not slots:
+        if frame.again:
             return False
-        return self._board.queue.ahead(frame.tenant, frame.share) * self._pace_s / slots > frame.queue_s
+        return self._pace.in_vain(self._board.queue.ahead(frame.tenant, frame.share), slots, frame.queue_s)
 
     def reported(self, worker: Worker, key: AttemptKey, now: float, *, kept: bool) -> None:
         """A worker runs this, or has finished it and will send the result."""
@@ -151,6 +152,7 @@ class Assignments:
         entry.workers[worker.node] = None
         entry.attempt = max(entry.attempt, key.attempt)
         worker.flights[key.job] = Flight(key, kept=kept)
+        self._note_place(key.job, now)
         self.counters.attached += 1
         if kept:
             self._alarms.set(("kept", key.job, worker.node), now + self._settings.collect_s)
@@ -184,9 +186,7 @@ class Assignments:
         job = frame.key.job
         flight = worker.flights.pop(job, None)
         if flight is not None and flight.since is not None:
-            held_s = now - flight.since
-            before = held_s if self._pace_s is None else self._pace_s
-            self._pace_s = before + PACE_WEIGHT * (held_s - before)
+            self._pace.note(now - flight.since)
         self._alarms.clear(("kept", job, worker.node))
         entry = self._board.jobs.get(job)
         if entry is None and (self._board.is_settled(job) or (flight is not None and flight.cancelled)):
@@ -253,6 +253,7 @@ class Assignments:
             entry.workers[worker.node] = None
             worker.flights[job] = Flight(AttemptKey(job, self._epoch, entry.attempt), since=now)
             worker.given += 1
+            self._note_place(job, now)
             self.counters.assigned += 1
             remaining = max(0.0, entry.claim.deadline - now)
             self._out.send(worker.channel, Assign(self._epoch, entry.attempt, entry.claim.job, remaining))
@@ -260,6 +261,18 @@ class Assignments:
                 self.progressed(worker, Progress(worker.flights[job].key))
             sending = f"attempt {entry.attempt}, epoch {self._epoch}"
             self._out.log(f"job {job[:8]} assigned to server {worker.node}, {sending}")
+
+    def _note_place(self, job: str, now: float) -> None:
+        """Its gateway is told soon which worker has it."""
+        if not self._placed:
+            self._alarms.set(("places", "", 0), now + PLACES_S)
+        self._placed[job] = None
+
+    def take_placed(self) -> tuple[str, ...]:
+        """The jobs that came to a worker since the last call."""
+        placed = tuple(self._placed)
+        self._placed.clear()
+        return placed
 
     def count_losses(self, node: NodeId, absence: Absence, now: float) -> None:
         """That worker did not come back in the same life: it is lost to each job that it had (W6)."""
@@ -271,7 +284,7 @@ class Assignments:
             self.counters.losses += 1
             self._out.log(f"job {job[:8]} lost worker {node}, loss {entry.losses}")
             if entry.claim is not None:
-                self._to_gateway(entry.claim.gateway, LossCounted(self._epoch, job, entry.losses))
+                self._to_gateway(entry.claim.gateway, LossCounted(self._epoch, job, entry.losses, node))
             self._give_up_if_poison(job, now)
 
     def _give_up_if_poison(self, job: str, now: float) -> bool:
@@ -288,13 +301,10 @@ class Assignments:
         entry = self._board.jobs[job]
         assert entry.claim is not None
         slots = self._roster.slots()
+        reason, text = Reason.NO_WORKER, "no worker is connected to the leader"
         if slots:
-            text = f"all {slots} slots stayed busy: try again later"
-            refusal = Refusal(Reason.QUEUE_TIMEOUT, text, self._retry_after())
-        else:
-            text = "no worker is connected to the leader"
-            refusal = Refusal(Reason.NO_WORKER, text, self._retry_after())
-        self._refuse(entry.claim.gateway, job, refusal)
+            reason, text = Reason.QUEUE_TIMEOUT, f"all {slots} slots stayed busy: try again later"
+        self._refuse(entry.claim.gateway, job, Refusal(reason, text, self._retry_after()))
         self._forget(job)
 
     def past_deadline(self, job: str, now: float) -> None:
@@ -376,9 +386,7 @@ class Assignments:
         return Refusal(Reason.OVERLOADED, text, self._retry_after())
 
     def _retry_after(self) -> float:
-        """When those who wait will have gone, by the time that jobs took of late; unknown, a second each."""
-        pace_s = 1.0 if self._pace_s is None else self._pace_s
-        return min(RETRY_MAX_S, 1.0 + pace_s * self._board.waiting() / max(1, self._roster.slots()))
+        return self._pace.retry_after_s(self._board.waiting(), self._roster.slots())
 
     def _refuse(self, gateway: NodeId, job: str, refusal: Refusal) -> None:
         self.counters.refused += 1

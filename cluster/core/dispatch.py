@@ -14,6 +14,7 @@ from cluster.core.assignments import Absence, Alarm, Assignments
 from cluster.core.board import Board
 from cluster.core.effects import Close, Effects, Level
 from cluster.core.events import OWN_CHANNEL, ChannelId
+from cluster.core.losses import Losses
 from cluster.core.outbox import Outbox
 from cluster.core.roster import Line, Roster, Worker
 from cluster.identity import Epoch, NodeId, Role
@@ -91,11 +92,11 @@ class Dispatch:
         self._awaited = set(awaited)
         self._roster = Roster(settings)
         self._board = Board(settings, collecting=bool(awaited))
-        self._absences: dict[NodeId, Absence] = {}
         self._gateway_boots: dict[NodeId, int] = {}
         self._alarms: Alarms[Alarm] = Alarms()
         self._out = Outbox(me)
         self._jobs = Assignments(settings, epoch, self._roster, self._board, self._alarms, self._out)
+        self._losses = Losses(settings, epoch, self._roster, self._board, self._alarms, self._out, self._jobs)
         if awaited:
             self._alarms.set(("collect", "", 0), now + settings.collect_s)
 
@@ -203,6 +204,7 @@ class Dispatch:
         for job, entry in self._board.jobs.items():
             claimed = ("deadline", job, 0) in self._alarms or ("forget", job, 0) in self._alarms
             assert claimed if entry.claim is not None else ("orphan", job, 0) in self._alarms
+        self._losses.validate()
         assert not self._out.take(), "effects left behind"
 
     # --- nodes come back -----------------------------------------------------------------------------
@@ -218,11 +220,7 @@ class Dispatch:
 
     def _worker_back(self, channel: ChannelId, node: NodeId, frame: Hello, now: float) -> None:
         """What it lost is counted or forgiven (W6); what it runs and keeps is taken into account (W7)."""
-        absence = self._absences.pop(node, None)
-        if absence is not None:
-            self._alarms.clear(("absent", "", node))
-            if frame.boot > absence.boot:
-                self._jobs.count_losses(node, absence, now)
+        self._losses.back(node, frame.boot, now)
         worker = self._roster.worker(node)
         if worker is None:
             worker = Worker(node, frame.boot, channel, frame.slots, frame.draining)
@@ -265,8 +263,7 @@ class Dispatch:
         self._out.log(f"worker {line.node} is gone with {len(live)} jobs: {reason}")
         running = tuple(job for job, flight in live if not flight.kept)
         if running:
-            self._absences[line.node] = Absence(worker.boot, running)
-            self._alarms.set(("absent", "", line.node), now + self._settings.absence_s)
+            self._losses.gone(line.node, Absence(worker.boot, running), now)
         for job, _ in reversed(live):
             self._alarms.clear(("kept", job, line.node))
             del self._board.jobs[job].workers[line.node]
@@ -289,7 +286,10 @@ class Dispatch:
     def _from_gateway(self, line: Line, frame: FromPeer, now: float) -> None:
         match frame:
             case Submit() if frame.job.gateway == line.node:
+                known = frame.job.id in self._board.jobs
                 self._jobs.submit(line, frame, now)
+                if frame.placed is not None and not known:
+                    self._losses.was_at(frame.job.id, frame.placed, now)
             case Withdraw():
                 for job in frame.jobs:
                     entry = self._board.jobs.get(job)
@@ -346,7 +346,9 @@ class Dispatch:
                 del self._board.jobs[job].workers[node]
                 self._jobs.requeue(job, now)
             case "absent":
-                self._jobs.count_losses(node, self._absences.pop(node), now)
+                self._losses.overdue(node, now)
+            case "places":
+                self._losses.tell_places()
             case "gateway":
                 self._gateway_gone(node)
             case "pause":

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import attrs
+import msgspec
 
 from cluster.core.cache import CacheKey, CacheSnapshot
-from cluster.wire.jobs import Job
+from cluster.wire.jobs import Job, Outcome
+from cluster.wire.messages import Place
 
 
 @attrs.define
@@ -20,6 +22,7 @@ class Pending:
         sent: some leader was given it, so that it is sent *again* from now on (W7).
         tenant, share: of its first client, for its turn in the leader's queue.
         losses: workers that it has lost so far (W6).
+        placed: the worker that had it last, unless that is among the losses.
         watchers: the requests that want to see its progress (W13).
         shown: epoch and attempt of the run that they saw last.
     """
@@ -34,6 +37,7 @@ class Pending:
     share: int
     sent: bool = False
     losses: int = 0
+    placed: Place | None = None
     watchers: dict[int, None] = attrs.Factory(dict)
     shown: tuple[int, int] = (0, 0)
 
@@ -60,3 +64,10 @@ class SubmissionSnapshot:
     stale: int
     late: int
     cache: CacheSnapshot
+
+
+def with_queue_time(outcome: Outcome, seconds: float) -> Outcome:
+    """Say how much of its `seconds` a job neither compiled nor ran: it waited, or was on its way (R1)."""
+    busy = sum(run.wall_s for run in outcome.runs)
+    busy += outcome.compilation.seconds if outcome.compilation is not None else 0.0
+    return msgspec.structs.replace(outcome, queue_s=max(0.0, seconds - busy))

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-import msgspec
-
 from cluster.config import CacheSettings, GatewaySettings, WorkSettings
 from cluster.core.alarms import Alarms
 from cluster.core.cache import Cache, CacheKey, cache_key
 from cluster.core.effects import Answer, Effect, Effects, Level, Log, SendFrame, ShowProgress
 from cluster.core.events import ChannelId, RequestArrived
 from cluster.core.fair_queue import OVERFLOW_FACTOR, Holdings
-from cluster.core.pending import Pending, SubmissionSnapshot
+from cluster.core.pending import Pending, SubmissionSnapshot, with_queue_time
 from cluster.core.sizes import program_bytes
 from cluster.identity import NO_EPOCH, Epoch, NodeId
 from cluster.limits import SHARE_MAX, TENANT_MAX
@@ -24,6 +22,7 @@ from cluster.wire.jobs import Job, Outcome, Reason, Refusal, Verdict
 from cluster.wire.messages import (
     Frame,
     LossCounted,
+    Placed,
     Progressed,
     Refused,
     Result,
@@ -141,11 +140,16 @@ class Submission:
         self._why = (reason, text)
 
     def receive(
-        self, channel: ChannelId, frame: Result | Refused | LossCounted | Progressed, now: float
+        self,
+        channel: ChannelId,
+        frame: Result | Refused | LossCounted | Placed | Progressed,
+        now: float,
     ) -> Effects:
         """What a leader says of a job."""
         if isinstance(frame, Progressed):
             return self._progressed(frame)
+        if isinstance(frame, Placed):
+            return self._note_places(frame)
         job = frame.job
         pending = self._jobs.get(job)
         if pending is None:
@@ -157,10 +161,12 @@ class Submission:
             return ()
         if isinstance(frame, LossCounted):
             pending.losses = max(pending.losses, frame.losses)
+            if pending.placed is not None and pending.placed.node == frame.worker:
+                pending.placed = None
             return ()
         if isinstance(frame, Refused):
             return self._answer(pending, frame.refusal)
-        outcome = self._with_queue_time(pending, frame.outcome, now)
+        outcome = with_queue_time(frame.outcome, now - (pending.deadline - self._work.deadline_s))
         if pending.key is not None and any(pending.keep.values()):
             self._cache.put(pending.key, outcome, now)
         return (SendFrame(channel, ResultAck((job,))), *self._answer(pending, outcome))
@@ -175,6 +181,17 @@ class Submission:
             return ()
         pending.shown = attempt
         return (ShowProgress(tuple(pending.watchers), frame),)
+
+    def _note_places(self, frame: Placed) -> Effects:
+        """Kept for the next leader, should this one and that worker be lost together (W6)."""
+        if frame.epoch < self._epoch:
+            self._stale += 1
+            return ()
+        for job, place in frame.jobs:
+            pending = self._jobs.get(job)
+            if pending is not None:
+                pending.placed = place
+        return ()
 
     # --- time --------------------------------------------------------------------------------------
 
@@ -297,7 +314,16 @@ class Submission:
         # A new leader may hold a repeated job back for `collect_s` (W7): that much it always has.
         queue_s = min(max(pending.wait_until - now, self._work.collect_s), remaining)
         return self._to_leader(
-            Submit(pending.job, again, pending.losses, queue_s, remaining, pending.tenant, pending.share)
+            Submit(
+                pending.job,
+                again,
+                pending.losses,
+                queue_s,
+                remaining,
+                pending.tenant,
+                pending.share,
+                pending.placed,
+            )
         )
 
     def _answer(self, pending: Pending, result: Outcome | Refusal) -> Effects:
@@ -321,13 +347,6 @@ class Submission:
         text = f"no outcome within {self._work.deadline_s:g} s"
         answer = Answer(request, self._job_of[request], Outcome(Verdict.EXPIRED, text))
         return (answer, *self._leave(request))
-
-    def _with_queue_time(self, pending: Pending, outcome: Outcome, now: float) -> Outcome:
-        """All the time that was neither compiling nor running: waiting, and on the way (R1)."""
-        asked_at = pending.deadline - self._work.deadline_s
-        busy = sum(run.wall_s for run in outcome.runs)
-        busy += outcome.compilation.seconds if outcome.compilation is not None else 0.0
-        return msgspec.structs.replace(outcome, queue_s=max(0.0, now - asked_at - busy))
 
     def _leave(self, request: int) -> Effects:
         pending = self._jobs[self._job_of[request]]

@@ -54,6 +54,7 @@ from cluster.wire.messages import (
     Hello,
     LossCounted,
     Ping,
+    Placed,
     Pong,
     Progressed,
     Recount,
@@ -209,7 +210,9 @@ class Work:
                 return self._welcome(channel, frame, now)
             case Assign() | CancelRun() | Recount() | Release() if self.execution is not None:
                 return self.execution.receive(channel, leader, self._leader_boot, frame, now)
-            case Result() | Refused() | LossCounted() | Progressed() if self.submission is not None:
+            case Result() | Refused() | LossCounted() | Placed() | Progressed() if (
+                self.submission is not None
+            ):
                 return self.submission.receive(channel, frame, now)
             case Fenced():
                 text = f"{self._me}: server {leader} answers that epoch {frame.epoch} is accepted there"

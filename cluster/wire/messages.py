@@ -261,6 +261,13 @@ class Fenced(Message, tag="fenced", frozen=True):
     epoch: int
 
 
+class Place(msgspec.Struct, frozen=True, array_like=True):
+    """A worker, in one of its lives."""
+
+    node: int
+    boot: int
+
+
 class Submit(Message, tag="submit", frozen=True):
     """A gateway hands the leader a job.
 
@@ -270,6 +277,7 @@ class Submit(Message, tag="submit", frozen=True):
         queue_s: seconds that it may still wait for a slot.
         remaining_s: seconds until its deadline.
         tenant: who takes turns with other tenants in the leader's queue; share: jobs it has a turn.
+        placed: the worker that had it last, as far as the leader before said; None when nobody did (W6).
     """
 
     job: Job
@@ -279,6 +287,7 @@ class Submit(Message, tag="submit", frozen=True):
     remaining_s: float
     tenant: Annotated[str, msgspec.Meta(max_length=TENANT_MAX)] = ""
     share: Annotated[int, msgspec.Meta(ge=1, le=SHARE_MAX)] = 1
+    placed: Place | None = None
 
 
 class Withdraw(Message, tag="withdraw", frozen=True):
@@ -392,6 +401,14 @@ class LossCounted(Message, tag="loss", frozen=True):
     epoch: int
     job: str
     losses: int
+    worker: int = -1
+
+
+class Placed(Message, tag="placed", frozen=True):
+    """Which worker has which job, told to its gateway: only it survives the leader and that worker (W6)."""
+
+    epoch: int
+    jobs: tuple[tuple[str, Place], ...]
 
 
 class Ping(Message, tag="ping", frozen=True):
@@ -437,6 +454,7 @@ Frame = (
     | ResultAck
     | Refused
     | LossCounted
+    | Placed
     | Ping
     | Pong
     | FactsRequest

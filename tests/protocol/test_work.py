@@ -326,7 +326,7 @@ def test_w6_a_loss_counts_on_a_higher_boot_or_after_five_seconds(returns: bool) 
     else:
         assert frames(dispatch.tick(5.9), LossCounted) == []
         steps = dispatch.tick(6.0)
-    assert frames(steps, LossCounted, GATEWAY_CHANNEL) == [LossCounted(1, "a", 2)]
+    assert frames(steps, LossCounted, GATEWAY_CHANNEL) == [LossCounted(1, "a", 2, 1)]
 
 
 def test_w6_a_job_that_lost_three_workers_ends() -> None:

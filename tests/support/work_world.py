@@ -37,6 +37,7 @@ from cluster.wire.messages import (
     Hello,
     LossCounted,
     Ping,
+    Placed,
     Pong,
     Progressed,
     Recount,
@@ -264,7 +265,7 @@ class WorkWorld:
             if isinstance(frame, Welcome):
                 self._gateway(self.submission.welcomed(channel, self.leader, Epoch(frame.epoch), self.now))
             else:
-                assert isinstance(frame, Result | Refused | LossCounted | Progressed)
+                assert isinstance(frame, Result | Refused | LossCounted | Placed | Progressed)
                 self._gateway(self.submission.receive(channel, frame, self.now))
         else:
             worker = self.workers[node]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.config import WorkSettings
-from cluster.core.assignments import PAUSE_S
+from cluster.core.assignments import PAUSE_S, PLACES_S
 from cluster.core.board import OUTCOMES_FACTOR
 from cluster.core.dispatch import Dispatch
 from cluster.core.effects import Close, Level, Log
@@ -86,6 +86,7 @@ def test_saying_the_same_suspects_again_sets_no_alarm() -> None:
     dispatch = leading(1)
     for name in "ab":
         dispatch.receive(GATEWAY_CHANNEL, submit(name), 0.0)
+    dispatch.tick(PLACES_S)
     dispatch.suspect(frozenset({NodeId(1)}))
     before = dispatch.next_deadline()
     dispatch.suspect(frozenset({NodeId(1)}))
