@@ -40,6 +40,7 @@ class Figures(msgspec.Struct, frozen=True):
 
     Attributes:
         per_s: jobs that ended, a second, all roles sharing this machine.
+        workers_us: all stand-in workers together.
         busy: the share of one processor that the leader used.
         leader_alone_per_s: what one processor for the leader alone would let pass.
     """
@@ -51,6 +52,7 @@ class Figures(msgspec.Struct, frozen=True):
     per_s: float
     leader_us: float
     gateway_us: float
+    workers_us: float
     busy: float
     leader_alone_per_s: float
 
@@ -73,7 +75,7 @@ def measure(workers: int, seconds: float, base_port: int, say: Callable[[str], N
             started.append(_start(Path(directory), "workers", files[LEADER + 1 :]))
             _wait_for_workers(base_port, workers, Path(directory))
             started.append(_start(Path(directory), "gateway", files[:1]))
-            return _count(started[0], started[2], workers, slots, seconds, base_port)
+            return _count(started, workers, slots, seconds, base_port)
         finally:
             stop(reversed(started), STOP_S)
 
@@ -138,17 +140,18 @@ def _wait_for_workers(base_port: int, workers: int, directory: Path) -> None:
         raise ClusterError(f"{workers} workers were not there after {READY_S:g} s: {said}")
 
 
-def _count(
-    leader: Process, gateway: Process, workers: int, slots: int, seconds: float, base_port: int
-) -> Figures:
+def _count(started: list[Process], workers: int, slots: int, seconds: float, base_port: int) -> Figures:
+    """Count jobs and processor time; `started` are the leader, the workers, the gateway."""
     if not wait_until(lambda: _finished(base_port) > 0, READY_S):
         raise ClusterError("no job came through")
     time.sleep(WARM_UP_S)
     begin, jobs = time.monotonic(), _finished(base_port)
-    used = [_cpu_s(leader), _cpu_s(gateway)]
+    used = [_cpu_s(process) for process in started]
     time.sleep(seconds)
     elapsed, jobs = time.monotonic() - begin, _finished(base_port) - jobs
-    leader_s, gateway_s = _cpu_s(leader) - used[0], _cpu_s(gateway) - used[1]
+    leader_s, workers_s, gateway_s = (
+        _cpu_s(process) - before for process, before in zip(started, used, strict=True)
+    )
     if jobs <= 0:
         raise ClusterError("no job came through")
     return Figures(
@@ -159,6 +162,7 @@ def _count(
         per_s=round(jobs / elapsed, 1),
         leader_us=round(leader_s / jobs * 1e6, 1),
         gateway_us=round(gateway_s / jobs * 1e6, 1),
+        workers_us=round(workers_s / jobs * 1e6, 1),
         busy=round(leader_s / elapsed, 2),
         leader_alone_per_s=round(jobs / leader_s, 1),
     )
@@ -184,6 +188,7 @@ def as_line(figures: Figures) -> str:
     """For people."""
     return (
         f"{figures.workers:>4} workers: {figures.per_s:.0f} jobs/s; a job costs the leader "
-        f"{figures.leader_us:.0f} us and the gateway {figures.gateway_us:.0f} us; the leader used "
-        f"{figures.busy:.0%} of a processor: {figures.leader_alone_per_s:.0f} jobs/s with one of its own"
+        f"{figures.leader_us:.0f} us, the gateway {figures.gateway_us:.0f} us and the stand-ins "
+        f"{figures.workers_us:.0f} us; the leader used {figures.busy:.0%} of a processor: "
+        f"{figures.leader_alone_per_s:.0f} jobs/s with one of its own"
     )

@@ -1,6 +1,7 @@
-"""Runs stand-in nodes in one process until SIGTERM: `python -m cluster.capacity.nodes NODE.yml...`.
+"""Runs nodes of a measurement in one process until SIGTERM: `python -m cluster.capacity.nodes NODE.yml...`.
 
-A hundred workers fit a small machine this way. How many jobs pass shows in the leader's metrics.
+A file of a worker makes a stand-in of the crowd; any other a whole node but for its Java side. How many jobs
+pass shows in the leader's metrics.
 """
 
 from __future__ import annotations
@@ -22,20 +23,27 @@ def main(files: list[str]) -> None:
     """Start them all; one that fails ends them all."""
     reactor: Any = monotonic.install()
     # Klein installs a reactor when it is imported, so ours must be there first.
+    from cluster.capacity.crowd import Crowd  # noqa: PLC0415
     from cluster.capacity.standin import StandInNode  # noqa: PLC0415
 
     configs = [load(Path(file)) for file in files]
-    nodes = [StandInNode(config, reactor) for config in configs]
+    nodes = [
+        (config, StandInNode(config, reactor)) for config in configs if config.me.role is not Role.WORKER
+    ]
+    workers = [config for config in configs if config.me.role is Role.WORKER]
+    crowd = Crowd(workers, reactor) if workers else None
 
     def failed(failure: Failure) -> None:
         failure.printTraceback()
         reactor.stop()
 
     def begin() -> None:
-        for node, config in zip(nodes, configs, strict=True):
+        for config, node in nodes:
             node.start().addErrback(failed)
             if config.me.role is Role.GATEWAY:
                 node.load(int(os.environ[WINDOW]))
+        if crowd is not None:
+            crowd.start()
 
     reactor.callWhenRunning(begin)
     reactor.run()
