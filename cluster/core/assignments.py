@@ -151,7 +151,7 @@ class Assignments:
         self._alarms.clear(("queue", key.job, 0))
         entry.workers[worker.node] = None
         entry.attempt = max(entry.attempt, key.attempt)
-        worker.flights[key.job] = Flight(key, kept=kept)
+        self._roster.put(worker, key.job, Flight(key, kept=kept))
         self._note_place(key.job, now)
         self.counters.attached += 1
         if kept:
@@ -162,7 +162,7 @@ class Assignments:
         self._out.log(f"job {key.job[:8]} {word} server {worker.node} already: not assigned again")
 
     def _stop_duplicate(self, worker: Worker, key: AttemptKey) -> None:
-        worker.flights[key.job] = Flight(key, cancelled=True)
+        self._roster.put(worker, key.job, Flight(key, cancelled=True))
         self._out.send(worker.channel, CancelRun(self._epoch, (key.job,)))
 
     def progressed(self, worker: Worker, frame: Progress) -> None:
@@ -184,7 +184,7 @@ class Assignments:
     def finished(self, worker: Worker, frame: Finished, now: float) -> None:
         """The first outcome wins, whichever attempt it is of (W8)."""
         job = frame.key.job
-        flight = worker.flights.pop(job, None)
+        flight = self._roster.take(worker, job)
         if flight is not None and flight.since is not None:
             self._pace.note(now - flight.since)
         self._alarms.clear(("kept", job, worker.node))
@@ -211,12 +211,12 @@ class Assignments:
         flight = worker.flights.get(key.job)
         if flight is None or flight.key != key:
             return
-        del worker.flights[key.job]
+        self._roster.take(worker, key.job)
         self._alarms.clear(("kept", key.job, worker.node))
         if flight.cancelled:
             return
         self.counters.returned += 1
-        worker.paused = True
+        self._roster.pause(worker, paused=True)
         self._alarms.set(("pause", "", worker.node), now + PAUSE_S)
         self._out.log(f"job {key.job[:8]} handed back by server {worker.node}", Level.VERBOSE)
         del self._board.jobs[key.job].workers[worker.node]
@@ -251,7 +251,8 @@ class Assignments:
             self._alarms.clear(("queue", job, 0))
             entry.attempt += 1
             entry.workers[worker.node] = None
-            worker.flights[job] = Flight(AttemptKey(job, self._epoch, entry.attempt), since=now)
+            key = AttemptKey(job, self._epoch, entry.attempt)
+            self._roster.put(worker, job, Flight(key, since=now))
             worker.given += 1
             self._note_place(job, now)
             self.counters.assigned += 1
@@ -372,7 +373,7 @@ class Assignments:
             self._alarms.clear(("kept", job, node))
             self._out.send(worker.channel, CancelRun(self._epoch, (job,)))
             if flight.kept:
-                del worker.flights[job]
+                self._roster.take(worker, job)
             else:
                 flight.cancelled = True
         entry.workers.clear()

@@ -226,7 +226,8 @@ class Dispatch:
             worker = Worker(node, frame.boot, channel, frame.slots, frame.draining)
             self._roster.add_worker(worker)
             self._out.log(f"worker {node} ready, {frame.slots} slots", Level.VERBOSE)
-        worker.slots, worker.draining = frame.slots, frame.draining
+        else:
+            self._roster.offers(worker, frame.slots, draining=frame.draining)
         for key in frame.running:
             self._jobs.reported(worker, key, now, kept=False)
         for key in frame.kept:
@@ -315,7 +316,7 @@ class Dispatch:
             case Returned():
                 self._jobs.returned(worker, frame.key, now)
             case Slots():
-                worker.slots, worker.draining = frame.slots, frame.draining
+                self._roster.offers(worker, frame.slots, draining=frame.draining)
             case Pong():
                 pass
             case _:
@@ -342,7 +343,7 @@ class Dispatch:
             case "kept":
                 worker = self._roster.worker(node)
                 assert worker is not None
-                del worker.flights[job]
+                self._roster.take(worker, job)
                 del self._board.jobs[job].workers[node]
                 self._jobs.requeue(job, now)
             case "absent":
@@ -354,7 +355,7 @@ class Dispatch:
             case "pause":
                 paused = self._roster.worker(node)
                 if paused is not None:
-                    paused.paused = False
+                    self._roster.pause(paused, paused=False)
             case "look":
                 pass
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable
 
 import attrs
@@ -33,10 +33,11 @@ class Flight:
 
 @attrs.define
 class Worker:
-    """A connected worker.
+    """A connected worker; only its roster changes it, but for the marks on its flights.
 
     Attributes:
         flights: by job, in the order they were given.
+        running: slots in use.
         paused: it handed a job back just now: it gets none for a moment.
         given: jobs assigned to it by this leader.
     """
@@ -47,13 +48,9 @@ class Worker:
     slots: int
     draining: bool
     flights: dict[str, Flight] = attrs.Factory(dict)
+    running: int = 0
     paused: bool = False
     given: int = 0
-
-    @property
-    def running(self) -> int:
-        """Slots in use."""
-        return sum(not flight.kept for flight in self.flights.values())
 
     def ready(self) -> bool:
         """Whether it can take a job now (W3, W4)."""
@@ -75,7 +72,10 @@ class Line:
 class Roster:
     """The connected nodes and the round-robin pointer.
 
-    Invariant: one line a node; every worker has a line.
+    Whose turn it is costs the same with one worker and with hundreds: those that are ready are kept in order.
+
+    Invariants: one line a node; every worker has a line; `_ready` holds exactly the workers that can take a
+    job and that nobody doubts.
     """
 
     def __init__(self, settings: WorkSettings) -> None:
@@ -84,6 +84,8 @@ class Roster:
         self._channels: dict[NodeId, ChannelId] = {}
         self._workers: dict[NodeId, Worker] = {}
         self._order: list[NodeId] = []
+        self._ready: list[NodeId] = []
+        self._slots = 0
         self._pointer: NodeId | None = None
         self._alarms: Alarms[ChannelId] = Alarms()
         self._suspects: frozenset[NodeId] = frozenset()
@@ -99,7 +101,9 @@ class Roster:
         """That node works."""
         assert self._channels[worker.node] == worker.channel
         self._workers[worker.node] = worker
+        self._slots += worker.slots
         insort(self._order, worker.node)
+        self._sort_in(worker)
 
     def remove(self, channel: ChannelId) -> tuple[Line, Worker | None] | None:
         """A channel is gone, and with it its node."""
@@ -110,7 +114,9 @@ class Roster:
         del self._channels[line.node]
         worker = self._workers.pop(line.node, None)
         if worker is not None:
+            self._slots -= worker.slots
             self._order.remove(line.node)
+            self._set_ready(line.node, ready=False)
         return line, worker
 
     def line(self, channel: ChannelId) -> Line | None:
@@ -131,31 +137,73 @@ class Roster:
 
     def slots(self) -> int:
         """Slots of all connected workers."""
-        return sum(worker.slots for worker in self._workers.values())
+        return self._slots
+
+    # --- who can take a job ------------------------------------------------------------------------
+
+    def put(self, worker: Worker, job: str, flight: Flight) -> None:
+        """It has this job."""
+        assert job not in worker.flights
+        worker.flights[job] = flight
+        worker.running += not flight.kept
+        self._sort_in(worker)
+
+    def take(self, worker: Worker, job: str) -> Flight | None:
+        """It has this job no longer, if it had."""
+        flight = worker.flights.pop(job, None)
+        if flight is not None:
+            worker.running -= not flight.kept
+            self._sort_in(worker)
+        return flight
+
+    def offers(self, worker: Worker, slots: int, *, draining: bool) -> None:
+        """It says how many slots it has, and whether it takes anything new."""
+        self._slots += slots - worker.slots
+        worker.slots, worker.draining = slots, draining
+        self._sort_in(worker)
+
+    def pause(self, worker: Worker, *, paused: bool) -> None:
+        """It gets nothing for a moment, or may get something again."""
+        worker.paused = paused
+        self._sort_in(worker)
 
     def suspect(self, nodes: frozenset[NodeId]) -> bool:
         """Gossip doubts these: they are skipped (W3). Returns whether that is news."""
-        news = nodes != self._suspects
+        news = nodes ^ self._suspects
         self._suspects = nodes
-        return news
+        for node in news:
+            if (worker := self._workers.get(node)) is not None:
+                self._sort_in(worker)
+        return bool(news)
+
+    def _sort_in(self, worker: Worker) -> None:
+        self._set_ready(worker.node, ready=worker.ready() and worker.node not in self._suspects)
+
+    def _set_ready(self, node: NodeId, *, ready: bool) -> None:
+        at = bisect_left(self._ready, node)
+        known = at < len(self._ready) and self._ready[at] == node
+        if ready and not known:
+            self._ready.insert(at, node)
+        elif known and not ready:
+            del self._ready[at]
 
     def next_ready(self, job: str) -> Worker | None:
         """The next worker in circular id order that can take this job; the pointer moves on to it (W3).
 
         One that still has an earlier, cancelled run of the same job is skipped until that has stopped.
         """
-        start = 0 if self._pointer is None else bisect_right(self._order, self._pointer)
-        for step in range(len(self._order)):
-            node = self._order[(start + step) % len(self._order)]
+        start = 0 if self._pointer is None else bisect_right(self._ready, self._pointer)
+        for step in range(len(self._ready)):
+            node = self._ready[(start + step) % len(self._ready)]
             worker = self._workers[node]
-            if node not in self._suspects and worker.ready() and job not in worker.flights:
+            if job not in worker.flights:
                 self._pointer = node
                 return worker
         return None
 
     def any_ready(self) -> bool:
         """Whether any worker can take a job."""
-        return any(w.ready() and w.node not in self._suspects for w in self._workers.values())
+        return bool(self._ready)
 
     # --- pings ---------------------------------------------------------------------------------------
 
@@ -191,6 +239,12 @@ class Roster:
     def validate(self) -> None:
         """Assert the invariants of the class."""
         assert sorted(self._workers) == self._order
+        assert self._slots == sum(worker.slots for worker in self._workers.values())
+        assert self._ready == [
+            node for node in self._order if self._workers[node].ready() and node not in self._suspects
+        ]
+        for worker in self._workers.values():
+            assert worker.running == sum(not flight.kept for flight in worker.flights.values())
         assert {line.node: channel for channel, line in self._lines.items()} == self._channels
         for node, worker in self._workers.items():
             assert self._channels[node] == worker.channel

@@ -263,6 +263,8 @@ class Work:
 
     def _routed(self, steps: Steps, now: float, *, may_act: bool) -> Steps:
         """Deliver what goes to `OWN_CHANNEL`; pass everything else on."""
+        if not any(isinstance(step, SendFrame) and step.channel == OWN_CHANNEL for step in steps):
+            return steps
         result: Steps = ()
         for step in steps:
             if not isinstance(step, SendFrame) or step.channel != OWN_CHANNEL:
