@@ -147,6 +147,7 @@ class Driver:
         self._busy = False
         self._running = False
         self._timer: IDelayedCall | None = None
+        self._due: float | None = None
         self._expected: float | None = None
         self._pause_until = 0.0
 
@@ -292,9 +293,9 @@ class Driver:
             self._queue.appendleft(LoopLagged(late))
 
     def _arm(self, *, ticked: bool) -> None:
-        """Exactly one timer, at the core's next deadline."""
-        self._disarm()
+        """Exactly one timer, at the core's next deadline; most events leave that, and so the timer, alone."""
         if not self._running:
+            self._disarm()
             return
         at = now(self._reactor)
         try:
@@ -304,10 +305,14 @@ class Driver:
             self._log.failure("the core does not know its next deadline; the node goes on")
             due = at + ERROR_PAUSE_S
         if due is None:
+            self._disarm()
             return
         delay = max(due - at, self._pause_until - at, SPIN_S if ticked else 0.0)
+        if self._timer is None or due != self._due or delay > due - at:
+            self._disarm()
+            self._timer = self._reactor.callLater(delay, self._fire)
+        self._due = due
         self._expected = at + delay
-        self._timer = self._reactor.callLater(delay, self._fire)
 
     def _disarm(self) -> None:
         self._expected = None

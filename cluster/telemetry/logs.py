@@ -1,8 +1,8 @@
 """The two logs of a node (H3): `summary.log` for people in a hurry, `verbose.log` for those who ask why.
 
 Verbose holds all of summary, every datagram, and each step of a job. An entry is one line and begins with its
-UTC time. Lines are gathered and written together, so that an entry costs microseconds; they reach the file
-within `FLUSH_S`.
+UTC time. Lines are gathered and written together, so that an entry costs microseconds; they reach the file,
+and summary lines the console, within `FLUSH_S`.
 A log never stops its node: what can't be written is counted and dropped.
 """
 
@@ -73,9 +73,10 @@ class _RotatingFile(logging.handlers.RotatingFileHandler):
 class _Log:
     """One of the two: its buffer, its file, its followers."""
 
-    def __init__(self, path: Path, settings: LogSettings) -> None:
+    def __init__(self, path: Path, settings: LogSettings, console: TextIO | None) -> None:
         self.path = path
         self.keep = settings.keep
+        self._console = console
         self.file = _RotatingFile(path, settings)
         self.buffer: list[_Entry] = []
         self.followers: dict[object, Callable[[bytes], None]] = {}
@@ -89,6 +90,10 @@ class _Log:
         batch = "".join([_line(stamp, entry) for entry in entries])
         if not self.file.write(batch):
             self.dropped += len(entries)
+        if self._console is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._console.write(batch)
+                self._console.flush()
         if self.followers:
             data = batch.encode(errors="replace")
             for callback in tuple(self.followers.values()):
@@ -141,9 +146,13 @@ class NodeLogs:
             ) from error
         self._clock = clock
         self._utc = utc
-        self._console = console
         self._stamp = _Stamp()
-        self._logs = {level: _Log(directory / f"{level.value}.log", settings) for level in Level}
+        self._logs = {
+            level: _Log(
+                directory / f"{level.value}.log", settings, console if level is Level.SUMMARY else None
+            )
+            for level in Level
+        }
         self._verbose = self._logs[Level.VERBOSE]
         self._flushing: IDelayedCall | None = None
         self._closed = False
@@ -159,7 +168,6 @@ class NodeLogs:
         self._append(self._verbose, entry)
         if level is Level.SUMMARY:
             self._append(self._logs[Level.SUMMARY], entry)
-            self._say(entry)
 
     def traffic(self, direction: str, peer: int, message: Datagram) -> None:
         """An election or gossip message: `SENT` to, or `RECEIVED` from, a peer."""
@@ -212,12 +220,6 @@ class NodeLogs:
             self.flush()
         elif self._flushing is None:
             self._flushing = self._clock.callLater(FLUSH_S, self.flush)
-
-    def _say(self, entry: _Entry) -> None:
-        if self._console is not None:
-            with contextlib.suppress(OSError, ValueError):
-                self._console.write(_line(self._stamp, entry))
-                self._console.flush()
 
 
 @implementer(ILogObserver)

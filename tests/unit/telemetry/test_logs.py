@@ -201,6 +201,7 @@ def test_the_console_hears_the_summary_and_may_be_closed(tmp_path: Path, clock: 
     logs = NodeLogs(LogSettings(directory=str(tmp_path)), clock, lambda: UTC, console)
     logs.write(Level.VERBOSE, "whisper")
     logs.write(Level.SUMMARY, "aloud")
+    clock.advance(FLUSH_S)
     assert console.getvalue() == f"{STAMP} aloud\n"
     console.close()
     logs.write(Level.SUMMARY, "to nobody")
