@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -38,6 +40,13 @@ EXIT_VIOLATION = 1
     "--base-port", type=click.IntRange(1024, MAX_PORT), default=DEFAULT.base_port, show_default=True
 )
 @click.option(
+    "--cuts/--no-cuts",
+    default=DEFAULT.cuts,
+    show_default=True,
+    help="Also cut the network between nodes, each in a namespace of its own. Without root or a tool that it "
+    "needs they are left out, and the summary says so.",
+)
+@click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     help="For the summary, the picture and, after a violation, the nodes' logs.  [default: drill-SEED]",
@@ -53,12 +62,15 @@ def drill(
     rate: float,
     base_port: int,
     output: Path | None,
+    *,
+    cuts: bool,
 ) -> None:
     """Strike a cluster of its own under load, and account for every request.
 
     Exits with 1 if any request was lost, doubled or answered wrongly, or any job ran again without a cause.
     """
-    plan = Plan(minutes, seed, peers, gateways, clients, rate, base_port)
+    _end_in_order()
+    plan = Plan(minutes, seed, peers, gateways, clients, rate, base_port, cuts)
     place = output or Path(f"drill-{seed}")
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="javacluster-drill-") as directory:
@@ -75,6 +87,11 @@ def drill(
     click.echo(f"written to {place}: summary.txt, summary.json, timeline.svg")
     if report.account.violations:
         ctx.exit(EXIT_VIOLATION)
+
+
+def _end_in_order() -> None:
+    """SIGTERM ends the command as Ctrl-C does: what it started goes with it."""
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
 
 
 def _keep_logs(cluster: Path, place: Path) -> None:
@@ -96,6 +113,7 @@ def _keep_logs(cluster: Path, place: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def capacity(workers: tuple[int, ...], seconds: float, base_port: int, *, as_json: bool) -> None:
     """Measure the cluster itself: no-op jobs through one leader, to stand-ins that run nothing."""
+    _end_in_order()
     figures = []
     for count in workers:
         figures.append(measure(count, seconds, base_port, say=lambda text: click.echo(text, err=True)))

@@ -20,6 +20,7 @@ from cluster import client, provision
 from cluster.config import NodeConfig, load, parse
 from cluster.errors import ConfigError, EnvironmentFault, RemoteProtocolError, StorageError, Unavailable
 from cluster.identity import Role
+from cluster.namespaces import Namespaces
 from cluster.processes import Port, Process, one_at_a_time, require_free, spawn, stop, wait_until
 
 HOST = "127.0.0.1"
@@ -45,6 +46,7 @@ class Layout(msgspec.Struct, frozen=True):
         base_port: node i has UDP base + 10 i, and TCP (peers) 2 and HTTP 3 above that; the gateway UDP base.
         http_port: where the gateway serves clients.
         settings: dotted key and value of `node.yml`, for every node.
+        network: nodes run in its namespaces; None: on loopback.
     """
 
     peers: int = PEERS
@@ -52,6 +54,11 @@ class Layout(msgspec.Struct, frozen=True):
     http_port: int = HTTP_PORT
     settings: dict[str, Any] = {}
     gateways: int = 1
+    network: Namespaces | None = None
+
+    def host(self, node: int) -> str:
+        """The address that a node listens at."""
+        return HOST if self.network is None else self.network.address(node)
 
     def ids(self) -> range:
         """The gateway, the peers, and further gateways."""
@@ -66,21 +73,18 @@ class Layout(msgspec.Struct, frozen=True):
         gateway = {
             "id": GATEWAY,
             "role": Role.GATEWAY.value,
-            "host": HOST,
+            "host": self.host(GATEWAY),
             "udp": self.base_port,
             "http": self.http_port,
         }
-        peers = [
-            {"id": i, "role": Role.PEER.value, "host": HOST, "udp": udp, "tcp": udp + 2, "http": udp + 3}
-            for i in range(1, self.peers + 1)
-            for udp in (self.base_port + 10 * i,)
-        ]
-        more = [
-            {"id": i, "role": Role.GATEWAY.value, "host": HOST, "udp": udp, "http": udp + 3}
-            for i in self.gateway_ids()[1:]
-            for udp in (self.base_port + 10 * i,)
-        ]
-        return [gateway, *peers, *more]
+        return [gateway, *(self._member(node) for node in self.ids()[1:])]
+
+    def _member(self, node: int) -> dict[str, Any]:
+        udp = self.base_port + 10 * node
+        place = {"id": node, "host": self.host(node), "udp": udp, "http": udp + 3}
+        if node in self.gateway_ids():
+            return {**place, "role": Role.GATEWAY.value}
+        return {**place, "role": Role.PEER.value, "tcp": udp + 2}
 
     def document(self, node: int) -> dict[str, Any]:
         """What `node.yml` of this node says."""
@@ -100,7 +104,9 @@ class Layout(msgspec.Struct, frozen=True):
         return document
 
     def ports(self, node: int) -> list[Port]:
-        """Where this node listens."""
+        """Where this node listens on this machine: nowhere, if it has a namespace of its own."""
+        if self.network is not None:
+            return []
         member = self.members()[node]
         named = (("udp", "udp"), ("tcp", "tcp"), ("http", "tcp"))
         return [Port(HOST, kind, member[name]) for name, kind in named if name in member]
@@ -172,7 +178,7 @@ class LocalCluster:
 
     def http_url(self, node: int) -> str:
         """Where a node serves HTTP."""
-        return f"http://{HOST}:{self.layout.members()[node]['http']}"
+        return f"http://{self.layout.host(node)}:{self.layout.members()[node]['http']}"
 
     def node_directory(self, node: int) -> Path:
         """Where everything of one node lies."""
@@ -253,6 +259,8 @@ class LocalCluster:
         require_free(port for node in missing for port in self.layout.ports(node))
         for node in missing:
             command = [sys.executable, "-m", "cluster.cli", "node", "--config", str(self.config_file(node))]
+            if self.layout.network is not None:
+                command = [*self.layout.network.inside(node), *command]
             # Each life has its own output, so that `up` can show what a node that ended had to say.
             self.output_file(node).unlink(missing_ok=True)
             self._remember(node, Life(spawn(command, self.node_directory(node), self.output_file(node))))

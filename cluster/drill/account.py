@@ -16,6 +16,7 @@ import msgspec
 from cluster.bench import Spread
 from cluster.drill.history import History
 from cluster.drill.load import Request, Try
+from cluster.drill.schedule import Kind
 
 OK = 200
 GATEWAY_TIMEOUT = 504
@@ -29,14 +30,18 @@ SHOWN_MAX = 50
 
 
 class Strike(msgspec.Struct, frozen=True):
-    """Something happened to a node, and at `end` it was well again; monotonic seconds."""
+    """Something happened to a node, and at `end` it was well again; monotonic seconds.
+
+    Attributes:
+        signal: its name, or what was cut.
+        leader: it led when it was struck.
+    """
 
     node: int
     signal: str
     begin: float
     end: float
     leader: bool = False
-    """It led when it was struck."""
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -50,8 +55,10 @@ class Account(msgspec.Struct, frozen=True):
         reruns: jobs started again after their worker was gone: at-least-once at work, no violation.
         unexplained_reruns: those whose worker was well.
         latency: of right answers, from the first try.
-        to_assignment: from a leader's kill to the first assignment by another; to_answer: to the end of the
-            first right answer to a request sent after the kill.
+        to_leading: from a leader's kill until another leads; to_assignment: to the first assignment by
+            another, which takes a job that waits; to_answer: to the end of the first right answer to a
+            request sent after the kill.
+        cut_to_leading: from a leader's being cut off from everybody, without a sign, until another leads.
         violations: in words; none means that the drill passed.
     """
 
@@ -66,8 +73,10 @@ class Account(msgspec.Struct, frozen=True):
     reruns: int
     unexplained_reruns: int
     latency: Spread | None
+    to_leading: Spread | None
     to_assignment: Spread | None
     to_answer: Spread | None
+    cut_to_leading: Spread | None
     violations: tuple[str, ...]
 
 
@@ -99,18 +108,20 @@ def judge(
     doubled = _doubled(requests)
     violations.extend(f"job {job} was the answer to requests {numbers}" for job, numbers in doubled.items())
     reruns = history.reruns()
+    owners = {tried.job[:8]: tried.gateway for request in requests for tried in request.tries if tried.job}
     unexplained = [
         f"job {first.job} was sent to node {first.node}, which was well, and again to node {second.node}"
         for first, second in reruns
         if not any(
-            strike.node == first.node
+            strike.node in {first.node, owners.get(first.job)}
             and strike.begin + utc_offset <= max(first.at, second.at) + SLACK_S
             and strike.end + utc_offset >= min(first.at, second.at) - SLACK_S
             for strike in strikes
         )
     ]
     violations.extend(unexplained)
-    to_assignment, to_answer = failovers(requests, strikes, history, utc_offset)
+    to_leading, to_assignment, to_answer = failovers(requests, strikes, history, utc_offset, "SIGKILL")
+    cut_to_leading, _, _ = failovers(requests, strikes, history, utc_offset, Kind.CUT_LEADER.value)
     latency = [request.end - request.begin for request in requests if request.answered_rightly]
     return Account(
         sent=len(requests),
@@ -124,26 +135,34 @@ def judge(
         reruns=len(reruns) - len(unexplained),
         unexplained_reruns=len(unexplained),
         latency=_spread(latency),
+        to_leading=_spread(to_leading),
         to_assignment=_spread(to_assignment),
         to_answer=_spread(to_answer),
+        cut_to_leading=_spread(cut_to_leading),
         violations=tuple(violations),
     )
 
 
 def failovers(
-    requests: Sequence[Request], strikes: Sequence[Strike], history: History, utc_offset: float
-) -> tuple[list[float], list[float]]:
-    """Seconds from each leader's kill to the next leader's first assignment, and to a client's answer."""
-    to_assignment, to_answer = [], []
+    requests: Sequence[Request],
+    strikes: Sequence[Strike],
+    history: History,
+    utc_offset: float,
+    signal: str,
+) -> tuple[list[float], list[float], list[float]]:
+    """Seconds from each such strike at a leader until another leads, assigns, and a client is answered."""
+    to_leading, to_assignment, to_answer = [], [], []
     for strike in strikes:
-        if not strike.leader or strike.signal != "SIGKILL":
+        if not strike.leader or strike.signal != signal:
             continue
         killed = strike.begin + utc_offset
+        led = [reign.begin - killed for reign in history.reigns if reign.begin >= killed]
         assigned = [a.at - killed for a in history.assigned if a.at >= killed and a.node != strike.node]
         answered = [r.end - strike.begin for r in requests if r.answered_rightly and r.begin >= strike.begin]
+        to_leading.extend(sorted(led)[:1])
         to_assignment.extend(sorted(assigned)[:1])
         to_answer.extend(sorted(answered)[:1])
-    return to_assignment, to_answer
+    return to_leading, to_assignment, to_answer
 
 
 def _end_of(request: Request) -> str:
@@ -197,8 +216,10 @@ def as_lines(account: Account) -> list[str]:
     lines.extend(f"tries refused       {count}: {reason} ..." for reason, count in account.refusals.items())
     for title, spread in (
         ("latency", account.latency),
+        ("leader killed, another leads", account.to_leading),
         ("leader killed, next assignment", account.to_assignment),
         ("leader killed, next answer", account.to_answer),
+        ("leader cut off, another leads", account.cut_to_leading),
     ):
         if spread is not None:
             figures = f"p50 {spread.p50_ms:.0f} ms, p99 {spread.p99_ms:.0f} ms, max {spread.max_ms:.0f} ms"

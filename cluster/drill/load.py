@@ -15,8 +15,6 @@ from collections.abc import Callable
 
 import msgspec
 
-HOST = "127.0.0.1"
-
 ANSWER_S = 90.0
 """How long one try may take: longer than a gateway lets its clients wait (`work.deadline_s`)."""
 
@@ -108,11 +106,11 @@ class Load:
         done: every finished request, in the order in which they ended.
     """
 
-    def __init__(self, gateways: dict[int, int], clients: int, rate: float, seed: int) -> None:
+    def __init__(self, gateways: dict[int, tuple[str, int]], clients: int, rate: float, seed: int) -> None:
         """Prepare to send.
 
         Args:
-            gateways: node and HTTP port of each.
+            gateways: node, and host and HTTP port of each.
             clients: how many send at once.
             rate: requests a second of all together, as long as answers come in time.
             seed: makes the programs of one drill unlike those of another.
@@ -163,8 +161,8 @@ class Load:
         at = client
         tries: list[Try] = []
         while True:
-            gateway, port = self._gateways[at % len(self._gateways)]
-            tried = _exchange(gateway, port, source)
+            gateway, (host, port) = self._gateways[at % len(self._gateways)]
+            tried = _exchange(gateway, host, port, source)
             tries.append(tried)
             again = tried.status == 0 or tried.status in _TRY_LATER
             if not again or tried.end - tries[0].begin > GIVE_UP_S:
@@ -177,9 +175,9 @@ class Load:
                 time.sleep(min(RETRY_AFTER_MAX_S, _seconds(tried.retry_after)))
 
 
-def _exchange(gateway: int, port: int, source: str) -> Try:
+def _exchange(gateway: int, host: str, port: int, source: str) -> Try:
     begin = time.monotonic()
-    connection = http.client.HTTPConnection(HOST, port, timeout=ANSWER_S)
+    connection = http.client.HTTPConnection(host, port, timeout=ANSWER_S)
     connected = False
 
     def ended(status: int, said: str, header: Callable[[str], str | None] = lambda _name: None) -> Try:

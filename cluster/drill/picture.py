@@ -23,7 +23,8 @@ GAP = 34
 LATENCY_S = (0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 50.0)
 """Lines of the logarithmic latency scale; the first and the last are its ends."""
 
-ALIVE, LEADING, AWAY, STOPPED, REFUSED, INK = "#d9e2ec", "#2f855a", "#c53030", "#dd6b20", "#dd6b20", "#243b53"
+ALIVE, LEADING, AWAY, STOPPED, CUT = "#d9e2ec", "#2f855a", "#c53030", "#dd6b20", "#6b46c1"
+REFUSED, INK = "#dd6b20", "#243b53"
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -85,7 +86,7 @@ def _nodes(canvas: _Canvas, line: Timeline, top: float) -> float:
         tip = f"node {reign.node} leads epoch {reign.epoch}"
         canvas.bar(reign.begin, max(end, reign.begin), rows[reign.node], ROW - 5, LEADING, tip)
     for strike in line.strikes:
-        colour = STOPPED if strike.signal == "SIGSTOP" else AWAY
+        colour = STOPPED if strike.signal == "SIGSTOP" else AWAY if strike.signal.startswith("SIG") else CUT
         tip = f"{strike.signal}, node {strike.node}"
         canvas.bar(strike.begin, strike.end, rows[strike.node] + 3, ROW - 11, colour, tip)
     return top + ROW * len(line.nodes)

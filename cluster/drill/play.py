@@ -6,6 +6,7 @@ always there and every refusal is the cluster's own doing.
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import signal
 import time
@@ -14,12 +15,12 @@ from pathlib import Path
 
 import msgspec
 
-from cluster import client
+from cluster import client, namespaces
 from cluster.bench import HTTP_ABOVE_BASE, machine
 from cluster.drill import history, picture
 from cluster.drill.account import Account, Strike, as_lines, judge
 from cluster.drill.load import Load
-from cluster.drill.schedule import Fault, Kind, faults
+from cluster.drill.schedule import CUTS, Fault, Hit, Kind, faults, severed
 from cluster.errors import RemoteProtocolError, Unavailable
 from cluster.limits import MIB
 from cluster.local import READY_S, Layout, LocalCluster
@@ -62,6 +63,7 @@ class Plan(msgspec.Struct, frozen=True):
     clients: int = 6
     rate: float = 4.0
     base_port: int = 19000
+    cuts: bool = True
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -72,6 +74,8 @@ class Report(msgspec.Struct, frozen=True):
     seconds: float
     faults: int
     account: Account
+    without_cuts: str = ""
+    """Why the network was left whole; empty when it was cut."""
 
 
 class Drill:
@@ -85,6 +89,7 @@ class Drill:
         self._layout = Layout(
             plan.peers, plan.base_port, plan.base_port + HTTP_ABOVE_BASE, dict(SETTINGS), plan.gateways
         )
+        self._without_cuts = "not asked for" if not plan.cuts else namespaces.missing()
         self._strikes: list[Strike] = []
         self._marks: list[picture.Mark] = []
         self._trouble: list[str] = []
@@ -96,6 +101,15 @@ class Drill:
         Raises:
             ClusterError: the cluster did not even start.
         """
+        with contextlib.ExitStack() as stack:
+            if self._without_cuts:
+                self._say(f"the network is left whole: {self._without_cuts}")
+            else:
+                network = stack.enter_context(namespaces.namespaces(self._layout.ids()))
+                self._layout = msgspec.structs.replace(self._layout, network=network)
+            return self._run()
+
+    def _run(self) -> tuple[Report, str]:
         plan = self._plan
         self._say(f"starting {plan.gateways} gateways and {plan.peers} peers")
         try:
@@ -109,8 +123,9 @@ class Drill:
 
     def _loaded(self) -> tuple[Report, str]:
         plan = self._plan
-        ports = {node: self._layout.members()[node]["http"] for node in self._layout.gateway_ids()}
-        load = Load(ports, plan.clients, plan.rate, plan.seed)
+        members = self._layout.members()
+        places = {node: (members[node]["host"], members[node]["http"]) for node in self._layout.gateway_ids()}
+        load = Load(places, plan.clients, plan.rate, plan.seed)
         utc_offset = time.time() - time.monotonic()
         self._begin = time.monotonic()
         load.start()
@@ -125,7 +140,9 @@ class Drill:
         if len(load.done) != load.sent:
             self._trouble.append(f"{load.sent - len(load.done)} requests came to no end")
         account = msgspec.structs.replace(account, violations=(*self._trouble, *account.violations))
-        report = Report(plan, f"{platform.system()}, {machine()}", round(seconds, 1), played, account)
+        report = Report(
+            plan, f"{platform.system()}, {machine()}", round(seconds, 1), played, account, self._without_cuts
+        )
         return report, picture.draw(self._timeline(load, story, utc_offset, seconds))
 
     # --- faults ------------------------------------------------------------------------------------
@@ -133,7 +150,8 @@ class Drill:
     def _play(self, until: float) -> int:
         """Fault after fault until the time is over; returns how many there were."""
         played = 0
-        for fault in faults(self._plan.seed, peers=self._plan.peers, gateways=self._plan.gateways):
+        plan, cuts = self._plan, self._layout.network is not None
+        for fault in faults(plan.seed, peers=plan.peers, gateways=plan.gateways, cuts=cuts):
             time.sleep(max(0.0, min(fault.pause_s, until - time.monotonic())))
             if time.monotonic() >= until:
                 break
@@ -161,6 +179,8 @@ class Drill:
                 self._kill_two_leaders(fault, leader)
             case Kind.PAUSE_LEADER | Kind.PAUSE_FOLLOWER:
                 self._pause(fault, leader if fault.kind is Kind.PAUSE_LEADER else follower)
+            case _ if fault.kind in CUTS:
+                self._cut(fault, Hit(leader, follower, gateway))
             case Kind.ROLL:
                 for node in (*followers, leader, *gateways):
                     self._take_down(fault, signal.SIGTERM, node)
@@ -201,6 +221,21 @@ class Drill:
         time.sleep(fault.outage_s)
         self._cluster.kill(node, signal.SIGCONT)
         self._healed(struck)
+
+    def _cut(self, fault: Fault, hit: Hit) -> None:
+        network = self._layout.network
+        assert network is not None  # noqa: S101  (the schedule has cuts only with one)
+        nodes = self._layout.ids()
+        struck, links = severed(fault.kind, hit, nodes)
+        who = ", ".join(map(str, sorted(struck)))
+        self._tell(f"fault {fault.number}: {fault.kind}: node {who} for {fault.outage_s:g} s")
+        begin = time.monotonic()
+        namespaces.cut(network, links)
+        time.sleep(fault.outage_s)
+        namespaces.heal(network, nodes)
+        self._healed(
+            [Strike(node, fault.kind.value, begin, begin, leader=node == hit.leader) for node in struck]
+        )
 
     def _strike(self, node: int, number: signal.Signals, *, leader: bool) -> Strike:
         begin = time.monotonic()
@@ -298,4 +333,7 @@ def summary(report: Report) -> list[str]:
     plan = report.plan
     size = f"{plan.peers} peers, {plan.gateways} gateways, {plan.clients} clients"
     title = f"drill, seed {plan.seed}: {report.seconds:.0f} s, {report.faults} faults, {size}, "
-    return [f"{title}{plan.rate:g} requests a second", report.machine, *as_lines(report.account)]
+    lines = [f"{title}{plan.rate:g} requests a second", report.machine]
+    if report.without_cuts:
+        lines.append(f"the network was left whole: {report.without_cuts}")
+    return [*lines, *as_lines(report.account)]

@@ -12,7 +12,7 @@ import pytest
 from cluster.drill import history, picture
 from cluster.drill.account import Account, Strike, judge
 from cluster.drill.load import Request, Try, program
-from cluster.drill.schedule import DECK, GATEWAYS, TWO_PEERS, Kind, faults
+from cluster.drill.schedule import CUTS, DECK, GATEWAYS, TWO_PEERS, Hit, Kind, faults, severed
 
 NOTHING = history.History((), (), ())
 OFFSET = 1000.0
@@ -41,7 +41,7 @@ def judged(*requests: Request, strikes: Sequence[Strike] = (), story: history.Hi
 
 def test_a_seed_decides_the_whole_schedule() -> None:
     first, again, other = (
-        list(itertools.islice(faults(seed, peers=5, gateways=2), 40)) for seed in (7, 7, 8)
+        list(itertools.islice(faults(seed, peers=5, gateways=2, cuts=True), 40)) for seed in (7, 7, 8)
     )
     assert first == again != other
     assert [fault.number for fault in first] == list(range(1, 41))
@@ -49,12 +49,48 @@ def test_a_seed_decides_the_whole_schedule() -> None:
 
 def test_every_kind_comes_up_in_each_deal() -> None:
     deal = sum(times for _, times in DECK)
-    assert {fault.kind for fault in itertools.islice(faults(3, peers=5, gateways=2), deal)} == set(Kind)
+    assert {fault.kind for fault in itertools.islice(faults(3, peers=5, gateways=2, cuts=True), deal)} == set(
+        Kind
+    )
 
 
 def test_a_small_cluster_is_never_struck_below_what_it_needs() -> None:
-    kinds = {fault.kind for fault in itertools.islice(faults(3, peers=3, gateways=1), 100)}
+    deal = faults(3, peers=3, gateways=1, cuts=True)
+    kinds = {fault.kind for fault in itertools.islice(deal, 100)}
     assert kinds == set(Kind) - TWO_PEERS - GATEWAYS
+
+
+def test_where_the_network_cant_be_cut_it_is_not() -> None:
+    kinds = {fault.kind for fault in itertools.islice(faults(3, peers=5, gateways=2, cuts=False), 100)}
+    assert kinds == set(Kind) - CUTS
+
+
+NODES = range(7)
+HIT = Hit(leader=2, follower=4, gateway=6)
+
+
+@pytest.mark.parametrize("kind", sorted(CUTS))
+def test_a_cut_takes_links_of_those_it_strikes_and_no_others(kind: Kind) -> None:
+    struck, links = severed(kind, HIT, NODES)
+    assert links
+    assert all(len({sender, receiver} & struck) in {1, 2} for sender, receiver in links)
+    assert all(sender != receiver for sender, receiver in links)
+    if kind is not Kind.CUT_LINK:
+        assert all((sender in struck) != (receiver in struck) for sender, receiver in links)
+
+
+def test_a_cut_one_way_leaves_the_other() -> None:
+    others = {node for node in NODES if node != HIT.leader}
+    assert severed(Kind.MUTE_LEADER, HIT, NODES)[1] == {(HIT.leader, node) for node in others}
+    assert severed(Kind.DEAF_LEADER, HIT, NODES)[1] == {(node, HIT.leader) for node in others}
+    both = severed(Kind.CUT_LEADER, HIT, NODES)[1]
+    assert both == {pair for node in others for pair in ((HIT.leader, node), (node, HIT.leader))}
+
+
+def test_a_split_leaves_a_majority_with_a_gateway() -> None:
+    struck, links = severed(Kind.SPLIT, HIT, NODES)
+    assert struck == {2, 4, 6}
+    assert len(links) == 2 * 3 * 4
 
 
 # --- the account -----------------------------------------------------------------------------------
