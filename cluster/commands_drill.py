@@ -11,8 +11,11 @@ from pathlib import Path
 import click
 import msgspec
 
+from cluster.bench import machine
 from cluster.capacity.measure import as_line, measure
 from cluster.drill.play import Drill, Plan, summary
+from cluster.drill.pressure import Pressing
+from cluster.drill.promises import as_lines
 from cluster.local import PEERS_MAX
 
 MAX_PORT = 65535 - 10 * PEERS_MAX - 1000
@@ -123,4 +126,27 @@ def capacity(workers: tuple[int, ...], seconds: float, base_port: int, *, as_jso
         click.echo(msgspec.json.format(msgspec.json.encode(figures)))
 
 
-COMMANDS = (drill, capacity)
+@click.command()
+@click.option("--factor", type=click.FloatRange(1.5, 100), default=10.0, show_default=True, help="Overload.")
+@click.option("--seconds", type=click.FloatRange(5, 3600), default=60.0, show_default=True, help="Of it.")
+@click.option("--base-port", type=click.IntRange(1024, MAX_PORT), default=20000, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.pass_context
+def pressure(ctx: click.Context, factor: float, seconds: float, base_port: int, *, as_json: bool) -> None:
+    """Measure too much: refusals and accepted jobs under overload, a tenant's flood, clients that leave.
+
+    Exits with 1 if a promise did not hold.
+    """
+    _end_in_order()
+    with tempfile.TemporaryDirectory(prefix="javacluster-pressure-") as directory:
+        pressing = Pressing(Path(directory) / "cluster", base_port, lambda text: click.echo(text, err=True))
+        measured = pressing.run(machine(), factor, seconds)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(measured)))
+    else:
+        click.echo("\n".join(as_lines(measured)))
+    if measured.broken():
+        ctx.exit(EXIT_VIOLATION)
+
+
+COMMANDS = (drill, capacity, pressure)
