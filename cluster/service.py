@@ -270,7 +270,9 @@ class Node:
             resource = gateway_resource(parts, gateway)
         else:
             resource = node_resource(parts)
-        site = make_site(resource, self._config.gateway, self._reactor, self._metrics.responded)
+        site = make_site(
+            resource, self._config.gateway, self._reactor, self._metrics.responded, self._access.unwelcome
+        )
         listening, kept = listen(self._reactor, host, port, site, kept_sockets(os.environ).get(HTTP))
         if not kept and self._config.me.role is Role.GATEWAY:
             self._notifier.forget(HTTP)

@@ -13,6 +13,9 @@ import attrs
 from cluster.gateway.replies import HttpProblem
 from cluster.tokens import Token, digest_of
 
+BODIES = frozenset({b"/compileandrun", b"/v1/run", b"/v1/jobs"})
+"""Where programs are sent."""
+
 _SCHEME = "bearer"
 _KEY_DIGITS = 8
 """A token is looked up by the first digits of its hash, and compared by all of them in constant time."""
@@ -92,6 +95,16 @@ class Access:
         if scheme.lower() != _SCHEME or found is None:
             raise self._refused("this token is not known here, or not any longer", ', error="invalid_token"')
         return Caller(found.name, found.share)
+
+    def unwelcome(self, path: bytes, authorization: str | None) -> HttpProblem | None:
+        """Why a body sent to this path need not be read: nobody whom we know sends it."""
+        if path not in BODIES:
+            return None
+        try:
+            self.caller(authorization)
+        except HttpProblem as problem:
+            return problem
+        return None
 
     def spend(self, caller: Caller) -> None:
         """Count one program of this caller.

@@ -34,6 +34,7 @@ from cluster.gateway import cluster_info
 from cluster.gateway.access import Access
 from cluster.gateway.api import Api
 from cluster.gateway.assets import Page
+from cluster.gateway.channel import OTHER
 from cluster.gateway.endpoint import Endpoint, argument, begin, integer, preferred
 from cluster.gateway.log_access import (
     FOLLOWERS_MAX,
@@ -45,7 +46,6 @@ from cluster.gateway.log_access import (
 )
 from cluster.gateway.relay import Answered, Requests
 from cluster.gateway.replies import JSON, TEXT, HttpProblem, Reply, job_reply, problem_of, problem_reply
-from cluster.gateway.site import OTHER
 from cluster.gateway.sources import cache_wishes, read_source
 from cluster.gateway.view import ClusterView
 from cluster.identity import Role

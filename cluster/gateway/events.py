@@ -49,6 +49,7 @@ STALLED_S = 60.0
 """A reader that takes nothing for so long is cut."""
 
 QUEUED_ID = 1
+_COMMENT = b": still pending\n\n"
 
 
 @attrs.frozen
@@ -138,6 +139,7 @@ class EventStream:
         self._over = False
         self._timer: IDelayedCall | None = None
         self.done: Deferred[None] = Deferred(lambda _done: self._stop())
+        request.alive = _COMMENT  # type: ignore[attr-defined]  # of a request of ours (site.BoundedRequest)
         log.follow(self)
         request.registerProducer(self, True)
         self._set_timer(KEEP_ALIVE_S, self._keep_alive)
@@ -217,7 +219,7 @@ class EventStream:
         self._request.write(line % (number, name.encode(), msgspec.json.encode(data)))
 
     def _keep_alive(self) -> None:
-        self._request.write(b": still pending\n\n")
+        self._request.write(_COMMENT)
         self._set_timer(KEEP_ALIVE_S, self._keep_alive)
 
     def _cut(self) -> None:

@@ -15,34 +15,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from http import HTTPStatus
 from io import BytesIO
-from typing import cast
 
-from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol, IReactorTime
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
 from twisted.web.http import Request as PlainRequest
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 from cluster.config import GatewaySettings
+from cluster.gateway.channel import LINGER_S, MODERN, OTHER, BoundedChannel
 from cluster.gateway.replies import HttpProblem, problem_reply
 
-HEADERS_MAX = 100
-HEADER_BYTES_MAX = 16 * 1024
-"""Request line and headers together."""
-RECEIVE_S = 30.0
-"""A request must be here whole within this time of its first byte, however busily it trickles."""
-LINGER_S = 2.0
-"""How long the rest of a refused body is read and thrown away before the connection is aborted."""
-
-MODERN = b"/v1/"
-"""Paths whose bodies are JSON, and so their errors."""
-
-OTHER = "other"
-"""The endpoint that refusals here are counted under: no path was looked at yet."""
-
 CountResponse = Callable[[str, int], None]
+
+Unwelcome = Callable[[bytes, str | None], HttpProblem | None]
+"""Given a path as it was sent and an `Authorization`, why a body need not even be read."""
 
 _FULL_TEXT = b"too many connections are open here; try later\n"
 _FULL = (
@@ -52,11 +40,17 @@ _FULL = (
 
 
 class BoundedRequest(Request):
-    """A request whose body is counted as it comes, against its own limit and against everybody's."""
+    """A request whose body is counted as it comes, against its own limit and against everybody's.
+
+    Attributes:
+        alive: what may be sent at any time into an answer that has begun, so that its client proves to be
+            there; empty: nothing may.
+    """
 
     channel: BoundedChannel
     site: BoundedSite
     defaultContentType = None
+    alive = b""
 
     def __init__(self, channel: BoundedChannel, *args: object, **kwargs: object) -> None:
         super().__init__(channel, *args, **kwargs)
@@ -77,6 +71,8 @@ class BoundedRequest(Request):
         self._limit = settings.request_bytes if self._modern else settings.source_bytes
         if length is not None and length > self._limit:
             self._refuse_large()
+        elif length != 0 and (problem := self._bounds.unwelcome(self.channel._path, self._token())):  # noqa: SLF001
+            self._refuse(problem)
 
     def handleContentChunk(self, data: bytes) -> None:
         """A piece of the body: keep it, or refuse."""
@@ -85,7 +81,8 @@ class BoundedRequest(Request):
         if self._held + len(data) > self._limit:
             self._refuse_large()
         elif self._bounds.body_bytes + len(data) > self._bounds.settings.pending_bytes:
-            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many programs are waiting here; try later")
+            text = "too many programs are waiting here; try later"
+            self._refuse(HttpProblem(HTTPStatus.SERVICE_UNAVAILABLE, text, {"Retry-After": "1"}))
         else:
             self._held += len(data)
             self._bounds.body_bytes += len(data)
@@ -112,27 +109,31 @@ class BoundedRequest(Request):
 
     def _refuse_large(self) -> None:
         text = f"the body is larger than {self._limit} bytes"
-        self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text)
+        self._refuse(HttpProblem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text))
 
-    def _refuse(self, status: HTTPStatus, text: str) -> None:
+    def _token(self) -> str | None:
+        sent = self.requestHeaders.getRawHeaders(b"Authorization")
+        return None if not sent else sent[-1].decode("utf-8", "replace")
+
+    def _refuse(self, problem: HttpProblem) -> None:
         """Answer now, whatever else is still coming."""
+        self.channel.told()
         self._refused = True
         self._release()
         self.content = self._body = BytesIO()
         self.channel.persistent = 0
         self.method, self.clientproto = b"POST", b"HTTP/1.1"
-        reply = problem_reply(HttpProblem(status, text), plain=not self._modern)
-        self.setResponseCode(status)
+        reply = problem_reply(problem, plain=not self._modern)
+        self.setResponseCode(problem.status)
         for name, value in (
             ("Cached-Response", "false"),
             ("Connection", "close"),
             ("Content-Type", reply.content_type),
             ("Content-Length", str(len(reply.body))),
+            *problem.headers.items(),
         ):
             self.setHeader(name, value)
-        if status is HTTPStatus.SERVICE_UNAVAILABLE:
-            self.setHeader("Retry-After", "1")
-        self._bounds.count_response(OTHER, status)
+        self._bounds.count_response(OTHER, problem.status)
         self.write(reply.body)
         # A client that waits for "100 Continue" will send nothing more, so there is nothing to wait for.
         waits = self.requestHeaders.hasHeader(b"Expect")
@@ -154,71 +155,6 @@ class BoundedRequest(Request):
     def _release(self) -> None:
         self._bounds.body_bytes -= self._held
         self._held = 0
-
-
-class BoundedChannel(HTTPChannel):
-    """One HTTP/1.1 connection with bounded headers and a bounded time for each request to arrive."""
-
-    maxHeaders = HEADERS_MAX
-    totalHeadersSize = HEADER_BYTES_MAX
-    site: BoundedSite
-
-    def __init__(self, site: BoundedSite) -> None:
-        super().__init__()
-        self.site = site
-        self.factory = site
-        self.requestFactory = BoundedRequest  # type: ignore[assignment]  # inferred too narrowly there
-        self._answering = False
-        self._too_slow: IDelayedCall | None = None
-
-    def connectionMade(self) -> None:
-        """Count it."""
-        self.site.connections += 1
-        super().connectionMade()
-
-    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        """Count it, and let its requests go."""
-        self.site.connections -= 1
-        self._arrived()
-        super().connectionLost(reason)
-
-    def dataReceived(self, data: bytes) -> None:
-        """The first byte of a request starts its clock."""
-        self._arriving()
-        super().dataReceived(data)
-
-    def lineReceived(self, line: bytes) -> None:
-        """So does the first line of one that was buffered behind another."""
-        self._arriving()
-        super().lineReceived(line)
-
-    def allContentReceived(self) -> None:
-        """A request is here whole: its answer may take as long as it takes."""
-        self._arrived()
-        self._answering = True
-        super().allContentReceived()
-
-    def requestDone(self, request: Request) -> None:
-        """Ready for the next one."""
-        self._answering = False
-        super().requestDone(request)
-
-    def cut(self) -> None:
-        """Close now, whatever is still to be sent."""
-        cast(ITCPTransport, self.transport).abortConnection()
-
-    def _arriving(self) -> None:
-        if self._too_slow is None and not self._answering:
-            self._too_slow = self.site.reactor.callLater(RECEIVE_S, self._give_up)
-
-    def _arrived(self) -> None:
-        if self._too_slow is not None:
-            self._too_slow.cancel()
-            self._too_slow = None
-
-    def _give_up(self) -> None:
-        self._too_slow = None
-        self.cut()
 
 
 class _Full(Protocol):
@@ -245,12 +181,14 @@ class BoundedSite(Site):
         settings: GatewaySettings,
         reactor: IReactorTime,
         count_response: CountResponse,
+        unwelcome: Unwelcome,
     ) -> None:
         super().__init__(
             resource, timeout=settings.idle_timeout_s, reactor=reactor, parsePOSTFormSubmission=False
         )
         self.settings = settings
         self.count_response = count_response
+        self.unwelcome = unwelcome
         self.connections = 0
         self.body_bytes = 0
 
@@ -269,7 +207,7 @@ class BoundedSite(Site):
         if self.connections >= self.settings.connections_max:
             self.count_response(OTHER, HTTPStatus.SERVICE_UNAVAILABLE)
             return _Full()
-        channel = BoundedChannel(self)
+        channel = BoundedChannel(self, BoundedRequest)
         channel.timeOut = self.timeOut  # type: ignore[assignment]  # a float will do
         channel.callLater = self.reactor.callLater  # type: ignore[assignment,method-assign]  # as Site does
         return channel
@@ -279,11 +217,16 @@ def _count_nothing(_endpoint: str, _status: int) -> None:
     """For a site without metrics."""
 
 
+def _welcome(_path: bytes, _authorization: str | None) -> None:
+    """For a site that asks nobody."""
+
+
 def make_site(
     resource: IResource,
     settings: GatewaySettings,
     reactor: IReactorTime,
     count_response: CountResponse = _count_nothing,
+    unwelcome: Unwelcome = _welcome,
 ) -> BoundedSite:
     """What a TCP port serves."""
-    return BoundedSite(resource, settings, reactor, count_response)
+    return BoundedSite(resource, settings, reactor, count_response, unwelcome)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
@@ -14,6 +15,16 @@ from cluster.gateway.site import BoundedSite
 
 class Transport(StringTransport):
     """Also remembers an abort, and stops writing after it."""
+
+    error = 0
+
+    def getHandle(self) -> Transport:  # noqa: N802
+        """The socket: asked for its error alone."""
+        return self
+
+    def getsockopt(self, _level: int, _option: int) -> int:
+        """What has come back from the other side."""
+        return self.error
 
     def abortConnection(self) -> None:  # noqa: N802
         """Cut."""
@@ -34,6 +45,10 @@ class Connection:
         """Send bytes; what has come back so far."""
         self.protocol.dataReceived(data)
         return bytes(self.transport.value())
+
+    def close_sending(self) -> None:
+        """The client will send nothing more."""
+        IHalfCloseableProtocol(self.protocol).readConnectionLost()
 
     def gone(self) -> None:
         """The client is gone."""

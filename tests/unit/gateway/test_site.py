@@ -12,8 +12,18 @@ import pytest
 from twisted.internet.task import Clock
 
 from cluster.config import GatewaySettings
+from cluster.core.events import RequestAbandoned
+from cluster.gateway.channel import (
+    HEADER_BYTES_MAX,
+    HEADERS_MAX,
+    INTERIM,
+    LINGER_S,
+    LOOK_AGAIN_S,
+    LOOKS_S,
+    RECEIVE_S,
+)
 from cluster.gateway.log_access import FOLLOW_BACKLOG_MAX
-from cluster.gateway.site import HEADERS_MAX, LINGER_S, RECEIVE_S, BoundedSite, make_site
+from cluster.gateway.site import BoundedSite, make_site
 from tests.unit.gateway.connections import Connection
 from tests.unit.gateway.fakes import Gateway, returned
 
@@ -111,21 +121,128 @@ def test_a_connection_serves_one_request_after_another(connect: Connect, gateway
     assert not connection.transport.disconnecting
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
-        b"POST / HTTP/1.1\r\n" + b"X: 1\r\n" * (HEADERS_MAX + 1) + b"\r\n",
-        b"POST / HTTP/1.1\r\nX: " + b"y" * 9000 + b"\r\nY: " + b"y" * 9000 + b"\r\n\r\n",
-        b"nonsense\r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-    ],
-)
-def test_bad_heads_and_lengths_are_refused(connect: Connect, head: bytes) -> None:
+MALFORMED = [
+    (b"X: 1\r\n" * (HEADERS_MAX + 1) + b"\r\n", 431, b"more than 100 headers"),
+    (b"X: " + b"y" * 9000 + b"\r\nY: " + b"y" * 9000 + b"\r\n\r\n", 431, b"larger than 16384 bytes"),
+    (b"X: " + b"y" * (HEADER_BYTES_MAX + 1), 431, b"larger than 16384 bytes"),
+    (b"Content-Length: -1\r\n\r\n", 400, b"length is no number"),
+    (b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n", 400, b"given twice"),
+    (b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 400, b"given twice"),
+    (b"Transfer-Encoding: gzip\r\n\r\n", 400, b"not chunked"),
+    (b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400, b"a chunk of the body"),
+    (b"Transfer-Encoding: chunked\r\n\r\n" + b"1" * 2000, 400, b"a chunk of the body"),
+    (b"Transfer-Encoding: chunked\r\n\r\n2\r\nabcd", 400, b"a chunk of the body"),
+    (b"no colon\r\n\r\n", 400, b"malformed header"),
+    (b"bad name: x\r\n\r\n", 400, b"malformed header"),
+    (b"X: a\x00b\r\n\r\n", 400, b"malformed header"),
+]
+
+
+@pytest.mark.parametrize(("rest", "status", "reason"), MALFORMED)
+@pytest.mark.parametrize("path", [b"/compileandrun", b"/v1/run"])
+def test_what_can_not_be_parsed_gets_our_answer_with_a_reason(
+    connect: Connect, clock: Clock, gateway: Gateway, path: bytes, rest: bytes, status: int, reason: bytes
+) -> None:
+    """H1, H8: `Cached-Response` on every answer, whatever was asked."""
     connection = connect()
-    assert connection.send(head).startswith(b"HTTP/1.1 400 ")
+    answer = connection.send(b"POST %b HTTP/1.1\r\n%b" % (path, rest))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"\r\nCached-Response: false\r\n" in head
+    assert b"\r\nConnection: close\r\n" in head
+    assert b"Content-Length: %d" % len(body) in head
+    assert reason in body
+    assert (b"problem+json" in head) == (path == b"/v1/run")
+    assert gateway.observer.responses == [("other", status)]
+    assert connection.send(b"anything else\r\n\r\n" * 100) == answer, "one answer"
+    clock.advance(LINGER_S)
+    assert connection.transport.aborting
+    connection.gone()
+    assert clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize(
+    "line", [b"nonsense", b"GET /", b"GET / HTTP/9", b"GET  / HTTP/1.1", b"\xff\x16\x03\x01"]
+)
+def test_a_first_line_that_is_none_is_shown_back(connect: Connect, line: bytes) -> None:
+    answer = connect().send(line + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"Cached-Response: false" in answer
+    assert b"can't be parsed at" in answer
+
+
+def test_what_is_malformed_behind_a_refusal_gets_no_second_answer(connect: Connect, clock: Clock) -> None:
+    connection = connect()
+    answer = connection.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n7d0\r\n" + b"x" * 2000)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert connection.send(b"no chunk ends like this") == answer
+    assert connection.transport.aborting
+    connection.gone()
+    assert clock.getDelayedCalls() == []
+
+
+# --- a client that closes its sending side -----------------------------------------------------------
+
+
+def half_closed(connect: Connect, version: bytes = b"1.1") -> Connection:
+    connection = connect()
+    connection.send(HEAD.replace(b"1.1", version) + b"Content-Length: 10\r\n\r\nclass A {}")
+    connection.close_sending()
+    return connection
+
+
+def test_a_client_that_waits_with_its_sending_side_closed_gets_its_answer(
+    connect: Connect, clock: Clock, gateway: Gateway
+) -> None:
+    """H8: and is told meanwhile that it is being dealt with, which proves that it is there."""
+    connection = half_closed(connect)
+    assert connection.send(b"") == INTERIM
+    clock.pump(LOOKS_S)
+    clock.advance(LOOK_AGAIN_S)
+    assert connection.send(b"") == 2 * INTERIM
+    gateway.answer(returned(b"42"))
+    assert connection.send(b"").endswith(b"\r\n42")
+    assert connection.transport.disconnecting
+    connection.gone()
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_client_that_is_gone_is_found_out_and_its_job_cancelled(
+    connect: Connect, clock: Clock, gateway: Gateway
+) -> None:
+    """W9: its machine answers with a reset."""
+    connection = half_closed(connect)
+    connection.transport.error = 104
+    clock.advance(LOOKS_S[0])
+    assert connection.transport.aborting
+    connection.gone()
+    assert isinstance(gateway.events[-1], RequestAbandoned)
+    assert clock.getDelayedCalls() == []
+
+
+def test_who_does_not_know_interim_answers_is_taken_for_gone(connect: Connect) -> None:
+    connection = half_closed(connect, version=b"1.0")
+    assert connection.send(b"") == b""
+    assert connection.transport.aborting
+
+
+def test_an_end_before_or_between_requests_ends_the_connection(connect: Connect) -> None:
+    for sent in (b"", b"POST /", HEAD + b"Content-Length: 10\r\n\r\nclass"):
+        connection = connect()
+        connection.send(sent)
+        connection.close_sending()
+        assert connection.transport.disconnecting
+
+
+def test_all_that_was_asked_before_the_end_is_answered(connect: Connect, gateway: Gateway) -> None:
+    connection = connect()
+    one = HEAD + b"Content-Length: 10\r\n\r\nclass A {}"
+    connection.send(one + one.replace(b"A", b"B"))
+    connection.close_sending()
+    for text in (b"first", b"second"):
+        gateway.answer(returned(text))
+    answer = connection.send(b"")
+    assert answer.index(b"first") < answer.index(b"second")
     assert connection.transport.disconnecting
 
 
@@ -149,6 +266,10 @@ def test_a_trickling_request_has_its_time(connect: Connect, clock: Clock) -> Non
         connection.send(byte)
     assert not connection.transport.disconnecting
     clock.advance(RECEIVE_S / 3)
+    answer = connection.send(b"")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"Cached-Response: false" in answer
+    clock.advance(LINGER_S)
     assert connection.transport.aborting
 
 

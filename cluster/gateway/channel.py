@@ -1,0 +1,249 @@
+"""One HTTP/1.1 connection: bounded headers, a bounded time a request, an answer to whatever comes (H8).
+
+What can't be parsed is answered here, as nothing else ever hears of it. A client that closes its sending side
+once it has asked (`nc -N`, `socat`) gets its answer; the same end of stream comes from one that is gone, and
+whose job is to be cancelled at once (W9). To tell them apart something is sent that every client puts up
+with: an interim `102 Processing`, or in a stream of events a comment. A machine that has closed the
+connection for good answers that with a reset.
+"""
+
+# ruff: noqa: N802, N815
+# Overridden methods and attributes keep Twisted's spelling.
+# mypy: allow-untyped-calls
+# Twisted's HTTP server is not annotated.
+
+from __future__ import annotations
+
+import socket
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, cast
+
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, ITCPTransport
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
+from twisted.web.server import Request
+from zope.interface import implementer
+
+from cluster.gateway.replies import HttpProblem, problem_reply
+
+if TYPE_CHECKING:
+    from cluster.gateway.site import BoundedRequest, BoundedSite
+
+HEADERS_MAX = 100
+HEADER_BYTES_MAX = 16 * 1024
+"""Request line and headers together."""
+RECEIVE_S = 30.0
+"""A request must be here whole within this time of its first byte, however busily it trickles."""
+LINGER_S = 2.0
+"""How long the rest of a refused request is read and thrown away before the connection is closed."""
+
+INTERIM = b"HTTP/1.1 102 Processing\r\n\r\n"
+LOOKS_S = (0.005, 0.02, 0.05, 0.1, 0.25, 1.0)
+"""When, after something was sent into a half-closed connection, it is looked whether a reset came back."""
+LOOK_AGAIN_S = 5.0
+"""And how long until something is sent again."""
+
+MODERN = b"/v1/"
+"""Paths whose bodies are JSON, and so their errors."""
+
+OTHER = "other"
+"""The endpoint that refusals here are counted under: no path was looked at yet."""
+
+_NO_LENGTH = "its length is no number, is given twice, or its Transfer-Encoding is not chunked"
+
+
+@implementer(IHalfCloseableProtocol)
+class BoundedChannel(HTTPChannel):
+    """One HTTP/1.1 connection with bounded headers and a bounded time for each request to arrive."""
+
+    maxHeaders = HEADERS_MAX
+    totalHeadersSize = HEADER_BYTES_MAX
+    site: BoundedSite
+
+    def __init__(self, site: BoundedSite, request: type[BoundedRequest]) -> None:
+        super().__init__()
+        self.site = site
+        self.factory = site
+        self.requestFactory = request
+        self._path = b""
+        self._answering = False
+        self._refused = False
+        self._told = False
+        self._asked_all = False
+        self._suspect = (HTTPStatus.BAD_REQUEST, "")
+        self._too_slow: IDelayedCall | None = None
+        self._look: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        """Count it."""
+        self.site.connections += 1
+        super().connectionMade()
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        """Count it, and let its requests go."""
+        self.site.connections -= 1
+        self._arrived()
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+        super().connectionLost(reason)
+
+    # --- a request arrives --------------------------------------------------------------------------
+
+    def dataReceived(self, data: bytes) -> None:
+        """The first byte of a request starts its clock."""
+        if self._refused:
+            return
+        self._arriving()
+        super().dataReceived(data)
+
+    def lineReceived(self, line: bytes) -> None:
+        """So does the first line of one that was buffered behind another."""
+        if self._refused:
+            return
+        self._arriving()
+        self._suspect = (HTTPStatus.BAD_REQUEST, f"the request can't be parsed at: {_shown(line)}")
+        if self._receivedHeaderSize + len(line) > HEADER_BYTES_MAX:
+            self.lineLengthExceeded(line)
+            return
+        super().lineReceived(line)
+
+    def headerReceived(self, line: bytes) -> bool:
+        """One header, or none."""
+        if self._refused:
+            return False
+        if self._receivedHeaderCount >= HEADERS_MAX:
+            self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"more than {HEADERS_MAX} headers")
+            return False
+        name = line.partition(b":")[0].strip().lower()
+        text = _NO_LENGTH if name in {b"content-length", b"transfer-encoding"} else "a malformed header"
+        self._suspect = (HTTPStatus.BAD_REQUEST, f"{text}: {_shown(line)}")
+        return bool(super().headerReceived(line))
+
+    def allHeadersReceived(self) -> None:
+        """A refused request has no more than it had."""
+        if not self._refused:
+            super().allHeadersReceived()
+
+    def rawDataReceived(self, data: bytes) -> None:
+        """A piece of a body, or of what comes behind it."""
+        self._suspect = (HTTPStatus.BAD_REQUEST, "a chunk of the body is malformed")
+        super().rawDataReceived(data)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """A line, or all of them together, that nothing needs."""
+        del line
+        text = f"the request line and the headers are larger than {HEADER_BYTES_MAX} bytes"
+        self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text)
+
+    def allContentReceived(self) -> None:
+        """A request is here whole: its answer may take as long as it takes."""
+        if self._refused:
+            return
+        self._arrived()
+        self._answering = True
+        super().allContentReceived()
+
+    def requestDone(self, request: Request) -> None:
+        """Ready for the next one."""
+        self._answering = False
+        super().requestDone(request)
+        if self._asked_all and not self._answering:
+            self.loseConnection()
+
+    # --- refusals -----------------------------------------------------------------------------------
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        """Twisted found something wrong: say what it was looking at."""
+        self.refuse(*self._suspect)
+
+    def refuse(self, status: HTTPStatus, text: str) -> None:
+        """Answer a request of which no handler will ever hear; close once its client can have read that."""
+        if self._refused:
+            return
+        if self._told:
+            self.cut()
+            return
+        self._refused = True
+        self._arrived()
+        reply = problem_reply(HttpProblem(status, text), plain=not self._path.startswith(MODERN))
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\nCached-Response: false\r\n"
+            f"Content-Type: {reply.content_type}\r\nContent-Length: {len(reply.body)}\r\n\r\n"
+        )
+        cast(ITCPTransport, self.transport).write(head.encode() + reply.body)
+        self.site.count_response(OTHER, status)
+        self.setTimeout(None)
+        self._too_slow = self.site.reactor.callLater(LINGER_S, self._give_up)
+
+    def told(self) -> None:
+        """The request that is arriving has its answer already: its time does not matter, nor its form."""
+        self._told = True
+        self._arrived()
+
+    def cut(self) -> None:
+        """Close now, whatever is still to be sent."""
+        cast(ITCPTransport, self.transport).abortConnection()
+
+    def _arriving(self) -> None:
+        if self._too_slow is None and not self._answering and not self._told:
+            self._too_slow = self.site.reactor.callLater(RECEIVE_S, self._trickled)
+
+    def _arrived(self) -> None:
+        if self._too_slow is not None:
+            self._too_slow.cancel()
+            self._too_slow = None
+
+    def _trickled(self) -> None:
+        self._too_slow = None
+        self.refuse(HTTPStatus.REQUEST_TIMEOUT, f"the request did not arrive within {RECEIVE_S:g} s")
+
+    def _give_up(self) -> None:
+        self._too_slow = None
+        self.cut()
+
+    # --- the client has sent all that it will -------------------------------------------------------
+
+    def readConnectionLost(self) -> None:
+        """It asks nothing more: it is gone, or it waits."""
+        self._asked_all = True
+        if not self._answering:
+            cast(ITCPTransport, self.transport).loseConnection()
+        else:
+            self._send_something()
+
+    def writeConnectionLost(self) -> None:
+        """We never close that side alone."""
+
+    def _send_something(self) -> None:
+        """Anything that a client which still reads will bear."""
+        self._look = None
+        request: Any = self.requests[0]
+        something = request.alive if request.startedWriting else INTERIM
+        if not something or (not request.startedWriting and request.clientproto != b"HTTP/1.1"):
+            self.cut()
+        else:
+            (request.write if request.startedWriting else cast(ITCPTransport, self.transport).write)(
+                something
+            )
+            self._look_after(0)
+
+    def _look_after(self, number: int) -> None:
+        last = number == len(LOOKS_S)
+        wait_s = LOOK_AGAIN_S if last else LOOKS_S[number]
+        self._look = self.site.reactor.callLater(wait_s, self._look_now, number, last=last)
+
+    def _look_now(self, number: int, *, last: bool) -> None:
+        self._look = None
+        if cast(Any, self.transport).getHandle().getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.cut()
+        elif self._answering:
+            if last:
+                self._send_something()
+            else:
+                self._look_after(number + 1)
+
+
+def _shown(line: bytes) -> str:
+    """The beginning of what a stranger sent, fit to be printed."""
+    return repr(line[:80].decode("ascii", "replace"))
