@@ -7,13 +7,22 @@ import pytest
 
 from cluster.config import parse
 from cluster.core.effects import Persist, Send
+from cluster.core.hello import Peer, Terms
 from cluster.core.ledger import Ledger
 from cluster.core.quorum import Electorate, quorum_of
 from cluster.core.record import Record
 from cluster.errors import ConfigError
-from cluster.identity import Boot, Epoch, NodeId, State, voters_hash
-from cluster.wire.messages import Heartbeat, HeartbeatAck, Promise
+from cluster.identity import Boot, Epoch, NodeId, Role, Round, State, voters_hash
+from cluster.wire.messages import Heartbeat, HeartbeatAck, Hello, Promise
 from tests.support.world import World
+
+NODE_YML = """
+cluster: a
+node: 1
+key_file: k
+tls: {authority: a, certificate: b, key: c}
+members: [{id: 1, role: peer, host: 127.0.0.1, udp: 1, tcp: 2}]
+"""
 
 
 def record(**changes: object) -> Record:
@@ -63,6 +72,18 @@ def test_n2_boot_rises_with_every_life_and_with_the_clock() -> None:
     world.start(NodeId(1))
     assert world.lives[NodeId(1)].boot > first
     assert world.lives[NodeId(1)].boot >= int(world.now)
+
+
+def test_n2_a_round_is_forgotten_with_its_life_an_epoch_is_not() -> None:
+    world = World(3)
+    world.run(2.0)
+    epoch = world.lives[NodeId(1)].core.authority._ledger.durable.accepted
+    world.lives[NodeId(1)].core.authority.election.round = Round(77)
+    world.crash(NodeId(1))
+    world.start(NodeId(1))
+    authority = world.lives[NodeId(1)].core.authority
+    assert authority.election.round < 77
+    assert authority._ledger.durable.accepted == epoch > 0
 
 
 def test_n3_nothing_in_the_record_goes_backwards() -> None:
@@ -204,28 +225,36 @@ def test_n6_an_absurd_epoch_is_refused() -> None:
 
 
 def test_g7_the_slow_profile_is_the_lan_profile_times_four() -> None:
-    text = """
-cluster: a
-node: 1
-key_file: k
-tls: {authority: a, certificate: b, key: c}
-members: [{id: 1, role: peer, host: 127.0.0.1, udp: 1, tcp: 2}]
-profile: PROFILE
-"""
-    lan, slow = parse(text.replace("PROFILE", "lan")), parse(text.replace("PROFILE", "slow"))
+    lan, slow = parse(NODE_YML), parse(NODE_YML + "profile: slow\n")
     for name in ("heartbeat_s", "lease_s", "guard_s", "follower_timeout_s", "finalize_s", "rejoin_s"):
         assert getattr(slow.timing, name) == pytest.approx(4 * getattr(lan.timing, name))
     assert slow.timing_digest() != lan.timing_digest()
 
 
+def test_g7_every_interval_is_in_what_nodes_compare() -> None:
+    lan = parse(NODE_YML)
+    for section in ("timing", "gossip"):
+        settings = getattr(lan, section)
+        for name in settings.__struct_fields__:
+            other = msgspec.structs.replace(settings, **{name: getattr(settings, name) + 1})
+            changed = msgspec.structs.replace(lan, **{section: other})
+            assert changed.timing_digest() != lan.timing_digest(), f"{section}.{name}"
+
+
+def test_g7_a_node_with_other_intervals_is_not_taken_on() -> None:
+    electorate = Electorate.of("c", [NodeId(1), NodeId(2), NodeId(3)])
+    leader = Terms("c", NodeId(1), Role.PEER, "lan", electorate)
+    peer = Peer(NodeId(2), Role.PEER, dialled=False)
+
+    def says(timing: str) -> Hello:
+        terms = Terms("c", NodeId(2), Role.PEER, timing, electorate)
+        return terms.hello(boot=1, epoch=Epoch(1), slots=1, java="17", running=(), kept=(), draining=False)
+
+    assert not leader.problem_with(peer, says("lan"))
+    assert "G7" in leader.problem_with(peer, says("slow"))
+
+
 def test_l4_a_guard_shorter_than_the_lease_allows_is_refused() -> None:
-    text = """
-cluster: a
-node: 1
-key_file: k
-tls: {authority: a, certificate: b, key: c}
-members: [{id: 1, role: peer, host: 127.0.0.1, udp: 1, tcp: 2}]
-timing: {guard_s: 0.41}
-"""
+    text = NODE_YML + "timing: {guard_s: 0.41}\n"
     with pytest.raises(ConfigError, match=r"timing.guard_s"):
         parse(text)

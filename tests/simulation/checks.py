@@ -6,16 +6,16 @@ so that a core that is wrong about itself can't talk it out of a violation.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import msgspec
 
 from cluster.core import effects as fx
 from cluster.core.leadership import Phase
-from cluster.core.transcript import Transcript, Wrote
+from cluster.core.transcript import Wrote
 from cluster.identity import Boot, State
 from cluster.wire.jobs import Outcome, Verdict
 from cluster.wire.messages import (
@@ -36,59 +36,25 @@ from cluster.wire.messages import (
     Welcome,
 )
 from tests.simulation.channels import Link
-from tests.simulation.clock import SECOND
+from tests.simulation.clock import MS, SECOND
 from tests.simulation.host import Host, Life
+from tests.simulation.probes import LOGGED
+from tests.simulation.request import Request
 from tests.simulation.violation import Violation, demand
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
 
-LOGGED = {
-    "renewing": "leader renewed itself above an accepted epoch",
-    "gains the vote: every voter is new": "new cluster gained its votes",
-    "gains the vote: a leader was heard": "voter with a lost disk regained its vote",
-    "lease lost": "leader resigned for a lost lease",
-    "promised another": "renewal ended by a promise to another",
-    "the durable record can't be written": "storage error seen by the core",
-    "it resigned": "follower left a leader that resigned",
-    "its channel broke": "channel to the leader was a hint",
-    "gossip declared it failed": "gossip's verdict on the leader was a hint",
-    "no heartbeat": "leader fell silent",
-    "is established": "stale leader learnt of a higher epoch on a channel",
-    "leads epoch": "leader gave way to a higher heartbeat",
-    "proposes epoch": "leader without lease gave way to a proposal",
-    "not assigned again": "new leader attached to a run or a kept result",
-    "lost worker": "worker's loss counted against a job",
-    "handed back": "job handed back",
-    "nobody waits for it": "job abandoned by its client",
-    "SERVER FAILED": "gossip declared a node failed",
-    "was accepted elsewhere": "leader without lease gave way to an accepted epoch",
-}
-"""Words of a core's log lines, and the rare situation that each proves to have been reached."""
+LOST_WORKER = re.compile(r"lost worker (\d+), loss")
 
 FROM_OFFICE = (Welcome, Assign, Result, Refused)
 """What a leader says only while it may act (L3)."""
 
-STREAM_MAX = 1000
-"""Bytes that a simulated program writes at most."""
+WITNESS_NS = 8 * SECOND
+"""N5: without its disk a voter listens for 10 s before it votes again; its clock may go a fifth too fast."""
 
 WORKER_LOST_NEEDS = ("crash", "freeze", "cut", "stop", "slow")
 """Kinds of faults of which at least one must be there before a worker may count as lost (M13)."""
-
-
-@attrs.define
-class Request:
-    """A client's request, and what became of it."""
-
-    node: int
-    boot: Boot
-    text: str
-    job: str
-    abandoned: bool = False
-    lost: bool = False
-    result: object | None = None
-    story: Transcript = attrs.Factory(lambda: Transcript(1, STREAM_MAX))
-    attempt: tuple[int, int] = (0, 0)
 
 
 class Checks:
@@ -111,6 +77,9 @@ class Checks:
         self._rounds: dict[int, tuple[Boot, int]] = {}
         self._lease_lost: set[int] = set()
         self._boots: dict[int, Boot] = {}
+        self._born: dict[int, int] = {}
+        self._wiped: set[int] = set()
+        self._troubled: set[int] = set()
         self._watched: dict[type[Any], Callable[[Host, Life, int, Any], None]] = {
             Promise: self._sent_promise,
             Propose: self._sent_proposal,
@@ -129,6 +98,7 @@ class Checks:
             life.boot > self._boots.get(host.id, 0), f"I3 node {host.id} lives a second time as {life.boot}"
         )
         self._boots[host.id] = life.boot
+        self._born[host.id] = self._cluster.now
         self.durable(host)
         self._rounds[host.id] = (life.boot, 0)
 
@@ -146,6 +116,11 @@ class Checks:
         """Its disk is lost: it may begin again, but not promise twice (I8)."""
         self._on_disk.pop(host.id, None)
         self._taken.pop(host.id, None)
+        self._wiped.add(host.id)
+
+    def trouble(self, *nodes: int) -> None:
+        """A fault struck these: from now on a worker among them may be taken for lost (W6)."""
+        self._troubled.update(nodes)
 
     def durable(self, host: Host) -> None:
         """A record is on disk: nothing in it went back (I3)."""
@@ -154,6 +129,10 @@ class Checks:
         before = self._on_disk.get(host.id, (0, 0, 0))
         demand(all(a <= b for a, b in zip(before, now, strict=True)), f"I3 node {host.id}: {before} -> {now}")
         self._on_disk[host.id] = now
+        if host.id in self._wiped and record.may_vote:
+            self._wiped.discard(host.id)
+            lived = self._cluster.now - self._born[host.id]
+            demand(lived > WITNESS_NS, f"I8 node {host.id} votes {lived // MS} ms after it lost its disk")
         if record.promised_node >= 0 and record.accepted > before[1] and record.promised_node != host.id:
             return
         if record.accepted > before[1] and record.promised_node == host.id:
@@ -174,7 +153,7 @@ class Checks:
         if check is not None:
             check(host, life, effect.to, effect.message)
 
-    def _sent_promise(self, host: Host, _life: Life, to: int, message: Promise) -> None:
+    def _sent_promise(self, host: Host, life: Life, to: int, message: Promise) -> None:
         me, disk = host.id, host.disk.durable
         demand(disk.accepted >= message.epoch, f"I2 node {me} promises {message.epoch}, on disk {disk}")
         if disk.accepted == message.epoch:
@@ -183,22 +162,26 @@ class Checks:
         if again in self._promises_sent:
             self.probes["promise repeated"] += 1
         self._promises_sent.add(again)
+        life.lease.promised = max(life.lease.promised, message.epoch)
 
-    def _sent_proposal(self, host: Host, _life: Life, _to: int, message: Propose) -> None:
+    def _sent_proposal(self, host: Host, life: Life, _to: int, message: Propose) -> None:
         me, disk = host.id, host.disk.durable
         demand(disk.accepted >= message.epoch, f"I2 node {me} proposes {message.epoch}, on disk {disk}")
         self.proposals.add((me, message.epoch))
+        life.lease.promised = max(life.lease.promised, message.epoch)
 
-    def _sent_acknowledgement(self, host: Host, _life: Life, _to: int, message: HeartbeatAck) -> None:
+    def _sent_acknowledgement(self, host: Host, life: Life, _to: int, message: HeartbeatAck) -> None:
         disk = host.disk.durable
+        life.lease.acknowledges(host, message.epoch)
         if disk.fence_epoch < message.epoch:
             raise Violation(f"I2 node {host.id} acknowledges epoch {message.epoch}")
         if not disk.may_vote:
             raise Violation(f"I8 node {host.id} acknowledges without the vote")
 
-    def _sent_heartbeat(self, host: Host, _life: Life, _to: int, message: Heartbeat) -> None:
+    def _sent_heartbeat(self, host: Host, life: Life, _to: int, message: Heartbeat) -> None:
         if host.disk.durable.accepted < message.epoch:
             raise Violation(f"I2 node {host.id} leads epoch {message.epoch}")
+        life.lease.sent(message, host.now(self._cluster.now))
 
     def _sent_notification(self, host: Host, life: Life, _to: int, message: Notification) -> None:
         me, authority = host.id, life.core.authority
@@ -328,6 +311,7 @@ class Checks:
         if not life.core.authority.may_act(host.now(at)):
             self._lease_lost.add(host.id)
             return
+        life.lease.demand(host, self._cluster.voters, self._cluster.timing.lease_s, host.now(at))
         if host.id in self._lease_lost:
             self._lease_lost.discard(host.id)
             self.probes["lost lease came back"] += 1
@@ -391,7 +375,11 @@ class Checks:
 
     def logged(self, host: Host, effect: fx.Log) -> None:
         """Lines of the cores prove that rare situations were reached."""
-        del host
+        lost = LOST_WORKER.search(effect.text) if effect.level is fx.Level.SUMMARY else None
+        if lost is not None:
+            one = int(lost.group(1))
+            excused = {one, int(host.id)} & self._troubled
+            demand(excused, f"W6 node {host.id} counts worker {one} as lost: both are well (M13)")
         if effect.level is fx.Level.SUMMARY or "handed back" in effect.text or "nobody" in effect.text:
             for words, probe in LOGGED.items():
                 if words in effect.text:

@@ -23,7 +23,7 @@ from cluster.identity import Boot, NodeId, Role, voters_hash
 from cluster.wire.codec import encode_datagram
 from cluster.wire.jobs import Outcome, Piece, Stream, Verdict
 from cluster.wire.jobs import Run as ProgramRun
-from cluster.wire.messages import Assign, NodeFacts
+from cluster.wire.messages import Assign, HeartbeatAck, NodeFacts
 from tests.simulation.chance import Chance
 from tests.simulation.checks import Checks
 from tests.simulation.clock import MS, SECOND, Clock
@@ -62,6 +62,7 @@ class Cluster:
         self.work = WorkSettings()
         self._validate_every = validate_every
         self._heap: list[tuple[int, int, Callable[..., object], tuple[Any, ...]]] = []
+        self.broken: tuple[int, ...] = ()
         self._order = 0
         self._packet: Packet | None = None
         self.hosts: dict[int, Host] = {node: self._host(i, node) for i, node in enumerate(schedule.node_ids)}
@@ -195,7 +196,10 @@ class Cluster:
     def _step(self, host: Host, life: Life, event: ev.Event) -> None:
         if life.is_over():
             return
-        if type(event) is ev.FrameArrived and type(event.frame) is Assign:
+        if type(event) is ev.DatagramArrived:
+            if type(event.message) is HeartbeatAck:
+                life.lease.acknowledged(event.sender, event.message)
+        elif type(event) is ev.FrameArrived and type(event.frame) is Assign:
             self.checks.ordered(host, life, event.channel, event.frame)
         elif type(event) is ev.ChannelOpened:
             life.peers[event.channel] = event.peer

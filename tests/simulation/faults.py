@@ -7,10 +7,10 @@ from functools import partial
 
 from cluster.core import events as ev
 from cluster.wire.jobs import Input, Program, Source
-from tests.simulation.checks import Request
 from tests.simulation.clock import MS
 from tests.simulation.cluster import Cluster
 from tests.simulation.host import Host
+from tests.simulation.request import Request
 from tests.simulation.schedule import (
     LEADER,
     Ask,
@@ -74,6 +74,7 @@ class Faults:
                 self._cut(fault)
             case Slow():
                 pairs = self._pairs(fault)
+                cluster.checks.trouble(*(node for pair in pairs for node in pair))
                 for pair in pairs:
                     cluster.network.slow[pair] += fault.add_ms
                 cluster.at(cluster.now + fault.for_ms * MS, self._unslow, pairs, fault.add_ms)
@@ -89,11 +90,13 @@ class Faults:
                 self._host(fault.node).wall_offset_s += fault.by_s
 
     def _freeze(self, host: Host, fault: Freeze) -> None:
+        self._cluster.checks.trouble(host.id)
         if host.life is not None:
             host.life.timers_first = fault.timers_first
             self._cluster.stand_still(host, host.life, self._cluster.now + fault.for_ms * MS)
 
     def _crash(self, host: Host, fault: Crash) -> None:
+        self._cluster.checks.trouble(host.id)
         if host.life is None:
             return
         self._cluster.kill(host, power=fault.power, wipe=fault.wipe)
@@ -104,6 +107,7 @@ class Faults:
         if host.life is None:
             return
         cluster = self._cluster
+        cluster.checks.trouble(host.id)
         host.restart = partial(self._restart_later, host, fault.down_ms)
         cluster.deliver(host, host.life, ev.StopRequested())
 
@@ -120,6 +124,7 @@ class Faults:
         cluster = self._cluster
         table = cluster.network.deaf if fault.datagrams_only else cluster.network.cut
         pairs = self._pairs(fault)
+        cluster.checks.trouble(*(node for pair in pairs for node in pair))
         table.update(pairs)
         cluster.at(cluster.now + fault.for_ms * MS, self._uncut, table, pairs)
 
@@ -175,11 +180,12 @@ class Faults:
         cluster, schedule = self._cluster, self._cluster.schedule
         self._healed = True
         cluster.network.heal()
-        for node in schedule.broken:
+        cluster.broken = tuple({self._host(node).id: None for node in schedule.broken})
+        for node in cluster.broken:
             self._leave_broken(cluster.hosts[node])
         cluster.network.knobs = cluster.network.knobs.__class__(queue=schedule.knobs.queue)
         for host in cluster.hosts.values():
-            if host.id in schedule.broken:
+            if host.id in cluster.broken:
                 continue
             host.disk.trouble = ""
             host.event_ns = 0

@@ -30,6 +30,9 @@ WILD_PPM = 200_000
 
 CHAOS_MS = 7000
 
+THIN = 0.08
+"""In a fifth of the seeds a class is there this seldom, so that one cause stands alone."""
+
 _Ids = tuple[int, ...]
 
 
@@ -48,6 +51,8 @@ def generate(seed: int, *, peers: int = 0) -> Schedule:
     bounded = not draw.is_lucky(0.1)
     faults = _faults(chance, bare)
     broken = draw.some(bare.peer_ids, (peers - 1) // 2) if draw.is_lucky(0.15) else ()
+    if broken and draw.is_lucky(0.5):
+        broken = (LEADER, *broken[1:])
     if bare.new or any(isinstance(fault, Crash) and fault.wipe for fault in faults):
         broken = ()  # a missing vote and a broken node together may be more than a minority
     return Schedule(
@@ -101,8 +106,9 @@ def _asks(draw: Stream, shape: Schedule) -> tuple[Ask, ...]:
 def _faults(chance: Chance, shape: Schedule) -> tuple[Fault, ...]:
     draw = chance.stream("swarm")
     found: list[Fault] = []
+    share = THIN if draw.is_lucky(0.2) else 0.35
     for name, make in _CLASSES.items():
-        active, most = draw.is_lucky(0.35), draw.between(1, 4)
+        active, most = draw.is_lucky(share), draw.between(1, 4)
         if active and not (shape.new and name == "wipe"):  # N5: a vote can't be lost before it is gained
             stream = chance.stream(name)
             for _ in range(most):
@@ -204,6 +210,39 @@ def _reset(draw: Stream, shape: Schedule) -> list[Fault]:
     return [Reset(_when(draw), (one, other)) for _ in range(draw.between(1, 4))]
 
 
+def _siege(draw: Stream, shape: Schedule) -> list[Fault]:
+    """Each voter loses the leader at a moment of its own, for about as long as leases and guards last.
+
+    What breaks a lease is no long fault: it is a voter whose guard is over, another that has only just
+    acknowledged, and a third that begins anew in between.
+    """
+    at, found = _when(draw), list[Fault]()
+    for peer in shape.peer_ids:
+        start, length = at + draw.between(0, 900), draw.between(250, 1100)
+        found.append(Cut(start, length, ((LEADER, peer),), datagrams_only=draw.is_lucky(0.8)))
+        how, later = draw.between(0, 3), start + draw.between(0, 150)
+        if how <= 1:
+            found.append(Reset(later, (LEADER, peer)))
+        elif how == 2:
+            found.append(Crash(later, peer, draw.between(20, 80)))
+    return found
+
+
+def _half_open(draw: Stream, shape: Schedule) -> list[Fault]:
+    """What a node says no longer reaches the leader, though it hears it; then the channel is reset."""
+    at, length = _when(draw), draw.between(100, 1200)
+    nodes = shape.gateway_ids if draw.is_lucky(0.7) else shape.node_ids
+    one = draw.pick(nodes)
+    return [Cut(at, length, ((one, LEADER),)), Reset(at + length - 10, (LEADER, one))]
+
+
+def _resets(draw: Stream, shape: Schedule) -> list[Fault]:
+    """The leader's channels to all others break again and again, though nobody is lost (M13)."""
+    at, every = _when(draw), draw.between(100, 400)
+    others = (*shape.peer_ids, *shape.worker_ids)
+    return [Reset(at + every * i, (LEADER, other)) for i in range(4) for other in others]
+
+
 def _disk(draw: Stream, shape: Schedule) -> list[Fault]:
     kind = ("error", "full", "slow")[draw.between(0, 2)]
     return [BadDisk(_when(draw), draw.between(200, 2500), _peer(draw, shape), kind)]
@@ -227,6 +266,9 @@ _CLASSES: dict[str, Callable[[Stream, Schedule], list[Fault]]] = {
     "pair": _pair,
     "slow": _slow,
     "reset": _reset,
+    "resets": _resets,
+    "siege": _siege,
+    "half_open": _half_open,
     "disk": _disk,
     "wall": _wall,
 }

@@ -18,6 +18,7 @@ from cluster.identity import Boot, NodeId, Role
 from tests.simulation.chance import Stream
 from tests.simulation.clock import MS, Clock
 from tests.simulation.disk import SimulatedDisk
+from tests.simulation.lease import LeaseWatch
 from tests.simulation.network import SenderWindow
 
 LAG_S = 0.05
@@ -51,6 +52,7 @@ class Life:
         still_until: true time until which nothing is processed.
         writes: records under way to the disk, in order.
         orders: who sent which attempt of which job, as it arrived.
+        lease: what the messages say about the right to act.
     """
 
     core: NodeCore
@@ -75,6 +77,7 @@ class Life:
     peers: dict[int, int] = attrs.Factory(dict)
     orders: dict[tuple[str, int], tuple[int, int]] = attrs.Factory(dict)
 
+    lease: LeaseWatch = attrs.Factory(LeaseWatch)
     _over: bool = False
 
     def end(self) -> None:

@@ -144,7 +144,8 @@ class Schedule(msgspec.Struct, frozen=True):
 
     Attributes:
         chaos_ms: then everything heals and the cluster must converge.
-        broken: nodes that are not healed; the others hold a majority of voters that may vote.
+        broken: nodes that are not healed, `LEADER` for the one that leads by then; the others hold a majority
+            of voters that may vote.
         bounded: clocks keep to rho, so that I6 is promised; else only I5 is.
         new: the records are fresh; the voters gain their votes by N5 (a).
     """

@@ -93,7 +93,7 @@ class Simulation:
         cluster.run_until(self.schedule.chaos_ms * MS)
 
     def _core(self) -> list[int]:
-        return [node for node in self.cluster.hosts if node not in self.schedule.broken]
+        return [node for node in self.cluster.hosts if node not in self.cluster.broken]
 
     def leader(self) -> tuple[int, int] | None:
         """The node of the healed core that may act, with its epoch."""

@@ -12,6 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from tests.simulation.generate import generate
+from tests.simulation.probes import MUST_REACH
 from tests.simulation.simulation import Report, run
 
 CHUNK = 8
@@ -21,55 +22,6 @@ PART = 200
 """Seeds of a line in a progress file."""
 
 K = TypeVar("K")
-
-MUST_REACH = (
-    "answered from the cache",
-    "candidate died in its handshake",
-    "channel to the leader was a hint",
-    "crash at write step 0",
-    "crash at write step 2",
-    "crash at write step 5",
-    "crash at write step 7",
-    "datagram of an older boot dropped",
-    "follower left a leader that resigned",
-    "gossip declared a node failed",
-    "job abandoned by its client",
-    "job assigned again",
-    "job handed back",
-    "job sent again to a new leader",
-    "late loop reported",
-    "leader fell silent",
-    "leader fenced a stale HELLO",
-    "leader gave way to a higher heartbeat",
-    "leader renewed itself above an accepted epoch",
-    "leader resigned for a lost lease",
-    "leader without lease gave way to a proposal",
-    "leader without lease gave way to an accepted epoch",
-    "link queue overflowed",
-    "lost lease came back",
-    "new cluster gained its votes",
-    "new leader attached to a run or a kept result",
-    "node drained and stopped",
-    "overlap under unbounded drift",
-    "promise repeated",
-    "repeated datagram dropped",
-    "request refused",
-    "resignation sent",
-    "result of an earlier epoch offered",
-    "run cancelled by the leader",
-    "socket buffer overflowed",
-    "stalled channel went on",
-    "storage error seen by the core",
-    "stuck channel broke",
-    "two in office, one without its lease",
-    "voter not eligible",
-    "voter with a lost disk regained its vote",
-    "worker fenced a stale leader",
-    "worker_lost answered",
-    "worker's loss counted against a job",
-    "write failed",
-)
-"""Rare situations that a sweep of `ENOUGH` seeds must have been in, or it is blind there."""
 
 ENOUGH = 2000
 
