@@ -49,6 +49,7 @@ from cluster.net.addresses import Addresses, is_literal
 from cluster.net.channels import Channels, endpoints_of
 from cluster.net.datagram import DatagramPort
 from cluster.net.driver import Driver, Ports
+from cluster.net.flood import FloodGuard
 from cluster.net.listening import listen
 from cluster.net.reactor import now, utc
 from cluster.net.store import RecordStore
@@ -214,13 +215,19 @@ class Node:
         addresses = Addresses(self._reactor, hosts, self._reactor.resolve)
         self._opened.append(("addresses", addresses.stop))
         addresses.start()
+        ports = {NodeId(member.id): member.udp for member in config.members}
+
+        def configured() -> Iterator[tuple[str, int]]:
+            return ((host, port) for node, port in ports.items() if (host := addresses.get(node)) is not None)
+
         return DatagramPort(
             self._reactor,
             me,
-            {NodeId(member.id): member.udp for member in config.members},
+            ports,
             addresses,
             Sealer(keyring, config.cluster, me, boot),
             Opener(keyring, config.cluster, me, members, JOINED_MAX),
+            FloodGuard(self._reactor, config.cluster, me, configured),
             self._feed,
             self._traffic,
         )
@@ -331,7 +338,7 @@ class Node:
         for what, counts in (
             ("sent", self._datagrams.sent),
             ("received", self._datagrams.received),
-            ("dropped", self._datagrams.dropped),
+            ("dropped", self._datagrams.all_dropped()),
             ("failed", self._datagrams.failed),
             ("frames", self._channels.frames),
             ("frames_dropped", self._channels.dropped),

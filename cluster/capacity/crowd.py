@@ -29,6 +29,7 @@ from cluster.identity import NO_EPOCH, Boot, Epoch, NodeId, Role, voters_hash
 from cluster.net.addresses import Addresses
 from cluster.net.channels import Channels, endpoints_of
 from cluster.net.datagram import DatagramPort
+from cluster.net.flood import FloodGuard
 from cluster.net.store import RecordStore
 from cluster.net.tls import contexts, load_keyring
 from cluster.wire.jobs import Outcome
@@ -138,6 +139,7 @@ class StandInWorker:
             Addresses(reactor, hosts, reactor.resolve),
             Sealer(keyring, config.cluster, self.me, self.boot),
             Opener(keyring, config.cluster, self.me, members, 0),
+            FloodGuard(reactor, config.cluster, self.me),
             self._feed,
         )
 

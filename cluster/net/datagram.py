@@ -16,6 +16,7 @@ from cluster.core.events import DatagramArrived
 from cluster.errors import EnvironmentFault, LocalProtocolError, RemoteProtocolError
 from cluster.identity import NodeId
 from cluster.net.addresses import Addresses
+from cluster.net.flood import FloodGuard
 from cluster.net.loglimit import LimitedLog
 from cluster.wire.keyring import Keyring
 from cluster.wire.messages import Datagram
@@ -50,6 +51,7 @@ class DatagramPort(DatagramProtocol):
         addresses: Addresses,
         sealer: Sealer,
         opener: Opener,
+        guard: FloodGuard,
         feed: Callable[[DatagramArrived], None],
         on_traffic: Traffic | None = None,
     ) -> None:
@@ -65,6 +67,7 @@ class DatagramPort(DatagramProtocol):
         self._addresses = addresses
         self._sealer = sealer
         self._opener = opener
+        self._guard = guard
         self._feed = feed
         self._on_traffic = on_traffic
         self._logger = Logger(namespace="cluster.net.datagram")
@@ -103,6 +106,10 @@ class DatagramPort(DatagramProtocol):
         self._sealer.rekey(keyring)
         self._opener.rekey(keyring)
 
+    def all_dropped(self) -> Counter[str]:
+        """What arrived and was refused, by reason; `kernel`: by the kernel, in a flood or a full buffer."""
+        return self.dropped + Counter(kernel=self._guard.dropped)
+
     def send(self, to: NodeId, message: Datagram) -> None:
         """Seal and send; a node does not talk to itself, and failing is the network's good right."""
         if to == self._me:
@@ -138,6 +145,7 @@ class DatagramPort(DatagramProtocol):
             opened = self._opener.open(datagram)
         except RemoteProtocolError as error:
             self.dropped[error.reason] += 1
+            self._guard.refused()
             self._log.warning(
                 f"dropped {error.reason}",
                 "dropped a datagram from {host}:{port}: {reason}",
@@ -146,6 +154,7 @@ class DatagramPort(DatagramProtocol):
                 reason=str(error),
             )
             return
+        self._guard.heard(opened.sender, addr)
         if opened.sender not in self._ports:  # a worker that joined: it is where it last spoke from
             self._strangers[opened.sender] = addr
         self.received[type(opened.message).__name__] += 1
@@ -161,6 +170,7 @@ class DatagramPort(DatagramProtocol):
 
     def stopProtocol(self) -> None:  # noqa: N802
         """The reactor closes a socket whose read failed; we bind it again."""
+        self._guard.guard(None)
         if self._where is None:
             return
         self._port = None
@@ -181,6 +191,7 @@ class DatagramPort(DatagramProtocol):
         interface, port = self._where
         udp = IReactorUDP(self._reactor)
         self._port = udp.listenUDP(port, self, interface=interface, maxPacketSize=PACKET_MAX)
+        self._guard.guard(getattr(self._port, "socket", None))  # Twisted's own port has one
 
     def _count_failure(self, name: str, to: NodeId) -> None:
         self.failed[name] += 1

@@ -21,6 +21,7 @@ from cluster.net import addresses as where
 from cluster.net import datagram as udp
 from cluster.net.addresses import Addresses
 from cluster.net.datagram import DatagramPort
+from cluster.net.flood import FloodGuard
 from cluster.wire.keyring import Keyring
 from cluster.wire.messages import Gossip, GossipEntry, Resign
 from cluster.wire.sealing import DATAGRAM_MAX, Opener, Sealer
@@ -88,6 +89,7 @@ class World:
             self.addresses,
             Sealer(KEYS, "c", NodeId(1), Boot(5)),
             Opener(KEYS, "c", NodeId(1), MEMBERS, strangers_max=5),
+            FloodGuard(self.reactor, "c", NodeId(1)),
             self.events.append,
             lambda *told: self.traffic.append(told),
         )
