@@ -110,7 +110,8 @@ def up(
     click.echo(f"{'serving' if started else 'runs already'}: leader {view.leader}, epoch {view.epoch}")
     if example is not None:
         click.echo(f"running {example}:")
-        click.echo(client.run(cluster.gateway_url, example.read_bytes()).text)
+        token = client.token_of_environment()
+        click.echo(client.run(cluster.gateway_url, example.read_bytes(), token=token).text)
     _say_what_next(cluster, view, example)
 
 

@@ -6,7 +6,7 @@ import base64
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,15 @@ from rich.console import Console
 
 from cluster import client
 from cluster.commands_local import directory_option
-from cluster.errors import JobError
-from cluster.gateway.schemas import STDIN_MAX, LimitsAsked, ProgramResult, RunResult
+from cluster.errors import JobError, Unavailable
+from cluster.gateway.schemas import (
+    STDIN_MAX,
+    LimitsAsked,
+    OutputEvent,
+    ProgramResult,
+    RestartedEvent,
+    RunResult,
+)
 from cluster.local import LocalCluster
 from cluster.wire.jobs import Verdict
 
@@ -86,6 +93,9 @@ def run(
 ) -> None:
     """Compile and run Java source files on the cluster, with arguments after -- and standard input.
 
+    What the program writes is written as it comes; Ctrl-C cancels it. A gateway that asks for a token gets
+    the one in $JAVACLUSTER_TOKEN, or in the file $JAVACLUSTER_TOKEN_FILE.
+
     Ends with the program's own exit status, or 1 where it has none: it does not compile, a limit was passed.
     65: the gateway refuses the request. 75: the cluster can't serve now.
     """
@@ -96,15 +106,82 @@ def run(
         "stdin_base64": base64.b64encode(_input(stdin)).decode(),
         "limits": limits,
     }
-    with _waiting():
-        result = client.run_program(gateway or LocalCluster(directory).gateway_url, request, fresh=fresh)
+    where, token = gateway or LocalCluster(directory).gateway_url, client.token_of_environment()
     if as_json:
+        with _waiting():
+            result = client.run_program(where, request, fresh=fresh, token=token)
         click.echo(msgspec.json.format(msgspec.json.encode(result)))
     else:
+        result = _follow(client.follow_program(where, request, fresh=fresh, token=token))
         _show(result)
     if timing:
         click.echo(_told(result), err=True)
     ctx.exit(_status(result))
+
+
+def _follow(told: Iterator[OutputEvent | RestartedEvent | ProgramResult]) -> ProgramResult:
+    """Write what the program writes as it comes; give back its result."""
+    terminal = Terminal()
+    try:
+        with _waiting() as sign:
+            for one in told:
+                if isinstance(one, ProgramResult):
+                    return one
+                sign()  # something is coming: the sign of life goes
+                if isinstance(one, OutputEvent):
+                    terminal.write(one)
+                else:
+                    terminal.restart()
+    except KeyboardInterrupt:
+        raise Unavailable("interrupted: the program was cancelled") from None
+    finally:
+        told.close()  # type: ignore[attr-defined]  # a generator: leaving it cancels the program
+    raise AssertionError("a program ends with its result")
+
+
+class Terminal:
+    """What was written to standard output and error so far, byte for byte.
+
+    Another attempt (its worker was lost) mostly writes the same again: what was shown is not shown twice. If
+    it writes otherwise, that is said, and shown from its beginning.
+    """
+
+    def __init__(self) -> None:
+        self._shown = {"stdout": bytearray(), "stderr": bytearray()}
+        self._again: dict[str, bytearray] = {}
+
+    def write(self, event: OutputEvent) -> None:
+        """The next bytes of a stream."""
+        data = _bytes_of(event)
+        again = self._again.get(event.stream)
+        if again is None:
+            self._put(event.stream, data)
+            return
+        again += data
+        shown = self._shown[event.stream]
+        if not (shown.startswith(again) or again.startswith(shown)):
+            click.echo("\nanother attempt wrote otherwise, from its beginning:", err=True)
+            shown.clear()
+        if len(again) >= len(shown):
+            del self._again[event.stream]
+            self._put(event.stream, bytes(again[len(shown) :]))
+
+    def restart(self) -> None:
+        """Another attempt begins."""
+        self._again = {name: bytearray() for name in self._shown}
+
+    def _put(self, name: str, data: bytes) -> None:
+        self._shown[name] += data
+        stream = sys.stdout if name == "stdout" else sys.stderr
+        stream.flush()
+        stream.buffer.write(data)
+        stream.buffer.flush()
+
+
+def _bytes_of(event: OutputEvent) -> bytes:
+    if isinstance(event.base64, str):
+        return base64.b64decode(event.base64)
+    return event.text.encode() if isinstance(event.text, str) else b""
 
 
 def _sources(files: tuple[Path, ...]) -> dict[str, Any]:
@@ -134,23 +211,21 @@ def _input(stdin: Any) -> bytes:  # noqa: ANN401
 
 
 @contextlib.contextmanager
-def _waiting() -> Iterator[None]:
-    """A sign of life on a terminal."""
+def _waiting() -> Iterator[Callable[[], None]]:
+    """A sign of life on a terminal, until it is called off."""
     if not sys.stderr.isatty():
-        yield
+        yield lambda: None
         return
-    with Console(stderr=True).status("running on the cluster …"):
-        yield
+    with Console(stderr=True).status("running on the cluster …") as sign:
+        yield sign.stop
 
 
 def _show(result: ProgramResult) -> None:
-    """What the program wrote, byte for byte; then what became of it, if it did not end well."""
+    """What `run()` returned; then what became of the program, if it did not end well."""
     compilation = result.compilation
     for one in result.runs:
-        _write("stdout", one.stdout_base64, one.stdout)
         if one.verdict is Verdict.OK and compilation is not None and compilation.entry == "run":
             click.echo("null" if one.value is None else one.value)
-        _write("stderr", one.stderr_base64, one.stderr)
     if compilation is not None and compilation.text:
         click.echo(compilation.text, err=True, nl=False)
     run = _telling(result)
@@ -159,13 +234,6 @@ def _show(result: ProgramResult) -> None:
         return  # it has spoken for itself
     if result.verdict is not Verdict.COMPILE_ERROR or not (compilation and compilation.text):
         click.echo(f"{result.verdict}: {result.message}".removesuffix(": "), err=True)
-
-
-def _write(name: str, encoded: Any, text: str) -> None:  # noqa: ANN401  (text, or not there)
-    stream = sys.stdout if name == "stdout" else sys.stderr
-    stream.flush()
-    stream.buffer.write(base64.b64decode(encoded) if isinstance(encoded, str) else text.encode())
-    stream.buffer.flush()
 
 
 def _telling(result: ProgramResult) -> RunResult | None:

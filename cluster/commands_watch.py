@@ -136,7 +136,8 @@ def logs(directory: Path, node: int, *, verbose: bool, follow: bool, lines: int,
     if node not in cluster.layout.ids():
         raise ConfigError(f"no node {node} here: they are 0 (the gateway) to {max(cluster.layout.ids())}")
     if any(process.pid for process in cluster.processes() if process.id == node):
-        found = client.log_lines(cluster.http_url(node), level, lines, follow=follow)
+        token = client.token_of_environment() if node in cluster.layout.gateway_ids() else None
+        found = client.log_lines(cluster.http_url(node), level, lines, follow=follow, token=token)
     else:
         found = _log_file(cluster, node, level, lines)
     try:

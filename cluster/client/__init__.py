@@ -7,11 +7,13 @@ from cluster.client.blocking import (
     ClusterView,
     NodeView,
     Reply,
+    follow_program,
     log_lines,
     look,
     look_raw,
     run,
     run_program,
+    token_of_environment,
 )
 
 __all__ = (
@@ -21,9 +23,11 @@ __all__ = (
     "ClusterView",
     "NodeView",
     "Reply",
+    "follow_program",
     "log_lines",
     "look",
     "look_raw",
     "run",
     "run_program",
+    "token_of_environment",
 )

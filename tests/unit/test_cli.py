@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from click.testing import CliRunner, Result
@@ -29,12 +29,24 @@ class Gateway(http.server.BaseHTTPRequestHandler):
     body = b"answer"
     headers_sent: ClassVar[dict[str, str]] = {}
     asked: ClassVar[list[tuple[str, str]]] = []
+    tokens: ClassVar[list[str | None]] = []
+    before: ClassVar[list[tuple[str, dict[str, object]]]] = []
 
     def do_POST(self) -> None:
         """Keep what was asked; answer what was put here."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.asked.append((self.headers["Content-Type"], body.decode()))
+        self.tokens.append(self.headers["Authorization"])
         self.send_response(self.status)
+        if (
+            self.status == 200
+            and self.headers["Accept"] == "text/event-stream"
+            and self.body[:7] == b'{"job":'
+        ):
+            self.send_header("Content-Type", "text/event-stream")
+            self.end_headers()
+            self.wfile.write(_stream(json.loads(self.body), self.before))
+            return
         for name, value in self.headers_sent.items():
             self.send_header(name, value)
         self.end_headers()
@@ -44,10 +56,25 @@ class Gateway(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+def _stream(result: dict[str, Any], before: list[tuple[str, dict[str, object]]]) -> bytes:
+    """A result as a gateway tells it by events; `before` is what it tells first."""
+    told: list[tuple[str, dict[str, object]]] = [("queued", {"job": "j", "age_s": 0}), *before]
+    for number, run in enumerate(result["runs"]):
+        for stream in ("stdout", "stderr"):
+            text = {"base64": run[f"{stream}_base64"]} if f"{stream}_base64" in run else {}
+            text = text or {"text": run.get(stream, "")}
+            told.append(("output", {"job": "j", "run": number, "stream": stream, "offset": 0, **text}))
+    told.append(("verdict", {"job": "j", "status": "finished", "age_s": 1, "result": result}))
+    lines = [f"id: 1\nevent: {name}\ndata: {json.dumps(data)}\n\n: alive\n\n" for name, data in told]
+    return "".join(lines).encode()
+
+
 @pytest.fixture
 def gateway(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A stand-in gateway's address."""
     monkeypatch.setattr(Gateway, "asked", [])
+    monkeypatch.setattr(Gateway, "tokens", [])
+    monkeypatch.setattr(Gateway, "before", [])
     server = http.server.HTTPServer(("127.0.0.1", 0), Gateway)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -164,6 +191,56 @@ def test_run_can_tell_the_time_and_speak_json(
     ran = _ran("run", "--json", "--time", "--gateway", gateway, program)
     assert json.loads(ran.stdout)["runs"][0]["stdout"] == "out"
     assert ran.stderr.startswith("ok, node 2: queue ")
+
+
+def _output(text: str, stream: str = "stdout") -> tuple[str, dict[str, object]]:
+    return "output", {"job": "j", "run": 0, "stream": stream, "offset": 0, "text": text}
+
+
+RESTARTED: tuple[str, dict[str, object]] = ("restarted", {"job": "j"})
+
+
+def test_run_does_not_write_twice_what_a_second_attempt_writes_again(
+    gateway: str, program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W13: its worker was lost in the middle of a line."""
+    _answer(monkeypatch, 200, _result(stdout=" two three"))
+    monkeypatch.setattr(Gateway, "before", [_output("one t"), RESTARTED, _output("one")])
+    ran = _ran("run", "--gateway", gateway, program)
+    assert (ran.stdout, ran.stderr) == ("one two three", "")
+
+
+def test_run_says_when_a_second_attempt_writes_otherwise(
+    gateway: str, program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _answer(monkeypatch, 200, _result(stdout="now"))
+    monkeypatch.setattr(Gateway, "before", [_output("then"), RESTARTED])
+    ran = _ran("run", "--gateway", gateway, program)
+    assert ran.stdout == "thennow"
+    assert "another attempt wrote otherwise" in ran.stderr
+
+
+def test_run_sends_the_token_of_its_environment(
+    gateway: str, program: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """H9: never an argument, which everybody could read."""
+    _answer(monkeypatch, 200, _result())
+    _ran("run", "--gateway", gateway, program)
+    monkeypatch.setenv("JAVACLUSTER_TOKEN_FILE", str(tmp_path / "token"))
+    (tmp_path / "token").write_text("jc_file\n")
+    _ran("run", "--gateway", gateway, program)
+    monkeypatch.setenv("JAVACLUSTER_TOKEN", "jc_variable")
+    _ran("run", "--gateway", gateway, program)
+    assert Gateway.tokens == [None, "Bearer jc_file", "Bearer jc_variable"]
+
+
+def test_run_without_the_token_that_is_needed_says_what_to_do(
+    gateway: str, program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _answer(monkeypatch, 401, json.dumps({"detail": "send a token"}))
+    ran = _ran("run", "--gateway", gateway, program)
+    assert ran.exit_code == 65
+    assert "JAVACLUSTER_TOKEN" in ran.stderr
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
