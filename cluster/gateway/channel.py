@@ -3,7 +3,7 @@
 What can't be parsed is answered here, as nothing else ever hears of it. A client that closes its sending side
 once it has asked (`nc -N`, `socat`) gets its answer; the same end of stream comes from one that is gone, and
 whose job is to be cancelled at once (W9). To tell them apart something is sent that every client puts up
-with: an interim `102 Processing`, or in a stream of events a comment. A machine that has closed the
+with: an interim `100 Continue`, or in a stream of events a comment. A machine that has closed the
 connection for good answers that with a reset.
 """
 
@@ -37,7 +37,8 @@ RECEIVE_S = 30.0
 LINGER_S = 2.0
 """How long the rest of a refused request is read and thrown away before the connection is closed."""
 
-INTERIM = b"HTTP/1.1 102 Processing\r\n\r\n"
+INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
+"""Not 102: some clients, Python's `http.client` among them, skip no other interim answer than 100."""
 LOOKS_S = (0.005, 0.02, 0.05, 0.1, 0.25, 1.0)
 """When, after something was sent into a half-closed connection, it is looked whether a reset came back."""
 LOOK_AGAIN_S = 5.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import socket
 import subprocess
 import sys
 import threading
@@ -56,6 +57,11 @@ class Client:
         source = SLEEPER.format(milliseconds=int(seconds * 1000), label=label)
         self._connection.request("POST", "/compileandrun", source, {"Content-Type": "text/x-java-source"})
 
+    def done_sending(self) -> None:
+        """Close the sending side only, as `nc -N` does, and go on listening."""
+        assert self._connection.sock is not None
+        self._connection.sock.shutdown(socket.SHUT_WR)
+
     def leave(self) -> None:
         self._connection.close()
 
@@ -103,6 +109,16 @@ def test_clients_that_leave_free_their_slots_and_their_places(cluster: Live) -> 
         occupant.leave()
     eventually(lambda: running(cluster) == 0, "the slots are free (W9)")
     assert cluster.run(HELLO.format("after all left")).text == "Hello world! after all left"
+
+
+def test_a_client_that_is_only_done_sending_gets_its_answer(cluster: Live) -> None:
+    listens, leaves = Client(cluster, "still listens", 3), Client(cluster, "leaves", 30)
+    eventually(lambda: running(cluster) == SLOTS, "both run")
+    listens.done_sending()
+    leaves.done_sending()
+    leaves.leave()
+    eventually(lambda: running(cluster) == 1, "the slot of the one that left is free (W9)", 2.5)
+    assert listens.answer().text == "still listens"
 
 
 def test_a_gateways_death_cancels_its_jobs_and_nobody_elses(cluster: Live) -> None:
