@@ -76,7 +76,7 @@ class NodeCore:
         self._stopping_since: float | None = None
         self._linger_until = now
         self._stopped = False
-        self._suspects_at = now
+        self._suspects_at = self._jdks_at = now
         self._published: object = None
 
     # --- in and out -----------------------------------------------------------------------------------
@@ -97,6 +97,7 @@ class NodeCore:
         effects += self._run(self.work.tick(now, may_act=self.authority.may_act(now)), now)
         self._look_for_suspects(now)
         self._explain_waiting()
+        self._learn_jdks(now)
         return tuple(effects)
 
     def next_deadline(self) -> float | None:
@@ -260,6 +261,21 @@ class NodeCore:
             and view.facts is not None
             and view.facts.role is Role.WORKER
         )
+
+    def _learn_jdks(self, now: float) -> None:
+        """A gateway's cache tells the outcomes of one JDK, or of one mixture of them, from another's (C1)."""
+        submission = self.work.submission
+        if submission is None or now < self._jdks_at:
+            return
+        self._jdks_at = now + self._settings.gossip.interval_s
+        alive = (
+            self.membership.facts(node)
+            for node in (*self._settings.workers, *self._joined(now))
+            if self.membership.status(node) is Status.ALIVE
+        )
+        jdks = {facts.java for facts in alive if facts is not None and facts.java}
+        if jdks:
+            submission.java = ", ".join(sorted(jdks))
 
     def _explain_waiting(self) -> None:
         """A gateway's clients are told what is missing (W11)."""

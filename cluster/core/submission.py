@@ -57,7 +57,8 @@ class Submission:
         self._settings = gateway
         self._me = me
         self._cache = Cache(cache)
-        self._java = ""
+        self.java = ""
+        """The JDKs that may run what is asked for: part of every cache key (C1)."""
         self._epoch: Epoch = NO_EPOCH
         self._channel: ChannelId | None = None
         self._jobs: OrderedDict[str, Pending] = OrderedDict()
@@ -77,7 +78,7 @@ class Submission:
         if self._draining:
             text = "this gateway is stopping: use another one"
             return self._refuse(event, Refusal(Reason.STOPPING, text, RETRY_STOPPING_S))
-        key = cache_key(event.program, self._java) if event.use_cache else None
+        key = cache_key(event.program, self.java) if event.use_cache else None
         if key is not None and (hit := self._cache.get(key, now)) is not None:
             outcome, age = hit
             return (Answer(event.request, event.job_id, outcome, cached=True, age_s=age),)
@@ -130,10 +131,9 @@ class Submission:
             self._alarms.set(("wait", job), pending.wait_until)
         return ()
 
-    def epoch_changed(self, epoch: Epoch, java: str) -> None:
-        """Another leader is followed, which empties the cache (C3); or the cluster's JDK changed (C1)."""
+    def epoch_changed(self, epoch: Epoch) -> None:
+        """Another leader is followed, which empties the cache (C3)."""
         self._follow(epoch)
-        self._java = java
 
     def explain(self, reason: Reason, text: str) -> None:
         """Why jobs wait now; it becomes the message of a 503 (W11)."""

@@ -127,7 +127,7 @@ class Work:
         """Dial the leader of the epoch heard; on an open channel to it, say HELLO again (W2)."""
         self._leader_boot = boot
         if self.submission is not None:
-            self.submission.epoch_changed(epoch, self.java)
+            self.submission.epoch_changed(epoch)
         steps = (*self._disconnected(now), *self._links.follow(leader, epoch))
         if self._links.dialled is not None:
             steps = (*steps, *self._say_hello(self._links.dialled, epoch))

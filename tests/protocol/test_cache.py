@@ -7,18 +7,20 @@ import pytest
 
 from cluster.config import CacheSettings, GatewaySettings, WorkSettings
 from cluster.core.cache import Cache, cache_key
+from cluster.core.events import RunnerDescribed
 from cluster.core.submission import Submission
 from cluster.identity import Epoch
 from cluster.limits import Limits
 from cluster.wire.jobs import DataFile, Input, Outcome, Source, Verdict
 from cluster.wire.messages import Result, Submit, Withdraw
 from tests.support.work import GATEWAY, LEADER, answers, frames, outcome, program, request
+from tests.support.world import World
 
 
 def connected(cache: int = 10_000) -> Submission:
     """A gateway that leader 5 of epoch 1 welcomed on channel 4."""
     submission = Submission(WorkSettings(), GatewaySettings(), CacheSettings(bytes_max=cache), GATEWAY)
-    submission.epoch_changed(Epoch(1), "17")
+    submission.epoch_changed(Epoch(1))
     submission.welcomed(4, LEADER, Epoch(1), 0.0)
     return submission
 
@@ -73,6 +75,27 @@ def test_c1_what_is_larger_than_the_cache_is_not_kept_and_zero_switches_it_off()
         assert cache.get(b"key", 0.0) is None
 
 
+def test_c1_the_jdks_that_the_workers_have_are_in_the_key() -> None:
+    """A gateway has no JDK of its own; an upgraded worker may answer otherwise than before."""
+    world = World(3, seed=4)
+    for node in world.peers:
+        world.feed(node, RunnerDescribed("17.0.1", "full"))
+    assert world.run_until(world.settled, 20)
+    world.run(3.0)
+
+    def cached() -> bool:
+        asked = world.ask("sleep 0", use_cache=True)
+        assert world.run_until(world.answered(asked), 5)
+        return world.answers[asked].cached
+
+    assert [cached(), cached()] == [False, True]
+    world.feed(
+        next(node for node in world.peers if node != world.leader()), RunnerDescribed("21.0.2", "full")
+    )
+    world.run(3.0)
+    assert [cached(), cached()] == [False, True]
+
+
 # --- C2 ----------------------------------------------------------------------------------------------
 
 
@@ -101,7 +124,7 @@ def test_c3_another_epoch_empties_it(by: str) -> None:
     submission = connected()
     run(submission, 1, "same")
     if by == "heartbeat":
-        submission.epoch_changed(Epoch(2), "17")
+        submission.epoch_changed(Epoch(2))
     else:
         submission.welcomed(4, LEADER, Epoch(2), 2.0)
     assert answers(submission.request(request(2, "job2", "same"), 3.0)) == []
@@ -111,7 +134,7 @@ def test_c3_the_same_epoch_again_leaves_it() -> None:
     submission = connected()
     run(submission, 1, "same")
     submission.disconnected(2.0)
-    submission.epoch_changed(Epoch(1), "17")
+    submission.epoch_changed(Epoch(1))
     assert [a.cached for a in answers(submission.request(request(2, "job2", "same"), 3.0))] == [True]
 
 

@@ -77,7 +77,7 @@ def executing() -> Execution:
 
 def waiting(*requests: RequestArrived) -> Submission:
     submission = Submission(SETTINGS, GatewaySettings(), CacheSettings(), GATEWAY)
-    submission.epoch_changed(EPOCH, "17")
+    submission.epoch_changed(EPOCH)
     submission.welcomed(4, LEADER, EPOCH, 0.0)
     for event in requests:
         submission.request(event, 0.0)
@@ -202,7 +202,7 @@ def test_w13_a_leader_of_the_past_and_an_attempt_of_the_past_show_nothing() -> N
     submission = waiting(asking(1, "a"))
     assert submission.receive(4, progressed(attempt=2), 1.0) != ()
     assert submission.receive(4, progressed(attempt=1), 1.1) == ()
-    submission.epoch_changed(Epoch(3), "17")
+    submission.epoch_changed(Epoch(3))
     assert submission.receive(4, progressed(attempt=3), 1.2) == ()
     run_goes_on = progressed(attempt=2, epoch=3)
     assert submission.receive(4, run_goes_on, 1.3) == (ShowProgress((1,), run_goes_on),)

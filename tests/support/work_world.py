@@ -133,7 +133,7 @@ class WorkWorld:
         self.dispatch = Dispatch(
             SETTINGS, self.leader, Epoch(self.epoch), self.now, awaited=frozenset(self.workers)
         )
-        self.submission.epoch_changed(Epoch(self.epoch), "17")
+        self.submission.epoch_changed(Epoch(self.epoch))
 
     def depose(self) -> None:
         """No leader any longer."""
@@ -198,7 +198,7 @@ class WorkWorld:
         self.abandoned |= {number for number, given in self.answers.items() if not given}
         self.gateway_boot += 1
         self.submission = Submission(SETTINGS, GatewaySettings(), CacheSettings(), GATEWAY)
-        self.submission.epoch_changed(Epoch(self.epoch), "17")
+        self.submission.epoch_changed(Epoch(self.epoch))
 
     def advance(self, seconds: float, *, disk_fails: bool = False) -> None:
         """Time passes: runs end, writes are done, deadlines ring."""
