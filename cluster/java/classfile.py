@@ -15,6 +15,8 @@ CLASS_BYTES_MAX = 8 * 1024 * 1024
 """A single class file; javac's own limits (64 KiB a method, 65,535 constants) keep real ones far below."""
 
 _MAGIC = 0xCAFEBABE
+_BEFORE_JAVA_1 = 44
+"""A class file's major version is so much above its JDK's."""
 _UTF8 = 1
 _CLASS = 7
 _WIDE = frozenset({5, 6})
@@ -23,6 +25,7 @@ _CONSTANT_BYTES = {3: 4, 4: 4, 5: 8, 6: 8, 7: 2, 8: 2, 9: 4, 10: 4, 11: 4, 12: 4
 _CONSTANT_BYTES |= {19: 2, 20: 2}
 
 PUBLIC = 0x0001
+PRIVATE = 0x0002
 STATIC = 0x0008
 INTERFACE = 0x0200
 ABSTRACT = 0x0400
@@ -51,6 +54,7 @@ class ClassFile:
         flags: access flags.
         nested: whether it is declared inside another class.
         methods: in the order of the file.
+        release: of the JDK whose class files these are: 17, 25, ...; 0 where a preview feature is used.
     """
 
     name: str
@@ -58,6 +62,7 @@ class ClassFile:
     flags: int
     nested: bool
     methods: tuple[Method, ...]
+    release: int = 0
 
 
 class _Reader:
@@ -138,7 +143,7 @@ def parse(data: bytes) -> ClassFile:
     reader = _Reader(data)
     if reader.u4() != _MAGIC:
         raise MalformedClass("no class file")
-    reader.take(4)
+    minor, major = reader.u2(), reader.u2()
     pool = _Pool(reader)
     flags = reader.u2()
     this = pool.class_name(reader.u2())
@@ -149,7 +154,8 @@ def parse(data: bytes) -> ClassFile:
         reader.take(6)
         _skip_attributes(reader)
     methods = tuple(_method(reader, pool) for _ in range(reader.u2()))
-    return ClassFile(this, superclass, flags, _is_nested(reader, pool, this), methods)
+    release = 0 if minor else max(major - _BEFORE_JAVA_1, 0)
+    return ClassFile(this, superclass, flags, _is_nested(reader, pool, this), methods, release)
 
 
 def _method(reader: _Reader, pool: _Pool) -> Method:
