@@ -80,7 +80,7 @@ def _make(java: Sequence[str], archive: Path, sample: Sample) -> bool:
         empty, classes, names, fresh = (work / name for name in ("empty", "app", "names", "fresh"))
         empty.mkdir()
         classes.mkdir()
-        task = encode_task(bytes(NONCE_BYTES), "run", MIB, sample.main_class, (), sample.classes)
+        task = encode_task(bytes(2 * NONCE_BYTES), "run", MIB, sample.main_class, (), sample.classes)
         train = (
             *java,
             "-Xshare:off",

@@ -19,6 +19,7 @@ from cluster.wire.jobs import DataFile, Diagnostic, Source
 ANSWER_MAX = 32 * MIB
 """Bytes of one compilation's answer; the compiler itself stops at 24 MiB of classes."""
 NONCE_BYTES = 16
+"""Of each of a task's two nonces: the outcome's, which no program finds, and the exit's, which one might."""
 WARM_ORDER, RUN_ORDER = b"w", b"t"
 """What a waiting runner is told: perform the next step of the rehearsal; or read your task, which follows."""
 _LENGTH = 4
@@ -134,7 +135,7 @@ class AnswerBuffer:
 
 
 def encode_task(
-    nonce: bytes,
+    nonces: bytes,
     kind: str,
     value_max: int,
     main_class: str,
@@ -142,11 +143,11 @@ def encode_task(
     classes: Mapping[str, bytes],
     files: Sequence[DataFile] = (),
 ) -> bytes:
-    """What a waiting runner is to run; `kind` is `run` or `main`; `files` go to its working directory."""
+    """What a waiting runner is to run; `nonces` are both, `kind` is `run` or `main`; `files` go to its directory."""
     arguments = [_text(argument) for argument in args]
     parts = [
         RUN_ORDER,
-        nonce,
+        nonces,
         b"r" if kind == "run" else b"m",
         struct.pack(">I", min(value_max, 2**31 - 1)),
         _text(main_class),
@@ -182,9 +183,10 @@ _HEADER = 5
 class RecordReader:
     """Cuts a runner's stream into records, and drops everything that the nonce does not vouch for.
 
-    A program shares its virtual machine with the launcher and may dig up the nonce, so that a valid record
-    proves little (R2). What no launcher writes breaks the reader: after the hand-over there is one outcome
-    and one exit, in either order, a value is UTF-8, and an exception's record has its byte for the memory.
+    A program shares its virtual machine with the launcher, which hides the outcome's nonce as well as that
+    allows, so that a valid record proves little (R2). What no launcher writes breaks the reader: after the
+    hand-over there is one outcome and one exit, in either order, a value is UTF-8, and an exception's record
+    has its byte for the memory.
 
     Args:
         payload_max: bytes of the longest record that will be believed.
@@ -194,13 +196,13 @@ class RecordReader:
         self._data = bytearray()
         self._max = payload_max
         self._kinds = _BEFORE
-        self.nonce = b""
+        self._outcome = self._exit = b""
         self.broken = False
         """Something arrived that no launcher writes: nothing more is read."""
 
-    def allow(self, nonce: bytes, payload_max: int) -> None:
-        """From here on every record begins with this nonce and is at most so long; see above for which."""
-        self.nonce = nonce
+    def allow(self, nonces: bytes, payload_max: int) -> None:
+        """From here on every record begins with its nonce and is at most so long; see above for which."""
+        self._outcome, self._exit = nonces[:NONCE_BYTES], nonces[NONCE_BYTES:]
         self._kinds = _OUTCOMES + _EXIT
         self._max = payload_max + NONCE_BYTES
 
@@ -211,7 +213,8 @@ class RecordReader:
         self._data += data
         while len(self._data) >= _HEADER:
             kind, length = self._data[0], int.from_bytes(self._data[1:_HEADER], "big")
-            if kind not in self._kinds or length > self._max or length < len(self.nonce):
+            nonce = self._exit if kind in _EXIT else self._outcome
+            if kind not in self._kinds or length > self._max or length < len(nonce):
                 self._break()
                 return
             end = _HEADER + length
@@ -219,11 +222,11 @@ class RecordReader:
                 return
             payload = bytes(self._data[_HEADER:end])
             del self._data[:end]
-            record = Record(chr(kind), payload[len(self.nonce) :])
-            if payload[: len(self.nonce)] != self.nonce or not _sound(record):
+            record = Record(chr(kind), payload[len(nonce) :])
+            if payload[: len(nonce)] != nonce or not _sound(record):
                 self._break()
                 return
-            if self.nonce:
+            if nonce:
                 used = _EXIT if kind in _EXIT else _OUTCOMES
                 self._kinds = bytes(other for other in self._kinds if other not in used)
             yield record

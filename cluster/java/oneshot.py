@@ -184,16 +184,16 @@ class OneShot:
         if self._task is None or self._cause is not None:
             return
         task, limits = self._task, self._task.limits
-        nonce = secrets.token_bytes(NONCE_BYTES)
+        nonces = secrets.token_bytes(2 * NONCE_BYTES)
         self._jvm.bound_cpu(limits.cpu_s)
         self._base = self._usage = self._jvm.usage() or Usage()
-        self._reader.allow(nonce, max(limits.output_bytes, _MESSAGE_MAX))
+        self._reader.allow(nonces, max(limits.output_bytes, _MESSAGE_MAX))
         self._handed = True
         self._began = self._clock.seconds()
         self._jvm.write(
             CONTROL,
             encode_task(
-                nonce,
+                nonces,
                 task.entry.kind,
                 limits.output_bytes,
                 task.entry.main_class,

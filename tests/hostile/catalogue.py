@@ -79,7 +79,9 @@ _WALL: dict[str, Any] = {"wall_s": 0.7, "cpu_s": 5.0}
 
 TIME_ROWS = (
     _row("T1", _BEGIN + _SPIN, TIME, detail="cpu", limits=_SHORT, check=_begun),
-    _row("T2", _BEGIN + _SLEEP, TIME, detail="wall", limits=_WALL, check=lambda run: run.cpu_s < 0.5),
+    _row(
+        "T2", _BEGIN + _SLEEP, TIME, detail="wall", limits=_WALL, check=lambda run: run.cpu_s < run.wall_s / 2
+    ),
     _row(
         "T3",
         f"for (int i = 0; i < 32; i++) new Thread(() -> {{ {_SPIN} }}).start();",
@@ -476,6 +478,29 @@ NETWORK_ROWS = (
     _denied("N4", 'java.nio.channels.SocketChannel.open(UnixDomainSocketAddress.of("/run/docker.sock"));'),
 )
 
+_FORGER = """
+    var launcher = Class.forName("javacluster.internal.Launcher");
+    var found = new ArrayList<byte[]>();
+    for (var f : launcher.getDeclaredFields()) {
+        if (!java.lang.reflect.Modifier.isStatic(f.getModifiers())) continue;
+        f.setAccessible(true);
+        if (f.get(null) instanceof byte[] b && b.length == 16) found.add(b);
+        if (f.getType() == long.class) System.out.print("a number");
+    }
+    var hooks = Class.forName("java.lang.ApplicationShutdownHooks").getDeclaredField("hooks");
+    UNSAFE
+    var all = (Map<Thread, Thread>) unsafe.getObject(unsafe.staticFieldBase(hooks), unsafe.staticFieldOffset(hooks));
+    for (var hook : all.keySet()) for (var f : hook.getClass().getDeclaredFields()) {
+        f.setAccessible(true);
+        if (f.get(hook) instanceof byte[] b) found.add(b);
+    }
+    var write = launcher.getDeclaredMethod("write", int.class, byte[].class);
+    write.setAccessible(true);
+    for (byte[] b : found) write.invoke(null, (int) 'V', Arrays.copyOf(b, 17));
+    Thread.sleep(10_000);
+""".replace("UNSAFE", UNSAFE)
+"""All that reflection and Unsafe find by way of objects vouches for no value: it ends the run."""
+
 JAVA_ROWS = (
     _row(
         "J1",
@@ -498,10 +523,9 @@ JAVA_ROWS = (
     ),
     _row(
         "J6",
-        'Class.forName("javacluster.internal.Launcher").getDeclaredMethods()[0].setAccessible(true); for (var m : Class.forName("javacluster.internal.Launcher").getDeclaredMethods()) if (m.getName().equals("send")) { m.setAccessible(true); m.invoke(null, (int) \'V\', "forged".getBytes()); } throw new Error();',
+        _FORGER,
         FAILED,
-        OK,
-        check=lambda run: run.value in {None, b"forged"},
+        check=lambda run: run.value is None and run.stdout == b"",
     ),
     _row(
         "J7a",

@@ -10,8 +10,10 @@ import java.io.InputStream;
 import java.lang.invoke.MethodHandle;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.MethodType;
+import java.lang.reflect.Constructor;
 import java.lang.reflect.Field;
 import java.lang.reflect.Method;
+import java.lang.reflect.Modifier;
 import java.nio.charset.StandardCharsets;
 import jdk.internal.vm.annotation.Hidden;
 
@@ -22,20 +24,20 @@ import jdk.internal.vm.annotation.Hidden;
  * a stack trace, and what a program prints when it dies is what plain {@code java} prints (P4). Whatever the
  * program throws leaves {@code main} again, for the virtual machine itself to report.
  *
- * <p>Records on descriptor 4: a kind, four bytes of length, and the payload, which begins with the nonce that
- * came with the program; a program that merely finds the descriptor can't write a valid one.
+ * <p>Records on descriptor 4: a kind, four bytes of length, and the payload, which begins with a nonce that came
+ * with the program. The outcome's nonce is nowhere but in the frames of {@code main}, where neither reflection nor
+ * {@code Unsafe} finds it by way of any object. The other, which an orderly exit is told with, is a field of its
+ * hook: a program that digs it up can tell an exit, which it could by exiting.
  */
 public final class Launcher {
     private static final int CONTROL = 3;
     private static final int CHANNEL = 4;
-    private static final int NONCE = 16;
     private static final int MESSAGE_MAX = 4096;
     private static final int CAUSES_MAX = 16;
     private static final int WARM = 'w';
     private static final int RUN = 't';
 
     private static FileOutputStream channel;
-    private static byte[] nonce = new byte[0];
 
     private Launcher() {}
 
@@ -45,19 +47,23 @@ public final class Launcher {
         FileInputStream control = new FileInputStream(here ? FileDescriptor.in : descriptor(CONTROL));
         channel = new FileOutputStream(here ? FileDescriptor.out : descriptor(CHANNEL));
         String directory = System.getProperty("java.class.path");
-        send('R', new byte[0]);
+        write('R', new byte[0]);
         int order = control.read();
         for (int step = 0; order == WARM; order = control.read()) {
             Rehearsal.perform(step++);
-            send('W', new byte[0]);
+            write('W', new byte[0]);
         }
         if (order != RUN) {
             return;
         }
+        byte[] nonce = exactly(2 * Long.BYTES, control);
+        long high = number(nonce, 0);
+        long low = number(nonce, Long.BYTES);
+        java.util.Arrays.fill(nonce, (byte) 0);
+        Exit exit = new Exit(exactly(2 * Long.BYTES, control));
         Task task = Task.read(control, directory);
         control.close();
-        nonce = task.nonce;
-        Runtime.getRuntime().addShutdownHook(new Exit());
+        Runtime.getRuntime().addShutdownHook(exit);
         System.setProperty("sun.java.command", task.command());
         Class<?> type;
         MethodHandle entry;
@@ -67,7 +73,7 @@ public final class Launcher {
             initialise(type, loader);
             entry = task.returnsValue ? runOf(type) : mainOf(type);
         } catch (Throwable failure) {
-            report(failure);
+            report(failure, high, low);
             throw failure;
         }
         Object value = null;
@@ -78,18 +84,18 @@ public final class Launcher {
                 entry.invokeExact(task.arguments);
             }
         } catch (Throwable failure) {
-            report(failure);
+            report(failure, high, low);
             throw failure;
         }
         if (value instanceof String text) {
             byte[] bytes = text.getBytes(StandardCharsets.UTF_8);
             if (bytes.length > task.valueMax) {
-                send('L', new byte[0]);
+                send('L', high, low, new byte[0]);
             } else {
-                send('V', bytes);
+                send('V', high, low, bytes);
             }
         } else {
-            send('D', new byte[0]);
+            send('D', high, low, new byte[0]);
         }
     }
 
@@ -126,10 +132,39 @@ public final class Launcher {
     }
 
     private static MethodHandle mainOf(Class<?> type) throws ReflectiveOperationException {
-        Method main = type.getMethod("main", String[].class);
+        Method main = declared(type, String[].class);
+        main = main == null ? declared(type) : main;
+        if (main == null) {
+            throw new NoSuchMethodException(type.getName() + ".main");
+        }
         main.setAccessible(true);
-        return MethodHandles.lookup().unreflect(main).asFixedArity()
-                .asType(MethodType.methodType(void.class, String[].class));
+        MethodHandles.Lookup lookup = MethodHandles.lookup();
+        MethodHandle handle = lookup.unreflect(main).asFixedArity();
+        if (!Modifier.isStatic(main.getModifiers())) {
+            Constructor<?> constructor = type.getDeclaredConstructor();
+            constructor.setAccessible(true);
+            MethodHandle made = lookup.unreflectConstructor(constructor);
+            handle = MethodHandles.collectArguments(handle.asType(handle.type().changeParameterType(0, type)), 0, made);
+        }
+        if (main.getParameterCount() == 0) {
+            handle = MethodHandles.dropArguments(handle, 0, String[].class);
+        }
+        return handle.asType(MethodType.methodType(void.class, String[].class));
+    }
+
+    /** As plain java looks for it: in the class and then in those that it extends, and no private one. */
+    private static Method declared(Class<?> type, Class<?>... parameters) {
+        for (Class<?> at = type; at != null; at = at.getSuperclass()) {
+            try {
+                Method found = at.getDeclaredMethod("main", parameters);
+                if (!Modifier.isPrivate(found.getModifiers()) && found.getReturnType() == void.class) {
+                    return found;
+                }
+            } catch (NoSuchMethodException next) {
+                // perhaps inherited
+            }
+        }
+        return null;
     }
 
     private static MethodHandle runOf(Class<?> type) throws ReflectiveOperationException {
@@ -162,7 +197,7 @@ public final class Launcher {
     }
 
     /** The errors that only the virtual machine's own limits raise are told apart for the verdict (R2). */
-    private static void report(Throwable failure) {
+    private static void report(Throwable failure, long high, long low) {
         hideOurselves(failure);
         byte kind = 0;
         int depth = 0;
@@ -186,7 +221,7 @@ public final class Launcher {
         byte[] payload = new byte[text.length + 1];
         payload[0] = kind;
         System.arraycopy(text, 0, payload, 1, text.length);
-        send('X', payload);
+        send('X', high, low, payload);
     }
 
     private static final byte[] OUT_OF_MEMORY = "java.lang.OutOfMemoryError".getBytes(StandardCharsets.UTF_8);
@@ -209,16 +244,47 @@ public final class Launcher {
                 ? 'h' : 'n';
     }
 
-    private static synchronized void send(int kind, byte[] payload) {
-        int length = nonce.length + payload.length;
+    /** An outcome: the last that the program gets to see of the nonce, and then it is worth nothing. */
+    private static void send(int kind, long high, long low, byte[] payload) {
+        byte[] vouched = new byte[2 * Long.BYTES + payload.length];
+        for (int i = 0; i < Long.BYTES; i++) {
+            vouched[i] = (byte) (high >>> 8 * (Long.BYTES - 1 - i));
+            vouched[Long.BYTES + i] = (byte) (low >>> 8 * (Long.BYTES - 1 - i));
+        }
+        System.arraycopy(payload, 0, vouched, 2 * Long.BYTES, payload.length);
+        write(kind, vouched);
+    }
+
+    /** Read without a buffer that would keep it; a file's own readNBytes asks for a position, which a pipe has not. */
+    private static byte[] exactly(int count, InputStream in) throws IOException {
+        byte[] bytes = new byte[count];
+        for (int at = 0; at < count; ) {
+            int got = in.read(bytes, at, count - at);
+            if (got < 0) {
+                throw new IOException("the node is gone");
+            }
+            at += got;
+        }
+        return bytes;
+    }
+
+    private static long number(byte[] bytes, int at) {
+        long number = 0;
+        for (int i = 0; i < Long.BYTES; i++) {
+            number = number << 8 | bytes[at + i] & 0xff;
+        }
+        return number;
+    }
+
+    private static synchronized void write(int kind, byte[] payload) {
+        int length = payload.length;
         byte[] record = new byte[5 + length];
         record[0] = (byte) kind;
         record[1] = (byte) (length >>> 24);
         record[2] = (byte) (length >>> 16);
         record[3] = (byte) (length >>> 8);
         record[4] = (byte) length;
-        System.arraycopy(nonce, 0, record, 5, nonce.length);
-        System.arraycopy(payload, 0, record, 5 + nonce.length, payload.length);
+        System.arraycopy(payload, 0, record, 5, length);
         try {
             channel.write(record);
         } catch (IOException hostIsGone) {
@@ -228,22 +294,23 @@ public final class Launcher {
 
     /** Tells that an orderly exit began. It has a name, so that the program's first thread is still Thread-0. */
     private static final class Exit extends Thread {
-        Exit() {
+        private final byte[] nonce;
+
+        Exit(byte[] nonce) {
             super(null, null, "exit", 0, false);
+            this.nonce = nonce;
         }
 
         @Override
         public void run() {
-            send('E', new byte[0]);
+            write('E', nonce);
         }
     }
 
     /** What arrives on descriptor 3: the counterpart of {@code frames.py: encode_task}. */
-    private record Task(byte[] nonce, boolean returnsValue, int valueMax, String mainClass, String[] arguments) {
+    private record Task(boolean returnsValue, int valueMax, String mainClass, String[] arguments) {
         static Task read(InputStream control, String directory) throws IOException {
             DataInputStream in = new DataInputStream(new java.io.BufferedInputStream(control, 65536));
-            byte[] nonce = new byte[NONCE];
-            in.readFully(nonce);
             boolean returnsValue = in.readByte() == 'r';
             int valueMax = in.readInt();
             String mainClass = text(in);
@@ -267,7 +334,7 @@ public final class Launcher {
                     out.write(bytes(in));
                 }
             }
-            return new Task(nonce, returnsValue, valueMax, mainClass, arguments);
+            return new Task(returnsValue, valueMax, mainClass, arguments);
         }
 
         String command() {

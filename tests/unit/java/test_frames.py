@@ -20,15 +20,15 @@ from cluster.java.frames import (
 )
 from cluster.wire.jobs import Diagnostic, Source
 
-NONCE = bytes(range(NONCE_BYTES))
+NONCE, EXIT_NONCE = bytes(range(NONCE_BYTES)), b"e" * NONCE_BYTES
 
 
 def packed(data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + data
 
 
-def record(kind: bytes, payload: bytes, nonce: bytes = NONCE) -> bytes:
-    return kind + packed(nonce + payload)
+def record(kind: bytes, payload: bytes, nonce: bytes = b"") -> bytes:
+    return kind + packed((nonce or (EXIT_NONCE if kind == b"E" else NONCE)) + payload)
 
 
 def test_an_answer_carries_diagnostics_and_classes() -> None:
@@ -83,7 +83,7 @@ def test_a_request_survives_what_is_no_valid_text() -> None:
 def reader() -> RecordReader:
     ready = RecordReader(64)
     assert list(ready.feed(b"R" + packed(b""))) == [Record("R", b"")]
-    ready.allow(NONCE, 100)
+    ready.allow(NONCE + EXIT_NONCE, 100)
     return ready
 
 
@@ -100,6 +100,8 @@ def test_records_come_whole_however_the_stream_is_cut(step: int) -> None:
     "forged",
     [
         record(b"V", b"mine", nonce=bytes(NONCE_BYTES)),
+        record(b"V", b"mine", nonce=EXIT_NONCE),
+        record(b"E", b"", nonce=NONCE),
         b"V" + packed(b"short"),
         b"Z" + packed(NONCE),
         b"V\xff\xff\xff\xff",

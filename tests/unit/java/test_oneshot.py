@@ -36,7 +36,8 @@ class Scene:
         self.jvm.say(CHANNEL, READY)
 
     def record(self, kind: bytes, payload: bytes = b"") -> None:
-        nonce = self.jvm.written[CONTROL][1 : 1 + NONCE_BYTES]
+        at = 1 + NONCE_BYTES * (kind == b"E")
+        nonce = self.jvm.written[CONTROL][at : at + NONCE_BYTES]
         self.jvm.say(CHANNEL, kind + struct.pack(">I", NONCE_BYTES + len(payload)) + nonce + payload)
 
     @property
