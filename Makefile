@@ -19,6 +19,9 @@ PACKAGES := bubblewrap libseccomp2 ca-certificates
 # What makes machines on Debian.
 HOSTS_PACKAGES := vagrant vagrant-lxc lxc mmdebstrap dnsmasq-base nftables iproute2 openssh-client git
 
+# What makes and emulates a machine with a kernel of its own.
+MACHINE_PACKAGES := qemu-system-x86 mmdebstrap e2fsprogs
+
 APT := DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0
 
 ##@ Use it
@@ -65,6 +68,14 @@ test-hosts: $(VENV)/.hosts ## Vagrant, Ansible and testinfra on machines with sy
 hostile: $(VENV)/.development system ## the whole catalogue of hostile programs, with the rows that need seconds each
 	$(BIN)/pytest -m 'exhaustive or not exhaustive' tests/hostile
 
+.PHONY: hostile-cgroup2
+hostile-cgroup2: $(VENV)/.development ## its resource part under a Debian kernel with cgroup v2, emulated (root, Debian; 30 min)
+	@if [ "$$(id -u)" != 0 ]; then echo 'hostile-cgroup2 needs root: it makes a disk with Debian on it' >&2; exit 69; fi
+	@if ! command -v apt-get >/dev/null; then echo 'hostile-cgroup2 makes its machine on Debian only' >&2; exit 69; fi
+	@if ! dpkg-query -W $(MACHINE_PACKAGES) >/dev/null 2>&1; then echo 'installing $(MACHINE_PACKAGES)'; \
+	  $(APT) update; $(APT) install -y --no-install-recommends $(MACHINE_PACKAGES); fi
+	@tests/hostile/machine/run
+
 .PHONY: lint
 lint: $(VENV)/.development ## style, types, and the direction of imports
 	$(BIN)/ruff check .
@@ -76,7 +87,7 @@ lint: $(VENV)/.development ## style, types, and the direction of imports
 .PHONY: help
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { print "\n" substr($$0, 5) } \
-	  /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 ##@
 

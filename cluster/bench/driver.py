@@ -37,12 +37,20 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class RunnerProcess:
-    """A running process; `start` is its first line."""
+    """A running process; `start` is its first line.
+
+    Attributes:
+        prefix: a command that becomes the process, such as one that gives it a control group of its own.
+        patience: how many times longer than usual its answers may take.
+    """
+
+    prefix: tuple[str, ...] = ()
+    patience = 1.0
 
     def __init__(self, state: Path, **setup: object) -> None:
         argument = msgspec.json.encode({"state": str(state), **setup}).decode()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "cluster.bench.alone", argument],
+            [*self.prefix, sys.executable, "-m", "cluster.bench.alone", argument],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -50,7 +58,7 @@ class RunnerProcess:
         self._selector.register(_there(self._process.stdout), selectors.EVENT_READ)
         self._pending = b""
         self._jobs = 0
-        self.start = self.read(START_S)
+        self.start = self.read(START_S * self.patience)
 
     @property
     def pid(self) -> int:
@@ -89,7 +97,7 @@ class RunnerProcess:
     def outcome(self, program: Program, remaining_s: float = 60.0) -> Outcome:
         """Run a job to its end."""
         job = self.submit(program, remaining_s)
-        answer = self.read()
+        answer = self.read(ANSWER_S * self.patience)
         if answer.id != job or answer.outcome is None:
             raise RemoteProtocolError("another_answer")
         return answer.outcome

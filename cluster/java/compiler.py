@@ -26,7 +26,7 @@ from cluster.wire.jobs import Source
 WARM_ROUNDS = 8
 """How often the representative programs are compiled before the node reports ready."""
 START_S = 60.0
-"""From starting the process to the end of its warming."""
+"""From starting the process to the first answer of its warming, and from each to the next."""
 TRIES = 2
 """How many compilers one source may bring down; then the source is to blame."""
 FIRST_TRIES = 1
@@ -82,6 +82,7 @@ class _Instance:
             self.ready = True
             self.on_ready()
             return
+        self._timer.reset(START_S)
         self._ask((PROGRAMS[self._warming % len(PROGRAMS)],))
         self._warming += 1
 
@@ -292,9 +293,9 @@ class Compiler:
         self._all.discard(instance)
         if instance is self._spare:
             self._spare = None
-            self.complaint = instance.complaint
+            self.complaint = instance.jvm.complaint or instance.complaint
             if not self._stopping:
-                self._log.error("a compiler did not start: {why}", why=instance.complaint.strip())
+                self._log.error("a compiler did not start: {why}", why=self.complaint.strip())
                 self._again()
             return ending
         if instance is self._active:

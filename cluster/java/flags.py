@@ -6,6 +6,7 @@ import math
 
 import attrs
 
+from cluster.java.cgroup import Bounds
 from cluster.limits import MIB, Limits
 
 MEMORY_MIN = 32 * MIB
@@ -22,6 +23,12 @@ JVM_THREADS = 16
 
 START_CPU_S = 10
 """Seconds of processor time that starting and warming may take, on the slowest machine."""
+
+COMPILER_THREADS = 64
+
+CLASSES_BYTES = 48 * MIB
+"""Size of the memory file system that holds a program's own classes."""
+SHM_BYTES = MIB
 
 DESCRIPTORS = 512
 """Open files of one sandboxed process."""
@@ -129,22 +136,55 @@ def resident_limit(limits: Limits) -> int:
     return max(limits.memory_bytes, MEMORY_MIN) + OVERHEAD_BYTES
 
 
-def program_bounds(limits: Limits) -> tuple[str, ...]:
-    """The kernel's own limits of a program (S3), as arguments of `prlimit`.
+@attrs.frozen
+class Allowance:
+    """The kernel's own limits of one virtual machine (S3).
 
-    Processor time is only a last resort: the watchdog ends a program sooner.
+    Attributes:
+        kind: what it is, in a word.
+        always: limits of the process, as arguments of `prlimit`.
+        alone: further ones, where no control group bounds memory and threads.
+        cell: the control group's, where there is one.
+        tmp_bytes: size of its `/tmp`.
     """
-    return (
-        f"--cpu={math.ceil(limits.cpu_s) + START_CPU_S}",
-        f"--data={data_limit(limits)}",
-        f"--nproc={limits.processes + JVM_THREADS}",
-        f"--nofile={DESCRIPTORS}",
-        f"--fsize={max(limits.tmp_bytes, 64 * MIB)}",
-        "--core=0",
+
+    kind: str
+    always: tuple[str, ...]
+    alone: tuple[str, ...]
+    cell: Bounds
+    tmp_bytes: int
+
+
+def program_allowance(limits: Limits, processors: int = 1) -> Allowance:
+    """A program's.
+
+    Processor time is only a last resort: the watchdog ends a program sooner. What a program writes to its
+    memory file systems is its memory to a control group, and it may fill them beside what it was promised.
+    """
+    threads = limits.processes + JVM_THREADS
+    return Allowance(
+        kind="run",
+        always=(
+            f"--cpu={math.ceil(limits.cpu_s) + START_CPU_S}",
+            f"--nofile={DESCRIPTORS}",
+            f"--fsize={max(limits.tmp_bytes, 64 * MIB)}",
+            "--core=0",
+        ),
+        alone=(f"--data={data_limit(limits)}", f"--nproc={threads}"),
+        cell=Bounds(
+            resident_limit(limits) + limits.tmp_bytes + SHM_BYTES + CLASSES_BYTES, threads, processors
+        ),
+        tmp_bytes=limits.tmp_bytes,
     )
 
 
-def compiler_bounds(memory_bytes: int) -> tuple[str, ...]:
-    """The same for the compiler, which lives long: its time is bounded one compilation at a time."""
-    data = memory_bytes + OVERHEAD_BYTES + 128 * MIB
-    return (f"--data={data}", "--nproc=64", f"--nofile={DESCRIPTORS}", f"--fsize={64 * MIB}", "--core=0")
+def compiler_allowance(memory_bytes: int) -> Allowance:
+    """The compiler's, which lives long: its time is bounded one compilation at a time."""
+    memory = memory_bytes + OVERHEAD_BYTES
+    return Allowance(
+        kind="compiler",
+        always=(f"--nofile={DESCRIPTORS}", f"--fsize={64 * MIB}", "--core=0"),
+        alone=(f"--data={memory + 128 * MIB}", f"--nproc={COMPILER_THREADS}"),
+        cell=Bounds(memory, COMPILER_THREADS),
+        tmp_bytes=MIB,
+    )

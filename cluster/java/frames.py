@@ -143,7 +143,7 @@ def encode_task(
     classes: Mapping[str, bytes],
     files: Sequence[DataFile] = (),
 ) -> bytes:
-    """What a waiting runner is to run; `nonces` are both, `kind` is `run` or `main`; `files` go to its directory."""
+    """What a waiting runner is to run: both nonces, `run` or `main`, and the files of its directory."""
     arguments = [_text(argument) for argument in args]
     parts = [
         RUN_ORDER,

@@ -19,7 +19,8 @@ from twisted.internet.interfaces import IProcessTransport
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from cluster.java.sandbox import INFO
+from cluster.java.cgroup import Toll
+from cluster.java.sandbox import GATE, INFO, Place
 
 _INFO_MAX = 4096
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -80,6 +81,9 @@ class Jvm(ProcessProtocol):
     Attributes:
         pid: the machine's number on this host; 0 until it is known.
         on_data: called with descriptor and bytes, for all but descriptor 5.
+        place: where it runs; set by whoever started it, in the same turn of the reactor.
+        toll: what its control group had counted when it ended; None without one.
+        complaint: why it could not be let in.
         ended: fires with an `Ending` when everything inside is dead and reaped.
     """
 
@@ -90,7 +94,10 @@ class Jvm(ProcessProtocol):
         self.pid = 0
         self.alive = True
         self.on_data: Callable[[int, bytes], None] = lambda _fd, _data: None
-        self.clean: Callable[[], None] = lambda: None
+        self.place: Place | None = None
+        self.toll: Toll | None = None
+        self.complaint = ""
+        self._doomed = False
         self.ended: Deferred[Ending] = Deferred()
 
     def connectionMade(self) -> None:  # noqa: N802
@@ -118,6 +125,19 @@ class Jvm(ProcessProtocol):
             self._pidfd = os.pidfd_open(pid)
         except OSError:
             self._pidfd = -1
+        if self._doomed:
+            self.kill()
+        elif self.place is not None and self.place.cell is not None:
+            self.place.cell.admit(pid).addCallbacks(self._admitted, self._refused)
+
+    def _admitted(self, _: object) -> None:
+        """Its limits hold: now the virtual machine may start."""
+        self.write(GATE, b".")
+        self.close(GATE)
+
+    def _refused(self, failure: Failure) -> None:
+        self.complaint = f"no control group for it: {failure.getErrorMessage()}"
+        self.kill()
 
     def write(self, child_fd: int, data: bytes) -> None:
         """Send bytes to a descriptor; a reader that is gone loses them silently."""
@@ -151,15 +171,29 @@ class Jvm(ProcessProtocol):
         """What it has used until now."""
         return usage_of(self.pid) if self.pid and self.alive else None
 
+    def cell_cpu_s(self) -> float:
+        """Processor time that its control group counted until now; 0 without one."""
+        cell = self.place.cell if self.place is not None else None
+        return cell.cpu_s() if cell is not None else 0.0
+
     def kill(self) -> None:
-        """End everything inside, at once: the machine is the first process of its namespace."""
+        """End everything inside, at once: the machine is the first process of its namespace.
+
+        Bubblewrap that has not told the machine's number yet may have made it already, and its death would
+        leave that one waiting for ever: the number, which is but a moment away, is waited for. Who asks again
+        gets the whole process group killed, of which the unborn machine is still a member.
+        """
         if not self.alive:
             return
         try:
             if self._pidfd >= 0:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            else:
+            elif self.pid or not self._confined:
                 self._process.signalProcess("KILL")
+            elif not self._doomed:
+                self._doomed = True
+            elif number := self._process.pid:
+                os.killpg(number, signal.SIGKILL)
         except (ProcessLookupError, ProcessExitedAlready):
             return
 
@@ -169,7 +203,9 @@ class Jvm(ProcessProtocol):
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
-        self.clean()
+        if self.place is not None:
+            self.toll = self.place.cell.toll() if self.place.cell is not None else None
+            self.place.clean()
         status = reason.value
         if isinstance(status, ProcessDone | ProcessTerminated):
             self.ended.callback(Ending(status.exitCode, status.signal))

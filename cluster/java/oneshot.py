@@ -11,6 +11,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from cluster.java.cgroup import Toll
 from cluster.java.entry import Entry
 from cluster.java.flags import data_limit, resident_limit
 from cluster.java.frames import NONCE_BYTES, WARM_ORDER, Record, RecordReader, encode_task
@@ -86,6 +87,7 @@ class OneShot:
         self._exiting = False
         self._usage = Usage()
         self._base = Usage()
+        self._cell_base = 0.0
         self._began = clock.seconds()
         self._remaining = 0.0
         self._timers: list[IDelayedCall] = []
@@ -187,6 +189,7 @@ class OneShot:
         nonces = secrets.token_bytes(2 * NONCE_BYTES)
         self._jvm.bound_cpu(limits.cpu_s)
         self._base = self._usage = self._jvm.usage() or Usage()
+        self._cell_base = self._jvm.cell_cpu_s()
         self._reader.allow(nonces, max(limits.output_bytes, _MESSAGE_MAX))
         self._handed = True
         self._began = self._clock.seconds()
@@ -251,11 +254,20 @@ class OneShot:
         self._done.callback(self._finished(self._task, ending))
 
     def _broken(self) -> Run:
-        why = self.complaint.strip() or "it said nothing"
+        why = self._jvm.complaint or self.complaint.strip() or "it said nothing"
         return Run(Verdict.INTERNAL_ERROR, message=f"the virtual machine did not start: {why}")
+
+    def _settle(self, toll: Toll) -> None:
+        """A control group knows to the end what was used; a look at the process only what it was then."""
+        used = self._base.cpu_s + toll.cpu_s - self._cell_base if self._handed else 0.0
+        self._usage = attrs.evolve(
+            self._usage, cpu_s=max(used, self._usage.cpu_s), peak=toll.peak or self._usage.peak
+        )
 
     def _finished(self, task: Task, ending: Ending) -> Run:
         limits = task.limits
+        toll = self._jvm.toll or Toll()
+        self._settle(toll)
         evidence = Evidence(
             cause=self._cause,
             exit_code=ending.exit_code,
@@ -265,6 +277,7 @@ class OneShot:
             started=self._handed,
             data_full=self._usage.data > _NEAR * data_limit(limits),
             cpu_spent=self._cpu() > _NEAR * limits.cpu_s,
+            out_of_memory=toll.out_of_memory > 0,
         )
         out, err = self._streams[STDOUT], self._streams[STDERR]
         return msgspec.structs.replace(

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from cluster.java.archive import STEPS
-from cluster.java.flags import program_bounds, program_flags
+from cluster.java.flags import program_allowance, program_flags
 from cluster.java.harness import LAUNCHER
 from cluster.java.jvm import Ending, Jvm
 from cluster.java.oneshot import OneShot
@@ -195,14 +195,9 @@ class RunnerPool:
     def _start(self, limits: Limits) -> OneShot:
         jvm = Jvm(confined=self._sandbox.confined)
         one = OneShot(self._clock, jvm)
-        place = self._sandbox.spawn(
-            jvm,
-            (*program_flags(limits), LAUNCHER),
-            program_bounds(limits),
-            tmp_bytes=limits.tmp_bytes,
-            boot=True,
+        jvm.place = self._sandbox.spawn(
+            jvm, (*program_flags(limits), LAUNCHER), program_allowance(limits), boot=True
         )
-        jvm.clean = place.clean
         self._live[jvm] = one
         jvm.ended.addCallback(self._gone, jvm)
         return one

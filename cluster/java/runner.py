@@ -17,12 +17,12 @@ from twisted.python.failure import Failure
 
 from cluster.config import JavaSettings, SandboxSettings
 from cluster.errors import EnvironmentFault
-from cluster.java import harness, jdk
+from cluster.java import cells, harness, jdk
 from cluster.java.archive import Sample
 from cluster.java.classes import CompiledClasses
 from cluster.java.compiler import Compiler
 from cluster.java.entry import Entry, NoEntry, choose
-from cluster.java.flags import compiler_bounds, compiler_flags
+from cluster.java.flags import compiler_allowance, compiler_flags
 from cluster.java.frames import CRASHED, FAILED, Answer
 from cluster.java.jvm import Jvm
 from cluster.java.oneshot import OneShot, Task
@@ -30,7 +30,7 @@ from cluster.java.pool import RunnerPool
 from cluster.java.progress import Progress, Tell
 from cluster.java.rehearsal import SAMPLE
 from cluster.java.sandbox import Sandbox, SandboxReport
-from cluster.limits import MIB, Limits
+from cluster.limits import Limits
 from cluster.wire.jobs import Compilation, Input, Job, Outcome, Program, Run, Source, Stream, Verdict
 
 T = TypeVar("T")
@@ -38,7 +38,6 @@ T = TypeVar("T")
 TRIES = 2
 """How many virtual machines a program is given, if they die before they have it."""
 
-_COMPILER_TMP = MIB
 _FIRST_COMPILE_S = 90.0
 
 _PROBE = Source("", 'public class Probe { public String run() { return "alive"; } }')
@@ -127,11 +126,20 @@ class JavaRunner:
         Fails with EnvironmentFault, whose text says what to install or change.
         """
         threads = self._reactor.getThreadPool()
-        kit = yield deferToThreadPool(self._reactor, threads, jdk.find, self._java.home)
-        kept = yield deferToThreadPool(self._reactor, threads, harness.directory, self._directory)
-        jar = yield deferToThreadPool(self._reactor, threads, harness.build, kit, kept)
-        self._sandbox = Sandbox(self._reactor, self._settings, kit, jar, self._directory)
-        report = self._sandbox.report(kit.version)
+
+        def in_thread(work: Callable[..., Any], *args: object) -> Deferred[Any]:
+            return deferToThreadPool(self._reactor, threads, work, *args)
+
+        # First of all: a group with another process in it can't be divided, and what follows starts some.
+        group, no_cells = None, ""
+        if self._settings.mode == "bubblewrap":
+            group, no_cells = yield in_thread(cells.enter)
+        kit = yield in_thread(jdk.find, self._java.home)
+        kept = yield in_thread(harness.directory, self._directory)
+        jar = yield in_thread(harness.build, kit, kept)
+        subtree = cells.Subtree(group, in_thread) if group is not None else None
+        self._sandbox = Sandbox(self._reactor, self._settings, kit, jar, self._directory, subtree)
+        report = self._sandbox.report(kit.version, no_cells)
         self._pool = RunnerPool(self._reactor, self._sandbox, self._slots, self._caps)
         self._compiler = Compiler(
             self._reactor,
@@ -197,9 +205,7 @@ class JavaRunner:
     def _spawn_compiler(self, jvm: Jvm) -> None:
         sandbox = _there(self._sandbox)
         java = (*compiler_flags(self._java.compiler_memory_bytes), harness.COMPILER)
-        bounds = compiler_bounds(self._java.compiler_memory_bytes)
-        place = sandbox.spawn(jvm, java, bounds, tmp_bytes=_COMPILER_TMP, boot=False)
-        jvm.clean = place.clean
+        jvm.place = sandbox.spawn(jvm, java, compiler_allowance(self._java.compiler_memory_bytes), boot=False)
 
     def _capacity(self, ready: bool) -> None:
         if self._serving:
@@ -340,6 +346,8 @@ class JavaRunner:
             yield self._compiler.stop()
         if self._pool is not None:
             yield self._pool.stop()
+        if self._sandbox is not None:
+            yield self._sandbox.settled()
 
     def snapshot(self) -> JavaSnapshot:
         """Figures for status and metrics."""

@@ -11,10 +11,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import attrs
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IProcessTransport, IReactorProcess
 from twisted.internet.protocol import ProcessProtocol
 
@@ -22,15 +25,15 @@ from cluster.config import SandboxSettings
 from cluster.errors import EnvironmentFault
 from cluster.java import archive, seccomp
 from cluster.java.archive import Sample
+from cluster.java.cells import Cell, Subtree
+from cluster.java.flags import CLASSES_BYTES, SHM_BYTES, Allowance
 from cluster.java.jdk import Jdk
-from cluster.limits import MIB
 
 STDIN, STDOUT, STDERR, CONTROL, CHANNEL, INFO = range(6)
 _SECCOMP = 6
+GATE = 7
+"""Bubblewrap waits for a byte on it, with everything in place but the virtual machine itself."""
 
-CLASSES_BYTES = 48 * MIB
-"""Size of the memory file system that holds a program's own classes."""
-SHM_BYTES = MIB
 NICE = 5
 """Programs give way to the node (W12)."""
 NOBODY = 65534
@@ -62,10 +65,16 @@ class SandboxReport:
 
 @attrs.define
 class Place:
-    """Where one process runs; `clean` is called once it is dead."""
+    """Where one process runs.
+
+    Attributes:
+        clean: called once it is dead.
+        cell: its control group, into which it must be admitted before `GATE` is opened; None: no gate.
+    """
 
     transport: IProcessTransport
     clean: Callable[[], None]
+    cell: Cell | None = None
 
 
 class Sandbox:
@@ -74,10 +83,17 @@ class Sandbox:
     Args:
         jar: the harness, where whoever starts bubblewrap can read it.
         state_directory: holds the private directories that mode `none` needs, and nothing else.
+        subtree: the control group that this node may divide; None where it has none.
     """
 
     def __init__(
-        self, reactor: IReactorProcess, settings: SandboxSettings, jdk: Jdk, jar: Path, state_directory: Path
+        self,
+        reactor: IReactorProcess,
+        settings: SandboxSettings,
+        jdk: Jdk,
+        jar: Path,
+        state_directory: Path,
+        subtree: Subtree | None = None,
     ) -> None:
         self._reactor = reactor
         self._settings = settings
@@ -86,6 +102,7 @@ class Sandbox:
         self._directory = state_directory
         self._archive: Path | None = None
         self.confined = settings.mode == "bubblewrap"
+        self._subtree = subtree if self.confined else None
         self._bwrap = ""
         self._filter = b""
         if self.confined:
@@ -104,18 +121,19 @@ class Sandbox:
         """Whether system calls are filtered."""
         return bool(self._filter)
 
-    def command(self, java: Sequence[str], bounds: Sequence[str], *, tmp_bytes: int, boot: bool) -> list[str]:
+    def command(self, java: Sequence[str], allowance: Allowance, *, boot: bool) -> list[str]:
         """The whole argument vector of a confined virtual machine.
 
         The kernel's limits are set inside: it compares the number of threads with the user's processes in the
-        innermost user namespace alone only if the limit was lowered there.
+        innermost user namespace alone only if the limit was lowered there. A session of its own is a process
+        group of its own: a terminal's signals to this node's do not reach it, and `kill` reaches all of it.
 
         Args:
             java: the virtual machine's flags, then its main class and what follows.
-            bounds: the kernel's limits, as arguments of `prlimit`.
-            tmp_bytes: size of `/tmp`.
+            allowance: the kernel's limits.
             boot: the harness goes to the boot class path, and the program's classes are the class path.
         """
+        celled = self._subtree is not None
         root = os.geteuid() == 0
         drop = (
             [_found("setpriv", "util-linux"), f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
@@ -124,14 +142,17 @@ class Sandbox:
         )
         return [
             *drop,
+            _found("setsid", "util-linux"),
             _found("nice"),
             f"-n{NICE}",
             self._bwrap,
-            *view(self._jdk, _found("prlimit", "util-linux"), tmp_bytes, self._harness(boot=boot)),
+            *view(self._jdk, _found("prlimit", "util-linux"), allowance.tmp_bytes, self._harness(boot=boot)),
             *(("--seccomp", str(_SECCOMP)) if self._filter else ()),
+            *(("--block-fd", str(GATE)) if celled else ()),
             "--",
             _INSIDE_PRLIMIT,
-            *bounds,
+            *allowance.always,
+            *(() if celled else allowance.alone),
             str(self._jdk.java),
             *_class_path(_INSIDE_JAR, _INSIDE_CLASSES, _INSIDE_ARCHIVE if self._archive else None, boot=boot),
             *java,
@@ -159,9 +180,8 @@ class Sandbox:
         self,
         protocol: ProcessProtocol,
         java: Sequence[str],
-        bounds: Sequence[str],
+        allowance: Allowance,
         *,
-        tmp_bytes: int,
         boot: bool,
     ) -> Place:
         """Start one; see `command`.
@@ -177,8 +197,12 @@ class Sandbox:
             CHANNEL: "r",
         }
         if not self.confined:
-            return self._spawn_bare(protocol, java, bounds, children, boot=boot)
-        argv = self.command(java, bounds, tmp_bytes=tmp_bytes, boot=boot)
+            return self._spawn_bare(protocol, java, allowance, children, boot=boot)
+        argv = self.command(java, allowance, boot=boot)
+        cell: Cell | None = None
+        if self._subtree is not None:
+            cell = self._subtree.cell(allowance.kind, allowance.cell)
+            children[GATE] = "w"
         held: list[int] = []
         try:
             children[INFO] = "r"
@@ -191,20 +215,30 @@ class Sandbox:
         finally:
             for descriptor in held:
                 os.close(descriptor)
-        return Place(transport, lambda: None)
+        return Place(transport, partial(self._leave, cell), cell)
+
+    def _leave(self, cell: Cell | None) -> None:
+        if self._subtree is not None and cell is not None:
+            self._subtree.give_up(cell)
+
+    def settled(self) -> Deferred[Any]:
+        """Fires when nothing of the dead is left."""
+        return self._subtree.settled() if self._subtree is not None else succeed(None)
 
     def _spawn_bare(
         self,
         protocol: ProcessProtocol,
         java: Sequence[str],
-        bounds: Sequence[str],
+        allowance: Allowance,
         children: dict[int, int | str],
         *,
         boot: bool,
     ) -> Place:
         """Mode `none`: a private empty directory, and the limits that the node sets from outside."""
         directory = tempfile.mkdtemp(prefix="run-", dir=self._directory)
+        bounds = (*allowance.always, *allowance.alone)
         argv = [
+            _found("setsid", "util-linux"),
             _found("nice"),
             f"-n{NICE}",
             _found("env"),
@@ -224,28 +258,35 @@ class Sandbox:
             raise
         return Place(transport, lambda: shutil.rmtree(directory, ignore_errors=True))
 
-    def report(self, version: str) -> SandboxReport:
-        """The words for what `probe` has proven.
+    def report(self, version: str, no_cells: str = "") -> SandboxReport:
+        """The words for what a first run proves.
+
+        Args:
+            version: the JDK's.
+            no_cells: why there are no control groups.
 
         Raises:
             EnvironmentFault: the settings require more than there is.
         """
-        works = {"namespaces": self.confined, "seccomp": self.filtered, "cgroup2": False}
+        celled = self._subtree is not None
+        works = {"namespaces": self.confined, "seccomp": self.filtered, "cgroup2": celled}
         missing = [name for name in self._settings.require if not works[name]]
         if missing and self.confined:
+            why = f" ({no_cells})" if "cgroup2" in missing and no_cells else ""
             raise EnvironmentFault(
-                f"sandbox.require lists {', '.join(missing)}, which does not work here; "
+                f"sandbox.require lists {', '.join(missing)}, which does not work here{why}; "
                 "provide it, or take it off the list"
             )
         level = "none"
         if self.confined:
-            level = "bubblewrap+seccomp" if self.filtered else "bubblewrap"
-        text = f"sandbox: {level}, rlimits and watchdog, JDK {version}"
+            level = "bubblewrap" + "+seccomp" * self.filtered + "+cgroup2" * celled
+        bounded = "control groups" if celled else "rlimits"
+        text = f"sandbox: {level}, {bounded} and watchdog, JDK {version}"
         if not self.confined:
             text = (
                 f"SANDBOX OFF: programs run with this node's own rights (sandbox.mode: none), JDK {version}"
             )
-        return SandboxReport(level, self.confined, self.filtered, cgroup2=False, text=text)
+        return SandboxReport(level, self.confined, self.filtered, cgroup2=celled, text=text)
 
 
 def view(jdk: Jdk, prlimit: str, tmp_bytes: int, harness: Mapping[str, str]) -> list[str]:

@@ -40,6 +40,7 @@ class Evidence:
         started: the program was handed over.
         data_full: the last look saw private memory near its limit.
         cpu_spent: the last look saw the processor time at its limit.
+        out_of_memory: the kernel killed it because its control group's memory was used up.
     """
 
     cause: Cause | None
@@ -50,6 +51,7 @@ class Evidence:
     started: bool = True
     data_full: bool = False
     cpu_spent: bool = False
+    out_of_memory: bool = False
 
 
 _MEMORY_KINDS = {b"h": "heap", b"m": "metaspace", b"d": "direct", b"t": "threads", b"n": "native"}
@@ -82,6 +84,8 @@ def judge(evidence: Evidence, limits: Limits) -> Run:
     code, number = _exit(evidence)
     if memory and evidence.cause in _AFTER_MEMORY:
         return Run(Verdict.MEMORY_LIMIT, memory, message or _memory(limits), exit_code=code, signal=number)
+    if evidence.out_of_memory and evidence.cause in _AFTER_MEMORY:
+        return Run(Verdict.MEMORY_LIMIT, "native", _memory(limits), exit_code=code, signal=number)
     if evidence.cause is not None:
         return _ended_by_us(evidence.cause, limits)
     if number is not None:

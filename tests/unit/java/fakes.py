@@ -18,9 +18,10 @@ class FakeJvm(Jvm):
         self.written: dict[int, bytes] = {}
         self.closed: list[int] = []
         self.kills = 0
-        self.used = Usage()
+        self.used: Usage | None = Usage()
         self.looks = 0
         self.bound: float | None = None
+        self.cell_used = 0.0
         self.on_data: Callable[[int, bytes], None] = lambda _fd, _data: None
         self.ended: Deferred[Ending] = Deferred()
 
@@ -32,6 +33,9 @@ class FakeJvm(Jvm):
 
     def bound_cpu(self, seconds: float) -> None:
         self.bound = seconds
+
+    def cell_cpu_s(self) -> float:
+        return self.cell_used
 
     def usage(self) -> Usage | None:
         self.looks += 1

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.config import SandboxSettings
-from cluster.java.flags import budget, compiler_flags, program_bounds, program_flags
+from cluster.java.flags import budget, compiler_flags, program_allowance, program_flags
 from cluster.java.jdk import Jdk
 from cluster.java.runner import bounded
 from cluster.java.sandbox import Sandbox, view
@@ -36,7 +36,8 @@ def test_flags_follow_the_limits() -> None:
 
 
 def test_the_kernel_bounds_threads_files_and_memory() -> None:
-    bounds = dict(bound.split("=") for bound in program_bounds(Limits(processes=64, cpu_s=4.2)))
+    allowance = program_allowance(Limits(processes=64, cpu_s=4.2))
+    bounds = dict(bound.split("=") for bound in (*allowance.always, *allowance.alone))
     assert bounds["--nproc"] == "80"
     assert bounds["--core"] == "0"
     assert int(bounds["--data"]) > 256 * MIB

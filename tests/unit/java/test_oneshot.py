@@ -8,6 +8,7 @@ import pytest
 
 from twisted.internet.task import Clock
 
+from cluster.java.cgroup import Toll
 from cluster.java.entry import Entry
 from cluster.java.frames import NONCE_BYTES, WARM_ORDER
 from cluster.java.jvm import Usage
@@ -174,3 +175,24 @@ def test_a_flood_on_the_launchers_channel_ends_the_run_at_once() -> None:
     scene.jvm.end()
     assert (scene.result.verdict, scene.result.signal) == (Verdict.RUNTIME_ERROR, 9)
     assert "channel" in scene.result.message
+
+
+def test_a_control_group_knows_the_use_to_the_end() -> None:
+    """S3: also of what ended without a last look; what was used before the program is not its own."""
+    scene = Scene()
+    scene.jvm.used, scene.jvm.cell_used = Usage(cpu_s=5.0, peak=MIB), 4.0
+    scene.ready()
+    scene.jvm.used = None  # it is gone before anybody looks
+    scene.jvm.toll = Toll(cpu_s=4.75, peak=77 * MIB)
+    scene.jvm.end(0)
+    assert scene.result.cpu_s == pytest.approx(0.75)
+    assert scene.result.peak_memory_bytes == 77 * MIB
+
+
+def test_what_the_kernel_killed_for_its_memory_ran_out_of_it() -> None:
+    """R2: the evidence is the kernel's own count."""
+    scene = Scene()
+    scene.ready()
+    scene.jvm.toll = Toll(out_of_memory=1)
+    scene.jvm.end(137)
+    assert (scene.result.verdict, scene.result.detail) == (Verdict.MEMORY_LIMIT, "native")
