@@ -75,6 +75,14 @@ _COMMON = (
 )
 
 
+_PATIENT = (
+    "-XX:Tier3InvocationThreshold=2000",
+    "-XX:Tier3MinInvocationThreshold=1000",
+    "-XX:Tier3CompileThreshold=10000",
+)
+"""Methods are compiled to machine code after ten times as many calls as usual: for a short program that costs
+more than it gains. Loops are compiled as soon as ever."""
+
 _ARCHIVE = ("-XX:+UnlockDiagnosticVMOptions", "-XX:ArchiveRelocationMode=0")
 """The archive is mapped where it was made for: at another address every pointer in it had to be changed."""
 
@@ -95,6 +103,7 @@ def program_flags(limits: Limits, processors: int = 1) -> tuple[str, ...]:
     return (
         *_COMMON,
         *_ARCHIVE,
+        *_PATIENT,
         "-XX:TieredStopAtLevel=1",
         f"-Xmx{parts.heap}",
         f"-Xms{min(parts.heap, 16 * MIB)}",
