@@ -2,7 +2,8 @@
 
 For each size and loss: one node is killed and the others' verdicts are timed, in rounds of T; false verdicts
 on nodes that live are counted, also while some stand still; bytes and processor time are per node and virtual
-second. Then the node returns, and two halves part and meet again. Written as a table and a plot.
+second. Then the node returns, says that it is about to leave, and two halves part and meet again. Written as
+a table and a plot.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import attrs
@@ -43,6 +45,7 @@ class Row(msgspec.Struct, frozen=True):
     bytes_s: float
     cpu_ms_s: float
     joined: float
+    leaving: float
     healed: float
 
 
@@ -70,7 +73,7 @@ class Meter:
 
 
 def measure(nodes: int, loss: float, seed: int, *, whole: bool) -> Row:
-    """One cluster; `whole`: also joins, parts and heals (which takes as long again)."""
+    """One cluster; `whole`: also joins, leaves, parts and heals (which takes as long again)."""
     ids = list(range(1, nodes + 1))
     world = GossipWorld(seed, settings=SETTINGS, loss=loss, seeds=ids)
     for node in ids:
@@ -92,7 +95,7 @@ def measure(nodes: int, loss: float, seed: int, *, whole: bool) -> Row:
     )
     complete = len(seen) >= nodes - 1
     false = sum(status is Status.FAILED and of != victim for _, _, of, status in world.verdicts)
-    joined, healed = _joins_and_heals(world, ids, victim) if whole else (-1.0, -1.0)
+    joined, leaving, healed = _joins_and_heals(world, ids, victim) if whole else (-1.0, -1.0, -1.0)
     return Row(
         nodes,
         loss,
@@ -104,25 +107,44 @@ def measure(nodes: int, loss: float, seed: int, *, whole: bool) -> Row:
         bytes_s,
         cpu,
         joined,
+        leaving,
         healed,
     )
 
 
-def _joins_and_heals(world: GossipWorld, ids: list[int], victim: int) -> tuple[float, float]:
-    """Rounds until a returned node's facts are everywhere; rounds from healing until everybody is ALIVE."""
+def _joins_and_heals(world: GossipWorld, ids: list[int], victim: int) -> tuple[float, float, float]:
+    """Rounds until a returned node's facts are everywhere, that it drains, and that all are ALIVE again."""
     world.start(victim, boot=1_700_000_100, configured=ids)
-    joined = _rounds_until(world, 30, lambda: _facts_everywhere(world, victim))
+    joined = _rounds_until(world, 80, lambda: _facts_everywhere(world, victim))
+    world.members[victim].core.update_facts(world.now / SECOND, draining=True)
+    leaving = _rounds_until(world, 80, lambda: _facts_everywhere(world, victim, draining=True))
     half = set(ids[: len(ids) // 2])
     world.cut = lambda sender, to: (sender in half) != (to in half)
     world.run(14 * T)
     world.cut = lambda _sender, _to: False
-    return joined, _rounds_until(world, 40, world.knows_all)
+    return joined, leaving, _rounds_until(world, 40, world.knows_all)
 
 
-def _facts_everywhere(world: GossipWorld, node: int) -> bool:
+def _facts_everywhere(world: GossipWorld, node: int, *, draining: bool = False) -> bool:
     boot = world.members[node].boot
     facts = (member.core.facts(NodeId(node)) for member in world.members.values())
-    return all(fact is not None and fact.boot == boot for fact in facts)
+    return all(fact is not None and fact.boot == boot and fact.draining == draining for fact in facts)
+
+
+def endure(nodes: int, loss: float, minutes: float, seed: int) -> tuple[int, int]:
+    """Nothing happens for long: (pairs times rounds looked at, false verdicts)."""
+    world = GossipWorld(seed, settings=SETTINGS, loss=loss, seeds=range(1, nodes + 1))
+    for node in range(1, nodes + 1):
+        world.start(node)
+    world.run(WARM_S)
+    world.verdicts.clear()
+    done = 0
+    while done < minutes * 60:
+        world.run(min(30.0, minutes * 60 - done))
+        done += 30
+        false = sum(status is Status.FAILED for _, _, _, status in world.verdicts)
+        say(f"{nodes} nodes, {loss:.0%} loss, {done} s: {false} false verdicts")
+    return int(minutes * 60 / T) * nodes * (nodes - 1), false
 
 
 def _rounds_until(world: GossipWorld, most: int, done: object) -> float:
@@ -162,15 +184,16 @@ def as_text(rows: list[Row], stood: list[tuple[int, int, int]]) -> str:
         "verdict is FAILED on a node that lives; *chances* is how many pairs times rounds were looked at.",
         "Bytes are those sent, with all headers; processor time is of this simulation, decoding and encoding",
         "included, on a busy machine. *Joined*: rounds until a returned node's facts are known. *Healed*:",
-        "rounds until everybody is ALIVE to everybody after two halves had been apart for 14 T. A -1 was not",
-        "measured, or did not come within its time.",
+        "rounds until everybody is ALIVE to everybody after two halves had been apart for 14 T. *Leaving*:",
+        "rounds until everybody knows that a node drains. A -1 was not measured, or not within its time.",
         "",
-        "| nodes | loss | first | median | all | false | chances | kB/s | CPU ms/s | joined | healed |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| nodes | loss | first | median | all | false | chances | kB/s | CPU ms/s "
+        "| joined | leaving | healed |",
+        f"{'| ---: ' * 12}|",
         *(
             f"| {r.nodes} | {r.loss:.0%} | {r.first:.1f} | {r.median:.1f} | {r.last:.1f} | {r.false} "
             f"| {r.pair_rounds} | {r.bytes_s / 1000:.1f} | {r.cpu_ms_s:.2f} "
-            f"| {r.joined:.1f} | {r.healed:.1f} |"
+            f"| {r.joined:.1f} | {r.leaving:.1f} | {r.healed:.1f} |"
             for r in rows
         ),
         "",
@@ -218,22 +241,39 @@ def as_svg(rows: list[Row]) -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
+def _job(nodes: int, loss: float | None, whole: int) -> Row | tuple[int, int, int]:
+    """A row; without a loss, the row about pauses."""
+    if loss is None:
+        return nodes, *pauses(nodes, seed=nodes)
+    return measure(nodes, loss, seed=nodes, whole=nodes <= whole)
+
+
 def main() -> int:
     """Measure, and write `gossip.md` and `gossip.svg`; after each row, so that a long run shows itself."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--into", type=Path, default=Path("docs/benchmarks"))
     parser.add_argument("--most", type=int, default=max(SIZES), help="the largest size")
-    parser.add_argument("--whole", type=int, default=100, help="joins and heals up to this size")
+    parser.add_argument("--whole", type=int, default=max(SIZES), help="joins and heals up to this size")
+    parser.add_argument("--endure", type=float, default=0.0, help="only this: minutes without a fault")
+    parser.add_argument("--loss", type=float, default=0.2, help="of --endure")
+    parser.add_argument("--processes", type=int, default=1)
     given = parser.parse_args()
+    if given.endure:
+        chances, false = endure(given.most, given.loss, given.endure, seed=given.most)
+        say(f"{chances} chances, {false} false verdicts")
+        return 1 if false else 0
     rows: list[Row] = []
     stood: list[tuple[int, int, int]] = []
-    for nodes in [size for size in SIZES if size <= given.most]:
-        for loss in LOSSES:
-            rows.append(measure(nodes, loss, seed=nodes, whole=nodes <= given.whole and loss < max(LOSSES)))
-            say(str(rows[-1]))
-        stood.append((nodes, *pauses(nodes, seed=nodes)))
-        (given.into / "gossip.md").write_text(as_text(rows, stood), encoding="utf-8")
-        (given.into / "gossip.svg").write_text(as_svg(rows), encoding="utf-8")
+    jobs = [(n, loss, given.whole) for n in SIZES if n <= given.most for loss in (*LOSSES, None)]
+    with ProcessPoolExecutor(given.processes) as pool:
+        for result in pool.map(_job, *zip(*jobs, strict=True)):
+            say(str(result))
+            if isinstance(result, Row):
+                rows.append(result)
+            else:
+                stood.append(result)
+            (given.into / "gossip.md").write_text(as_text(rows, stood), encoding="utf-8")
+            (given.into / "gossip.svg").write_text(as_svg(rows), encoding="utf-8")
     return 0
 
 
