@@ -32,6 +32,9 @@ QUIET_S = 10.0
 DETECT_S = 26.0
 
 
+COLUMNS = ("first", "median", "all", "false", "chances", "kB/s", "CPU ms/s", "joined", "leaving", "healed")
+
+
 class Row(msgspec.Struct, frozen=True):
     """One size under one loss; detection in rounds, -1 where not everybody noticed in time."""
 
@@ -187,9 +190,8 @@ def as_text(rows: list[Row], stood: list[tuple[int, int, int]]) -> str:
         "rounds until everybody is ALIVE to everybody after two halves had been apart for 14 T. *Leaving*:",
         "rounds until everybody knows that a node drains. A -1 was not measured, or not within its time.",
         "",
-        "| nodes | loss | first | median | all | false | chances | kB/s | CPU ms/s "
-        "| joined | leaving | healed |",
-        f"{'| ---: ' * 12}|",
+        f"| nodes | loss | {' | '.join(COLUMNS)} |",
+        "| ---: " * (2 + len(COLUMNS)) + "|",
         *(
             f"| {r.nodes} | {r.loss:.0%} | {r.first:.1f} | {r.median:.1f} | {r.last:.1f} | {r.false} "
             f"| {r.pair_rounds} | {r.bytes_s / 1000:.1f} | {r.cpu_ms_s:.2f} "
