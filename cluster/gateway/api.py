@@ -129,6 +129,8 @@ class Api:
             job = self._open(sent)
             await job.wait()
             assert job.answered is not None  # noqa: S101 (for the type checker: it was waited for)
+            if isinstance(job.answered.result, Refusal):
+                self.jobs.forget(job)  # it never ran: the same request, sent again, is to be taken anew
             return json_reply(job.answered)
         began = self._clock.seconds()
         answer, _leave = self._requests.submit(

@@ -361,3 +361,13 @@ def test_answers_are_counted_by_route_and_not_by_job(gateway: Gateway) -> None:
 def test_a_wait_that_is_none_is_400(gateway: Gateway, wait: str) -> None:
     post(gateway, "/v1/jobs")
     assert gateway.fetch("GET", f"/v1/jobs/{JOB}?wait={wait}")[0].code == 400
+
+
+def test_a_run_that_was_refused_may_be_sent_again_under_its_key(gateway: Gateway) -> None:
+    """H4: a client that sends again what got 503 must not be given that 503 for ten minutes."""
+    sent = post(gateway, "/v1/run", Idempotency_Key="k")
+    gateway.answer(Refusal(Reason.NO_LEADER, "no leader"))
+    assert gateway.result(sent)[0].code == 503
+    sent = post(gateway, "/v1/run", Idempotency_Key="k")
+    gateway.answer(returned(b"hello"))
+    assert gateway.result(sent)[0].code == 200
