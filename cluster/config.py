@@ -15,20 +15,13 @@ import msgspec
 import yaml
 from msgspec import Meta
 
+from cluster.config_gateway import CacheSettings as CacheSettings  # noqa: PLC0414  (told again on purpose)
+from cluster.config_gateway import CompatSettings as CompatSettings  # noqa: PLC0414
+from cluster.config_gateway import GatewaySettings as GatewaySettings  # noqa: PLC0414
+from cluster.config_sections import Bytes, Count, Id, OptionalPort, Port, Seconds, Section
 from cluster.errors import ConfigError
 from cluster.identity import NodeId, Role
 from cluster.limits import MIB, Limits, limit_problems
-
-Seconds = Annotated[float, Meta(gt=0, le=3600)]
-Count = Annotated[int, Meta(ge=1, le=1_000_000)]
-Bytes = Annotated[int, Meta(ge=1, le=2**40)]
-Port = Annotated[int, Meta(ge=1, le=65535)]
-OptionalPort = Annotated[int, Meta(ge=0, le=65535)]
-Id = Annotated[int, Meta(ge=0, le=2**31 - 1)]
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of every section: immutable, and a mistyped key is an error."""
 
 
 class Member(Section, frozen=True):
@@ -138,34 +131,6 @@ class WorkSettings(Section, frozen=True):
     drain_s: Seconds = 20.0
 
 
-class CacheSettings(Section, frozen=True):
-    """The gateway's result cache (protocol C1-C4)."""
-
-    bytes_max: Annotated[int, Meta(ge=0, le=2**40)] = 64 * MIB
-    """0 switches it off."""
-
-
-class GatewaySettings(Section, frozen=True):
-    """The HTTP side."""
-
-    pending_max: Count = 2000
-    """Requests that wait for an answer at once; past it 503."""
-    pending_bytes: Bytes = 256 * MIB
-    source_bytes: Bytes = MIB
-    request_bytes: Annotated[int, Meta(ge=1, le=24 * MIB)] = 16 * MIB
-    """A JSON request: sources and standard input together; the program must fit a frame (`FRAME_MAX`)."""
-    jobs_max: Count = 1000
-    jobs_bytes: Bytes = 64 * MIB
-    jobs_s: Seconds = 600.0
-    """Bounds of the jobs that clients come back to (H5): beyond them the oldest that ended are forgotten."""
-    connections_max: Count = 4000
-    idle_timeout_s: Seconds = 75.0
-    tokens_file: str = ""
-    """Who may send programs (H9); empty: nobody is asked, which only loopback allows."""
-    allow_anonymous: bool = False
-    """Requests without a token are taken too, whoever can reach the port."""
-
-
 class SandboxSettings(Section, frozen=True):
     """How submitted programs are confined (S1-S4)."""
 
@@ -272,7 +237,7 @@ class NodeConfig(Section, frozen=True):
                     found.append(
                         f"$.members: {kind} port {port} of {member.host} is used twice (node {member.id})"
                     )
-        for section in (self.timing, self.gossip, self.sandbox):
+        for section in (self.timing, self.gossip, self.sandbox, self.gateway.compat):
             found.extend(section.problems())
         return [*found, *self._access_problems(), *limit_problems(self.limits)]
 
@@ -362,6 +327,9 @@ def load(path: Path) -> NodeConfig:
     def absolute(name: str) -> str:
         return str(base / name)
 
+    compat = config.gateway.compat
+    if compat.callback_key_file:
+        compat = msgspec.structs.replace(compat, callback_key_file=absolute(compat.callback_key_file))
     return msgspec.structs.replace(
         config,
         key_file=absolute(config.key_file),
@@ -370,6 +338,7 @@ def load(path: Path) -> NodeConfig:
         log=msgspec.structs.replace(config.log, directory=absolute(config.log.directory)),
         gateway=msgspec.structs.replace(
             config.gateway,
+            compat=compat,
             tokens_file=absolute(config.gateway.tokens_file) if config.gateway.tokens_file else "",
         ),
     )

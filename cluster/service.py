@@ -20,12 +20,10 @@ from typing import Any
 
 import attrs
 
-from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger, globalLogPublisher
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool
 
 from cluster import tokens as tokens_file
 from cluster.config import NodeConfig
@@ -36,11 +34,11 @@ from cluster.core.record import Record
 from cluster.core.views import NodeSettings
 from cluster.errors import ClusterError, ConfigError, EnvironmentFault
 from cluster.gateway.access import Access
-from cluster.gateway.app import GatewayParts, NodeParts, gateway_resource, node_resource
-from cluster.gateway.log_access import PeerLogs
+from cluster.gateway.app import NodeParts, gateway_resource, node_resource
 from cluster.gateway.relay import Requests
 from cluster.gateway.site import make_site
 from cluster.gateway.view import ClusterView, view_of
+from cluster.gateway_parts import gateway_parts
 from cluster.identity import Boot, NodeId, Role, voters_hash
 from cluster.java.runner import JavaRunner
 from cluster.java.sandbox import SandboxReport
@@ -51,7 +49,7 @@ from cluster.net.datagram import DatagramPort
 from cluster.net.driver import Driver, Ports
 from cluster.net.flood import FloodGuard
 from cluster.net.listening import listen
-from cluster.net.reactor import now, utc
+from cluster.net.reactor import now, unix_seconds
 from cluster.net.store import RecordStore
 from cluster.net.tls import Identity, certificate_ends, contexts, load_keyring, require_identity
 from cluster.runs import NoRuns, RunnerRuns
@@ -70,8 +68,6 @@ HTTP = "http"
 """The name under which the service manager keeps a gateway's port while it is restarted."""
 
 JOB_ID_BYTES = 16
-
-PEER_LOGS_CONNECT_S = 2.0
 
 
 def start(config: NodeConfig, reactor: Any) -> Deferred[None]:  # noqa: ANN401  (every reactor interface)
@@ -120,7 +116,7 @@ class Node:
     def _open(self) -> None:
         """Read what must be there, bind every port, begin to live."""
         config, reactor, me = self._config, self._reactor, self._me
-        self._logs = NodeLogs(config.log, reactor, lambda: utc().timestamp(), sys.stdout)
+        self._logs = NodeLogs(config.log, reactor, unix_seconds, sys.stdout)
         self._opened.append(("logs", self._logs.close))
         observer = LogObserver(self._logs)
         globalLogPublisher.addObserver(observer)
@@ -265,23 +261,17 @@ class Node:
             self._listen_http(host, member.http)
 
     def _listen_http(self, host: str, port: int) -> None:
+        config = self._config
         parts = NodeParts(self.view, self._logs, self._metrics.exposition, self._metrics, self._reactor)
-        if self._config.me.role is Role.GATEWAY:
-            pool = HTTPConnectionPool(self._reactor)
-            self._opened.append(("peer logs", pool.closeCachedConnections))
-            agent = Agent(self._reactor, connectTimeout=PEER_LOGS_CONNECT_S, pool=pool)
-            peer_logs = PeerLogs(HTTPClient(agent), self._reactor)
-            gateway = GatewayParts(
-                self._requests, self._access, peer_logs, self._config.gateway, self._config.limits
-            )
+        resource = node_resource(parts)
+        if config.me.role is Role.GATEWAY:
+            gateway = gateway_parts(self._requests, self._access, config, self._reactor, self._opened)
             resource = gateway_resource(parts, gateway)
-        else:
-            resource = node_resource(parts)
         site = make_site(
-            resource, self._config.gateway, self._reactor, self._metrics.responded, self._access.unwelcome
+            resource, config.gateway, self._reactor, self._metrics.responded, self._access.unwelcome
         )
         listening, kept = listen(self._reactor, host, port, site, kept_sockets(os.environ).get(HTTP))
-        if not kept and self._config.me.role is Role.GATEWAY:
+        if not kept and config.me.role is Role.GATEWAY:
             self._notifier.forget(HTTP)
             self._notifier.keep(HTTP, listening.fileno())  # type: ignore[attr-defined]  # (any TCP port's)
         self._http.append(listening)

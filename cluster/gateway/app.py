@@ -35,6 +35,9 @@ from cluster.gateway.access import Access
 from cluster.gateway.api import Api
 from cluster.gateway.assets import Page
 from cluster.gateway.channel import OTHER
+from cluster.gateway.compat.callbacks import Callbacks
+from cluster.gateway.compat.endpoints import compat_endpoints
+from cluster.gateway.compat.parts import CompatParts
 from cluster.gateway.endpoint import Endpoint, argument, begin, integer, preferred
 from cluster.gateway.log_access import (
     FOLLOWERS_MAX,
@@ -94,6 +97,8 @@ class GatewayParts:
         requests: where programs are sent.
         access: who may send them.
         limits: what a program may use that asks for nothing.
+        utc: seconds since 1970, to be shown and for nothing else.
+        callbacks: delivers what the drop-in interfaces promise to send.
     """
 
     requests: Requests
@@ -101,6 +106,8 @@ class GatewayParts:
     peer_logs: PeerLogs
     settings: GatewaySettings
     limits: Limits
+    utc: Callable[[], float]
+    callbacks: Callbacks
 
 
 class NodeSite:
@@ -259,6 +266,19 @@ class GatewaySite(NodeSite):
             self.answered,
         )
         self._page = Page()
+        compat = CompatParts(
+            gateway.requests,
+            gateway.access,
+            gateway.settings,
+            gateway.limits,
+            parts.view,
+            parts.clock,
+            lambda: self._api.jobs,
+            self.answered,
+            gateway.utc,
+            gateway.callbacks,
+        )
+        self._compat = compat_endpoints(compat)
         super().__init__(parts)
 
     def endpoints(self) -> Iterable[tuple[str, str, Endpoint]]:
@@ -267,6 +287,7 @@ class GatewaySite(NodeSite):
             *super().endpoints(),
             *self._api.endpoints(),
             (COMPILE_AND_RUN, "POST", self.compile_and_run),
+            *self._compat,
             *self._page.endpoints(),
         )
 

@@ -44,7 +44,7 @@ LOOKS_S = (0.005, 0.02, 0.05, 0.1, 0.25, 1.0)
 LOOK_AGAIN_S = 5.0
 """And how long until something is sent again."""
 
-MODERN = b"/v1/"
+MODERN = (b"/v1/", b"/jobe/", b"/api/v2/", b"/submissions")
 """Paths whose bodies are JSON, and so their errors."""
 
 OTHER = "other"

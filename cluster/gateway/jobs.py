@@ -38,6 +38,7 @@ class KeptJob:
         answered: what came of it.
         hidden: its client deleted it.
         log: what happened to it, for whoever follows its events.
+        note: what another interface keeps with it.
     """
 
     id: str
@@ -50,6 +51,7 @@ class KeptJob:
     answered: Answered | None = None
     ended: float | None = None
     hidden: bool = False
+    note: object = None
     leave: Callable[[], None] = lambda: None
     waiters: list[Deferred[None]] = attrs.field(factory=list)
 
@@ -118,6 +120,8 @@ class KeptJobs:
         *,
         share: int = 1,
         progress: bool = False,
+        note: object = None,
+        note_bytes: int = 0,
     ) -> KeptJob:
         """Send a tenant's program as a job, or find the one that his key stands for already.
 
@@ -129,6 +133,8 @@ class KeptJobs:
             tenant: whose it is.
             share: his jobs a turn.
             progress: its log is to tell what it comes to while it runs (W13).
+            note: is kept with the job, and weighs `note_bytes`.
+            note_bytes: see there.
 
         Raises:
             KeyConflict: the key stands for another program, or for a job that was deleted.
@@ -144,7 +150,7 @@ class KeptJobs:
             if job.hidden:
                 raise KeyConflict("the job of this Idempotency-Key was deleted: send a new one")
             return job
-        size = program_bytes(program)
+        size = program_bytes(program) + note_bytes
         if not self._make_room(size, 1):
             raise Full
         job_id = self._requests.new_job_id()
@@ -153,7 +159,7 @@ class KeptJobs:
             job_id = hashlib.sha256(text.encode()).hexdigest()[:ID_DIGITS]
         stream_max = int(program.limits.output_bytes)
         log = EventLog(Transcript(len(program.inputs), stream_max, lambda more: self._grow(job, more)))
-        job = KeptJob(job_id, digest, key, tenant, self._clock.seconds(), size, log)
+        job = KeptJob(job_id, digest, key, tenant, self._clock.seconds(), size, log, note=note)
         self._jobs[job.id] = job
         self.bytes += job.size
         if job.key:

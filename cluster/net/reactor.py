@@ -54,3 +54,8 @@ def install() -> BootTimeReactor:
 def now(reactor: IReactorTime) -> float:
     """The node's clock, read at the point of use (L3)."""
     return float(reactor.seconds())
+
+
+def unix_seconds() -> float:
+    """The same in seconds since 1970."""
+    return utc().timestamp()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -137,19 +138,46 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_every_setting_is_documented_with_its_default() -> None:
     text = (Path(__file__).parents[2] / "docs/configuration.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `([a-z_.]+)` \| (\S+)", text, re.MULTILINE))
-    for field in msgspec.structs.fields(NodeConfig):
-        if not (isinstance(field.type, type) and issubclass(field.type, msgspec.Struct)):
-            assert field.name in rows
-        elif field.name != "tls":
-            for setting in msgspec.structs.fields(field.type):
-                key = f"{field.name}.{setting.name}"
-                if isinstance(setting.default, bool):
-                    assert rows.pop(key) == str(setting.default).lower(), key
-                elif isinstance(setting.default, int | float):
-                    assert float(rows.pop(key)) == setting.default, key
-                else:
-                    assert rows.pop(key), key
+    for key, default in _settings(NodeConfig):
+        if isinstance(default, bool):
+            assert rows.pop(key) == str(default).lower(), key
+        elif isinstance(default, int | float):
+            assert float(rows.pop(key)) == default, key
+        else:
+            assert rows.pop(key), key
     assert not [key for key in rows if "." in key]
+
+
+def _settings(section: type[msgspec.Struct], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key below a section with its default; the files of `tls` share one row."""
+    for field in msgspec.structs.fields(section):
+        nested = isinstance(field.type, type) and issubclass(field.type, msgspec.Struct)
+        if nested and field.name != "tls":
+            yield from _settings(field.type, f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}", field.default
+
+
+@pytest.mark.parametrize(
+    ("settings", "place", "word"),
+    [
+        ({"interfaces": ["jobs"]}, "$.gateway.compat.interfaces[0]", "jobs"),
+        ({"callback_allow": ["http://x"]}, "$.gateway.compat.callback_allow", "http://x"),
+        ({"callback_allow": ["example.org"]}, "$.gateway.compat.callback_key_file", "signed"),
+        ({"callback_tries": 0}, "$.gateway.compat.callback_tries", ">= 1"),
+    ],
+)
+def test_the_drop_in_interfaces_are_checked(settings: dict[str, Any], place: str, word: str) -> None:
+    (problem, *_others) = _problems(gateway={"compat": settings})
+    assert problem.startswith(place)
+    assert word in problem
+
+
+def test_the_key_of_call_backs_is_taken_from_the_files_own_directory(tmp_path: Path) -> None:
+    compat = {"callback_allow": ["*.example.org", "10.1.0.0/16"], "callback_key_file": "callback.key"}
+    (tmp_path / "node.yml").write_text(yaml.safe_dump(_document(gateway={"compat": compat})))
+    loaded = load(tmp_path / "node.yml").gateway.compat
+    assert loaded.callback_key_file == str(tmp_path / "callback.key")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -17,6 +17,7 @@ from cluster.core.effects import Answer, Level, ShowProgress
 from cluster.core.events import Event, RequestArrived
 from cluster.gateway.access import open_to_all
 from cluster.gateway.app import GatewayParts, NodeParts, gateway_resource, node_resource
+from cluster.gateway.compat.callbacks import Callbacks
 from cluster.gateway.log_access import PeerLogs
 from cluster.gateway.relay import Requests
 from cluster.gateway.view import ClusterView, NodeView
@@ -93,13 +94,15 @@ class FakeObserver:
 class Gateway:
     """A gateway's resource on fakes, and a client of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: GatewaySettings | None = None) -> None:
         self.view = a_view()
         self.events: list[Event] = []
         self.logs = FakeLogs()
         self.observer = FakeObserver()
         self.clock = Clock()
-        self.settings = GatewaySettings(source_bytes=1000)
+        self.settings = settings or GatewaySettings(source_bytes=1000)
+        self.puts: list[tuple[str, bytes, Mapping[str, str], Deferred[int]]] = []
+        self.callbacks = Callbacks(self.clock, self.settings.compat, b"0123456789abcdef", self._put)
         self.requests = Requests(self.events.append, lambda: JOB)
         self.access = open_to_all()
         self.node_parts = NodeParts(
@@ -112,9 +115,16 @@ class Gateway:
             PeerLogs(self.peer, self.clock),
             self.settings,
             Limits(),
+            lambda: 1_700_000_000.5 + self.clock.seconds(),
+            self.callbacks,
         )
         self.resource: IResource = gateway_resource(self.node_parts, self.parts)
         self.client = client_of(self.resource)
+
+    def _put(self, url: str, body: bytes, headers: Mapping[str, str]) -> Deferred[int]:
+        answer: Deferred[int] = Deferred()
+        self.puts.append((url, body, headers, answer))
+        return answer
 
     def send(self, method: str, path: str, **kwargs: Any) -> Deferred[Any]:
         """Begin a request."""

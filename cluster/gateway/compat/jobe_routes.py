@@ -1,0 +1,139 @@
+"""Jobe's endpoints: languages, runs, and files by id, below the address that CodeRunner is given."""
+
+# mypy: allow-untyped-calls
+# Twisted's web requests are not annotated.
+
+from __future__ import annotations
+
+import binascii
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+
+import msgspec
+
+from twisted.web.server import Request
+
+from cluster.gateway.compat import jobe
+from cluster.gateway.compat.jobe import JobeError
+from cluster.gateway.compat.parts import CompatParts
+from cluster.gateway.endpoint import Endpoint, body_of
+from cluster.gateway.replies import JSON, HttpProblem, Reply
+
+BASE = "/jobe/index.php/restapi"
+
+
+class Files:
+    """Uploaded files by id, bounded by bytes: the one unused for longest goes first."""
+
+    def __init__(self, bytes_max: int) -> None:
+        """Hold so many bytes at most."""
+        self._max = bytes_max
+        self._files: OrderedDict[str, bytes] = OrderedDict()
+        self.bytes = 0
+
+    def get(self, file_id: str) -> bytes | None:
+        """Its contents, if it is still there."""
+        found = self._files.get(file_id)
+        if found is not None:
+            self._files.move_to_end(file_id)
+        return found
+
+    def put(self, file_id: str, data: bytes) -> bool:
+        """Keep it; False when it is larger than all the room there is."""
+        if len(data) > self._max:
+            return False
+        self.bytes -= len(self._files.pop(file_id, b""))
+        while self._files and self.bytes + len(data) > self._max:
+            _oldest, gone = self._files.popitem(last=False)
+            self.bytes -= len(gone)
+        self._files[file_id] = data
+        self.bytes += len(data)
+        return True
+
+
+class Jobe:
+    """The endpoints. A refusal is a JSON string, as CodeRunner expects."""
+
+    def __init__(self, parts: CompatParts) -> None:
+        """Keep uploaded files in memory."""
+        self._parts = parts
+        self._files = Files(parts.settings.compat.files_bytes)
+
+    def endpoints(self) -> Iterable[tuple[str, str, Endpoint]]:
+        """Path, method, and what answers."""
+        return (
+            (f"{BASE}/languages", "GET", self.languages),
+            (f"{BASE}/languages/", "GET", self.languages),
+            (f"{BASE}/runs", "POST", self.runs),
+            (f"{BASE}/files/<file>", "PUT", self.put_file),
+            (f"{BASE}/files/<file>", "GET", self.has_file),
+        )
+
+    async def languages(self, _request: Request) -> Reply:
+        """Pairs of language and version."""
+        versions = self._parts.versions()
+        return _json([["java", versions[-1]]] if versions else [])
+
+    async def runs(self, request: Request) -> Reply:
+        """Compile and run, and wait for it."""
+        settings = self._parts.settings
+        try:
+            caller = self._parts.caller(request)
+            program = jobe.program_of(
+                body_of(request), self._parts.limits, settings.source_bytes, self._files.get
+            )
+            return _json(jobe.result_of(await self._parts.run(program, caller)))
+        except JobeError as error:
+            return _json(error.text, error.status)
+        except HttpProblem as problem:
+            return _refused(problem)
+
+    async def put_file(self, request: Request, file: str) -> Reply:
+        """Keep a file under its id."""
+        try:
+            self._parts.caller(request)
+        except HttpProblem as problem:
+            return _refused(problem)
+        if not jobe.valid_file_id(file):
+            return _json("put: the file id must be 8 to 128 letters and digits", HTTPStatus.BAD_REQUEST)
+        try:
+            sent = msgspec.json.decode(body_of(request), type=_Upload)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return _json("put: missing file_contents parameter", HTTPStatus.BAD_REQUEST)
+        try:
+            data = binascii.a2b_base64(sent.file_contents, strict_mode=True)
+        except (binascii.Error, ValueError):
+            text = f"put: contents of file {file} are not valid base-64"
+            return _json(text, HTTPStatus.BAD_REQUEST)
+        if not self._files.put(file, data):
+            text = f"put: file {file} is larger than {self._parts.settings.compat.files_bytes} bytes"
+            return _json(text, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        return Reply(HTTPStatus.NO_CONTENT)
+
+    async def has_file(self, request: Request, file: str) -> Reply:
+        """Whether a file is here (HEAD, and GET)."""
+        try:
+            self._parts.caller(request)
+        except HttpProblem as problem:
+            return _refused(problem)
+        if self._files.get(file) is None:
+            return _json("head: file not found", HTTPStatus.NOT_FOUND)
+        return Reply(HTTPStatus.NO_CONTENT)
+
+
+class _Upload(msgspec.Struct):
+    file_contents: str
+
+
+def _refused(problem: HttpProblem) -> Reply:
+    """CodeRunner takes 403 for a bad key, and 401 for too many submissions."""
+    unknown = problem.status == HTTPStatus.UNAUTHORIZED
+    status = HTTPStatus.FORBIDDEN if unknown else HTTPStatus.UNAUTHORIZED
+    return _json(problem.detail, status, {} if unknown else problem.headers)
+
+
+def _json(
+    value: object, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None
+) -> Reply:
+    return Reply(status, msgspec.json.encode(value), JSON, headers or {})

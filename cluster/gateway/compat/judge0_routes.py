@@ -1,0 +1,339 @@
+"""Judge0's endpoints: submissions, alone and in batches, and what the service tells of itself."""
+
+# mypy: allow-untyped-calls
+# Twisted's web requests are not annotated.
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import attrs
+import msgspec
+
+from twisted.web.server import Request
+
+from cluster.gateway.access import Caller
+from cluster.gateway.compat import judge0, judge0_answers, judge0_info
+from cluster.gateway.compat.judge0 import Given, Rejected, Submission
+from cluster.gateway.compat.judge0_answers import Moments, NotText
+from cluster.gateway.compat.parts import CompatParts
+from cluster.gateway.endpoint import Endpoint, argument, body_of
+from cluster.gateway.jobs import Full, KeptJob
+from cluster.gateway.replies import JSON, TEXT, HttpProblem, Reply
+from cluster.version import __version__
+from cluster.wire.jobs import Reason, Refusal
+
+_FULL = {"error": "queue is full"}
+_UNKNOWN = {"status": 404, "error": "Not Found"}
+_ENOUGH = "there should be at least one submission in a batch"
+_TOO_MANY = f"number of submissions in a batch should be less than or equal to {judge0.BATCH_MAX}"
+
+
+class Refused(Exception):
+    """A request that is answered with an error; carries the reply."""
+
+    def __init__(
+        self,
+        value: object,
+        status: HTTPStatus = HTTPStatus.BAD_REQUEST,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(str(value))
+        self.reply = _json(value, status, headers)
+
+
+@attrs.frozen
+class _Note:
+    """What is kept with a job.
+
+    Attributes:
+        created: seconds since 1970.
+    """
+
+    submission: Submission
+    created: float
+
+
+class Judge0:
+    """The endpoints. A refusal is an object with an `error`, or one with the mistakes by attribute."""
+
+    def __init__(self, parts: CompatParts) -> None:
+        """Submissions are kept with the gateway's jobs, and forgotten with them."""
+        self._parts = parts
+
+    def endpoints(self) -> Iterable[tuple[str, str, Endpoint]]:
+        """Path, method, and what answers."""
+        return (
+            ("/submissions", "POST", self.create),
+            ("/submissions/", "POST", self.create),
+            ("/submissions/batch", "POST", self.create_batch),
+            ("/submissions/batch", "GET", self.show_batch),
+            ("/submissions/<token>", "GET", self.show),
+            ("/submissions/<token>", "DELETE", self.destroy),
+            ("/languages", "GET", self.languages),
+            ("/languages/", "GET", self.languages),
+            ("/languages/all", "GET", self.all_languages),
+            ("/languages/<language>", "GET", self.language),
+            ("/statuses", "GET", self.statuses),
+            ("/config_info", "GET", self.config_info),
+            ("/about", "GET", self.about),
+            ("/version", "GET", self.version),
+            ("/isolate", "GET", self.isolate),
+            ("/license", "GET", self.license),
+            ("/workers", "GET", self.workers),
+        )
+
+    # --- submissions --------------------------------------------------------------------------------
+
+    async def create(self, request: Request) -> Reply:
+        """Take a submission; with `wait=true` answer with what became of it."""
+        try:
+            caller = self._caller(request)
+            fields = _fields(request)
+            job = self._open(_attributes(request), _flag(request, b"base64_encoded"), caller)
+        except Refused as refused:
+            return refused.reply
+        except Rejected as rejected:
+            return _json(rejected.errors, HTTPStatus.UNPROCESSABLE_ENTITY)
+        token = _token(job)
+        if not _flag(request, b"wait"):
+            return _json({"token": token}, HTTPStatus.CREATED)
+        await job.wait()
+        if _overloaded(job):
+            return _json(_FULL, HTTPStatus.SERVICE_UNAVAILABLE)
+        try:
+            told = self._document(job, fields, base64=_flag(request, b"base64_encoded"))
+        except NotText:
+            error = judge0_answers.NOT_TEXT.format(what="this submission")
+            return _json({"error": error, "token": token}, HTTPStatus.CREATED)
+        return _json(told, HTTPStatus.CREATED)
+
+    async def create_batch(self, request: Request) -> Reply:
+        """Take up to twenty; the answers are in their order, mistakes among them."""
+        try:
+            caller = self._caller(request)
+            given = _batch(_attributes(request).get("submissions"))
+            encoded = _flag(request, b"base64_encoded")
+            answers: list[object] = []
+            good = False
+            for one in given:
+                try:
+                    job = self._open(one if isinstance(one, dict) else {}, encoded, caller)
+                except Rejected as rejected:
+                    answers.append(rejected.errors)
+                else:
+                    good = True
+                    answers.append({"token": _token(job)})
+        except Refused as refused:
+            return refused.reply
+        return _json(answers, HTTPStatus.CREATED if good else HTTPStatus.UNPROCESSABLE_ENTITY)
+
+    async def show(self, request: Request, token: str) -> Reply:
+        """A submission as it is now."""
+        try:
+            fields = _fields(request)
+            return _json(
+                self._document(self._find(request, token), fields, base64=_flag(request, b"base64_encoded"))
+            )
+        except Refused as refused:
+            return refused.reply
+        except NotText:
+            return _json(
+                {"error": judge0_answers.NOT_TEXT.format(what="this submission")}, HTTPStatus.BAD_REQUEST
+            )
+
+    async def show_batch(self, request: Request) -> Reply:
+        """Several; null for one that is not known."""
+        tokens = [token for token in (argument(request, b"tokens") or "").strip().split(",") if token]
+        base64 = _flag(request, b"base64_encoded")
+        try:
+            fields = _fields(request)
+            caller = self._caller(request)
+            jobs = [self._known(token, caller) for token in _batch(tokens)]
+            told = [None if job is None else self._document(job, fields, base64=base64) for job in jobs]
+        except Refused as refused:
+            return refused.reply
+        except NotText:
+            error = judge0_answers.NOT_TEXT.format(what="one or more submissions")
+            return _json({"error": error}, HTTPStatus.BAD_REQUEST)
+        return _json({"submissions": told})
+
+    async def destroy(self, request: Request, token: str) -> Reply:
+        """Forget one that has ended; its attributes are told once more, in base64."""
+        try:
+            fields = _fields(request)
+            job = self._find(request, token)
+        except Refused as refused:
+            return refused.reply
+        if job.answered is None:
+            state = judge0_info.PROCESSING
+            error = (
+                f"submission cannot be deleted because its status is {state} ({judge0_info.STATUSES[state]})"
+            )
+            return _json({"error": error}, HTTPStatus.BAD_REQUEST)
+        told = self._document(job, fields, base64=True)
+        self._parts.jobs().delete(job)
+        return _json(told)
+
+    # --- what it tells of itself --------------------------------------------------------------------
+
+    async def languages(self, _request: Request) -> Reply:
+        """Java, by the two numbers that it has."""
+        return _json(judge0_info.languages(self._java(), archived=False))
+
+    async def all_languages(self, _request: Request) -> Reply:
+        """The same, and that none is archived."""
+        return _json(judge0_info.languages(self._java(), archived=True))
+
+    async def language(self, _request: Request, language: str) -> Reply:
+        """One of them."""
+        number = int(language) if language.isascii() and language.isdigit() and len(language) < 10 else 0  # noqa: PLR2004
+        if number not in judge0.JAVA_IDS:
+            return _json(_UNKNOWN, HTTPStatus.NOT_FOUND)
+        return _json(judge0_info.language(number, self._java()))
+
+    async def statuses(self, _request: Request) -> Reply:
+        """All fourteen."""
+        return _json(judge0_info.statuses())
+
+    async def config_info(self, _request: Request) -> Reply:
+        """This gateway's limits."""
+        return _json(judge0_info.config_info(self._parts.limits, self._parts.settings.compat))
+
+    async def about(self, _request: Request) -> Reply:
+        """Which Judge0 this speaks like."""
+        return _json(judge0_info.about(__version__))
+
+    async def version(self, _request: Request) -> Reply:
+        """The same, as text."""
+        return Reply(HTTPStatus.OK, judge0_info.VERSION.encode(), TEXT)
+
+    async def isolate(self, _request: Request) -> Reply:
+        """What confines the programs here."""
+        levels = sorted({node.sandbox for node in self._parts.view().nodes if node.sandbox})
+        return Reply(HTTPStatus.OK, f"javacluster {__version__}: {', '.join(levels)}\n".encode(), TEXT)
+
+    async def license(self, _request: Request) -> Reply:
+        """Ours."""
+        return Reply(HTTPStatus.OK, b"javacluster is licensed under the Apache License 2.0\n", TEXT)
+
+    async def workers(self, _request: Request) -> Reply:
+        """The slots of the living nodes."""
+        return _json(judge0_info.workers(self._parts.view()))
+
+    # --- what they share ----------------------------------------------------------------------------
+
+    def _java(self) -> str:
+        versions = self._parts.versions()
+        return versions[-1] if versions else ""
+
+    def _caller(self, request: Request) -> Caller:
+        try:
+            return self._parts.caller(request)
+        except HttpProblem as problem:
+            raise Refused({"error": problem.detail}, problem.status, problem.headers) from problem
+
+    def _open(self, given: Given, encoded: bool, caller: Caller) -> KeptJob:
+        parts = self._parts
+        submission = judge0.submission_of(
+            given, encoded, parts.limits, parts.settings.source_bytes, parts.callbacks.refusal
+        )
+        try:
+            parts.access.spend(caller)
+        except HttpProblem as problem:
+            raise Refused({"error": problem.detail}, problem.status, problem.headers) from problem
+        note = _Note(submission, parts.utc())
+        cache = parts.settings.compat.cache
+        try:
+            job = parts.jobs().open(
+                submission.program,
+                cache,
+                cache,
+                tenant=caller.name or "",
+                share=caller.share,
+                note=note,
+                note_bytes=submission.extra_bytes,
+            )
+        except Full:
+            raise Refused(_FULL, HTTPStatus.SERVICE_UNAVAILABLE) from None
+        if _overloaded(job):
+            parts.jobs().forget(job)
+            raise Refused(_FULL, HTTPStatus.SERVICE_UNAVAILABLE)
+        if submission.callback_url:
+            job.wait().addCallback(lambda _ended: self._call_back(job, submission.callback_url))
+        return job
+
+    def _call_back(self, job: KeptJob, url: str) -> None:
+        told = self._document(job, judge0_answers.DEFAULT_FIELDS, base64=True)
+        self._parts.callbacks.send(url, msgspec.json.encode(told))
+
+    def _known(self, token: str, caller: Caller) -> KeptJob | None:
+        try:
+            job = self._parts.jobs().get(uuid.UUID(token).hex, caller.name)
+        except ValueError:
+            return None
+        return job if job is not None and isinstance(job.note, _Note) else None
+
+    def _find(self, request: Request, token: str) -> KeptJob:
+        job = self._known(token, self._caller(request))
+        if job is None:
+            raise Refused(_UNKNOWN, HTTPStatus.NOT_FOUND)
+        return job
+
+    def _document(self, job: KeptJob, fields: tuple[str, ...], *, base64: bool) -> dict[str, Any]:
+        note = job.note
+        assert isinstance(note, _Note)  # noqa: S101 (for the type checker: `_known` has looked)
+        ended = None if job.answered is None else judge0_answers.ended_of(job.answered, note.submission)
+        finished = None if job.ended is None else note.created + job.ended - job.created
+        return judge0_answers.document(
+            _token(job),
+            note.submission,
+            ended,
+            Moments(note.created, finished),
+            fields,
+            base64=base64,
+            version=self._java(),
+        )
+
+
+def _token(job: KeptJob) -> str:
+    return str(uuid.UUID(job.id))
+
+
+def _overloaded(job: KeptJob) -> bool:
+    result = None if job.answered is None else job.answered.result
+    return isinstance(result, Refusal) and result.reason in {Reason.OVERLOADED, Reason.STOPPING}
+
+
+def _attributes(request: Request) -> dict[str, Any]:
+    try:
+        return judge0.attributes_of(body_of(request), request.getHeader("Content-Type") or "")
+    except ValueError as error:
+        raise Refused({"error": str(error)}) from error
+
+
+def _batch(given: object) -> list[Any]:
+    """A list of one to twenty."""
+    if not isinstance(given, list) or not given:
+        raise Refused({"error": _ENOUGH})
+    if len(given) > judge0.BATCH_MAX:
+        raise Refused({"error": _TOO_MANY})
+    return given
+
+
+def _fields(request: Request) -> tuple[str, ...]:
+    fields, unknown = judge0_answers.fields_of(argument(request, b"fields") or "")
+    if unknown:
+        raise Refused({"error": f"invalid fields: [{', '.join(unknown)[:500]}]"})
+    return fields
+
+
+def _flag(request: Request, name: bytes) -> bool:
+    return argument(request, name) == "true"
+
+
+def _json(value: object, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Reply:
+    return Reply(status, msgspec.json.encode(value), JSON, headers or {})

@@ -1,0 +1,207 @@
+"""Call-backs: whom they may go to, how often they are tried, and that they are in nobody's way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import IHostnameResolver
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.testing import MemoryReactorClock
+from zope.interface import implementer
+
+from cluster.config import CompatSettings
+from cluster.errors import ConfigError
+from cluster.gateway.compat.callback_policy import NOT_ALLOWED, Policy
+from cluster.gateway.compat.callbacks import (
+    AT_ONCE,
+    WAITING_MAX,
+    Callbacks,
+    _Looking,
+    callbacks_of,
+)
+from tests.support.deferreds import failure_result_of
+
+ALLOWED = ("grader.example.org", "*.school.example", "192.0.2.7", "10.1.0.0/16")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://grader.example.org/x",
+        "https://GRADER.example.org:8443/x?y=1",
+        "https://grader.example.org./",
+        "http://moodle.school.example/",
+        "http://192.0.2.7/",
+        "http://10.1.255.1:8080/",
+        "http://[::ffff:10.1.2.3]/",
+    ],
+)
+def test_a_host_on_the_list_may_be_called(url: str) -> None:
+    assert Policy(ALLOWED).refusal(url) == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://example.org/", "is not a host"),
+        ("http://school.example/", "is not a host"),
+        ("http://evilschool.example/", "is not a host"),
+        ("http://grader.example.org.evil.example/", "is not a host"),
+        ("http://127.0.0.1/", "is not a host"),
+        ("http://10.2.0.1/", "is not a host"),
+        ("http://[::1]/", "is not a host"),
+        ("http://2130706433/", "is not a host"),
+        ("http://grader.example.org@evil.example/", "must not hold"),
+        ("http://user:pw@grader.example.org/", "must not hold"),
+        ("ftp://grader.example.org/", "is not a valid URL"),
+        ("file:///etc/passwd", "is not a valid URL"),
+        ("grader.example.org", "is not a valid URL"),
+        ("http://grader.example.org:99999/", "is not a valid URL"),
+        ("http://grader.example.org\\@evil.example/", "is not a valid URL"),
+        ("http://grader.example.org/\r\nX: y", "is not a valid URL"),
+        ("http://grader.example.org/" + "x" * 2000, "is not a valid URL"),
+        ("http://[", "is not a valid URL"),
+    ],
+)
+def test_everybody_else_is_refused(url: str, words: str) -> None:
+    assert Policy(ALLOWED).refusal(url).startswith(words)
+
+
+def test_with_an_empty_list_nobody_is_called() -> None:
+    assert Policy(()).refusal("http://grader.example.org/") == NOT_ALLOWED
+
+
+@pytest.mark.parametrize(
+    ("address", "admitted"),
+    [
+        ("93.184.215.14", True),
+        ("2606:2800:21f:cb07:6820:80da:af6b:8b2c", True),
+        ("192.0.2.7", True),
+        ("10.1.2.3", True),
+        ("10.2.2.3", False),
+        ("127.0.0.1", False),
+        ("::ffff:127.0.0.1", False),
+        ("::1", False),
+        ("169.254.169.254", False),
+        ("fe80::1%eth0", False),
+        ("fd00::1", False),
+        ("0.0.0.0", False),  # noqa: S104  (not bound to)
+        ("224.0.0.1", False),
+        ("100.64.0.1", False),
+        ("name", False),
+    ],
+)
+def test_a_name_that_leads_inside_is_not_followed(address: str, admitted: bool) -> None:
+    """A listed name may resolve to anything its owner likes: only public addresses and listed ones count."""
+    assert Policy(ALLOWED).admits(address) is admitted
+
+
+@implementer(IHostnameResolver)
+@attrs.define
+class _Names:
+    """Resolves every name to these addresses."""
+
+    addresses: list[str]
+
+    def resolveHostName(  # noqa: N802  (Twisted's name)
+        self,
+        resolutionReceiver: Any,  # noqa: N803
+        hostName: str,  # noqa: N803
+        portNumber: int = 0,  # noqa: N803
+        addressTypes: Any = None,  # noqa: N803
+        transportSemantics: str = "TCP",  # noqa: N803
+    ) -> Any:
+        del hostName, addressTypes, transportSemantics
+        for address in self.addresses:
+            resolutionReceiver.addressResolved(IPv4Address("TCP", address, portNumber))
+        resolutionReceiver.resolutionComplete()
+        return resolutionReceiver
+
+
+def test_a_connection_goes_to_the_address_that_was_looked_at() -> None:
+    reactor = MemoryReactorClock()
+    reactor.nameResolver = _Names(["127.0.0.1", "10.1.0.5"])
+    endpoint = _Looking(reactor, Policy(ALLOWED), "grader.example.org", 80)
+    endpoint.connect(Factory.forProtocol(Protocol))
+    assert [(host, port) for host, port, *_rest in reactor.tcpClients] == [("10.1.0.5", 80)]
+
+
+def test_without_such_an_address_there_is_no_connection() -> None:
+    reactor = MemoryReactorClock()
+    reactor.nameResolver = _Names(["127.0.0.1", "169.254.169.254"])
+    endpoint = _Looking(reactor, Policy(ALLOWED), "grader.example.org", 80)
+    failed = failure_result_of(endpoint.connect(Factory.forProtocol(Protocol)))
+    assert failed.check(ConnectError)
+    assert reactor.tcpClients == []
+
+
+class _Server:
+    """Remembers what was put, and answers when told to."""
+
+    def __init__(self, clock: MemoryReactorClock, **settings: Any) -> None:
+        self.waiting: list[Deferred[int]] = []
+        self.refuses = False
+        self.callbacks = Callbacks(clock, CompatSettings(**settings), b"k" * 16, self.put)
+
+    def put(self, url: str, body: bytes, headers: Mapping[str, str]) -> Deferred[int]:
+        del url, body, headers
+        if self.refuses:
+            return fail(ConnectError())
+        answer: Deferred[int] = Deferred()
+        self.waiting.append(answer)
+        return answer
+
+
+def test_what_fails_is_tried_again_a_little_later_each_time_and_then_given_up() -> None:
+    clock = MemoryReactorClock()
+    server = _Server(clock)
+    server.callbacks.send("http://x/", b"{}")
+    server.waiting.pop().callback(500)
+    clock.advance(0.9)
+    assert server.waiting == []
+    clock.advance(0.1)
+    server.waiting.pop().errback(ConnectError())
+    clock.advance(1.9)
+    assert server.waiting == []
+    clock.advance(0.1)
+    assert len(server.waiting) == 1
+    clock.advance(5.0)  # `callback_timeout_s`
+    assert (server.callbacks.sent, server.callbacks.failed) == (0, 1)
+    assert clock.getDelayedCalls() == []
+
+
+def test_few_go_out_at_once_and_few_wait() -> None:
+    server = _Server(MemoryReactorClock())
+    for _number in range(AT_ONCE + WAITING_MAX + 3):
+        server.callbacks.send("http://x/", b"{}")
+    assert (len(server.waiting), server.callbacks.dropped) == (AT_ONCE, 3)
+    server.waiting[0].callback(204)
+    assert (len(server.waiting), server.callbacks.sent) == (AT_ONCE + 1, 1)
+
+
+def test_stopping_ends_what_is_under_way() -> None:
+    clock = MemoryReactorClock()
+    server = _Server(clock)
+    server.callbacks.send("http://x/", b"{}")
+    server.callbacks.stop()
+    server.callbacks.send("http://x/", b"{}")
+    assert clock.getDelayedCalls() == []
+    assert len(server.waiting) == 1
+
+
+@pytest.mark.parametrize(("content", "words"), [(None, "No such file"), (b" short \n", "holds 5 bytes")])
+def test_a_key_that_is_none_is_told_at_the_start(tmp_path: Path, content: bytes | None, words: str) -> None:
+    path = tmp_path / "callback.key"
+    if content is not None:
+        path.write_bytes(content)
+    settings = CompatSettings(callback_allow=("example.org",), callback_key_file=str(path))
+    with pytest.raises(ConfigError, match=words):
+        callbacks_of(settings, MemoryReactorClock())
