@@ -15,11 +15,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from cluster.client.answers import ANSWER_MAX, TRY_LATER, ClusterView, first_line, seconds_of
 from cluster.errors import ClusterError, EnvironmentFault, JobError, RemoteProtocolError, Unavailable
 from cluster.gateway.schemas import JobDocument, OutputEvent, ProgramResult, RestartedEvent
-
-ANSWER_MAX = 64 * 1024 * 1024
-"""Bytes of an answer that are read."""
 
 PATIENCE_S = 90.0
 """How long an answer may take: longer than a gateway lets its clients wait (`work.deadline_s`)."""
@@ -32,7 +30,6 @@ T = TypeVar("T")
 _OK = 200
 _WHO = 401
 _THEIR_FAULT = 500
-_TRY_LATER = frozenset({429, 502, 503, 504})
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -47,32 +44,6 @@ class Reply(msgspec.Struct, frozen=True):
     text: str
     cached: bool
     job: str = ""
-
-
-class NodeView(msgspec.Struct, frozen=True):
-    """One node as a gateway sees it (H2); what it does not tell keeps its default."""
-
-    id: int
-    role: str = ""
-    state: str | None = None
-    status: str = ""
-    epoch: int = 0
-    slots: int = 0
-    running: int = 0
-
-
-class ClusterView(msgspec.Struct, frozen=True):
-    """The cluster as a gateway sees it (H2)."""
-
-    leader: int | None = None
-    epoch: int = 0
-    ready: bool = False
-    not_ready_reason: str = ""
-    nodes: tuple[NodeView, ...] = ()
-
-    def node(self, number: int) -> NodeView | None:
-        """Its row, if it is listed."""
-        return next((node for node in self.nodes if node.id == number), None)
 
 
 def token_of_environment() -> str | None:
@@ -107,10 +78,12 @@ def run(gateway: str, source: bytes, patience_s: float = PATIENCE_S, token: str 
         connection.request("POST", "/compileandrun", source, headers)
         response = connection.getresponse()
         text = response.read(ANSWER_MAX).decode("utf-8", "replace")
-        if response.status in _TRY_LATER:
-            raise Unavailable(_first_line(text) or response.reason, _seconds(response))
+        if response.status in TRY_LATER:
+            raise Unavailable(
+                first_line(text) or response.reason, seconds_of(response.getheader("Retry-After", ""))
+            )
         if response.status != _OK and not response.getheader("X-Job-Verdict"):
-            raise _refused(response.status, _first_line(text) or response.reason)
+            raise _refused(response.status, first_line(text) or response.reason)
         return Reply(
             response.status == _OK,
             text,
@@ -214,7 +187,7 @@ def log_lines(node: str, level: str, lines: int, *, follow: bool, token: str | N
         connection.request("GET", path, headers=_authorization(token))
         response = connection.getresponse()
         if response.status == _WHO:
-            raise _refused(_WHO, _first_line(response.read(ANSWER_MAX).decode(errors="replace")))
+            raise _refused(_WHO, first_line(response.read(ANSWER_MAX).decode(errors="replace")))
         if response.status != _OK:
             raise Unavailable(f"{node}/logs/{level} answers {response.status} {response.reason}")
         for line in response:
@@ -262,12 +235,12 @@ def _post(
 def _check(response: http.client.HTTPResponse, body: bytes) -> None:
     """Raise what another status than 200 means."""
     if response.status != _OK:
-        detail = _first_line(body.decode(errors="replace")) or response.reason
-        raise _problem(response.status, detail, _seconds(response))
+        detail = first_line(body.decode(errors="replace")) or response.reason
+        raise _problem(response.status, detail, seconds_of(response.getheader("Retry-After", "")))
 
 
 def _problem(status: int, detail: str, retry_after_s: float = 1.0) -> ClusterError:
-    if status in _TRY_LATER:
+    if status in TRY_LATER:
         return Unavailable(detail, retry_after_s)
     if status >= _THEIR_FAULT:
         return RemoteProtocolError("the gateway failed", detail)
@@ -305,17 +278,3 @@ def _decoded(body: bytes) -> ClusterView:
         return msgspec.json.decode(body, type=ClusterView)
     except msgspec.DecodeError as error:
         raise RemoteProtocolError("not a cluster", str(error)) from error
-
-
-def _first_line(text: str) -> str:
-    """The line that people need: of plain text the first, of problem+json its detail."""
-    with contextlib.suppress(msgspec.DecodeError):
-        problem: Any = msgspec.json.decode(text)
-        if isinstance(problem, dict):
-            return str(problem.get("detail") or problem.get("title") or "")
-    return text.strip().partition("\n")[0]
-
-
-def _seconds(response: http.client.HTTPResponse) -> float:
-    text = response.getheader("Retry-After", "")
-    return float(text) if text.isdigit() else 1.0
