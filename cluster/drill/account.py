@@ -25,6 +25,9 @@ TRY_LATER = frozenset({429, 503})
 SLACK_S = 0.5
 """How far a log's clock and ours may differ, and how soon before its end a stricken node may falter."""
 
+SOON_S = 1.5
+"""A node that is struck so soon after a leader is lost together with it."""
+
 SHOWN_MAX = 50
 """Violations listed; beyond it they are only counted."""
 
@@ -55,9 +58,11 @@ class Account(msgspec.Struct, frozen=True):
         reruns: jobs started again after their worker was gone: at-least-once at work, no violation.
         unexplained_reruns: those whose worker was well.
         latency: of right answers, from the first try.
-        to_leading: from a leader's kill until another leads; to_assignment: to the first assignment by
-            another, which takes a job that waits; to_answer: to the end of the first right answer to a
-            request sent after the kill.
+        to_leading: from the kill of a leader, and of nobody else, until another leads; to_assignment: to the
+            first assignment by another, which takes a job that waits; to_answer: to the end of the first
+            right answer to a request sent after the kill.
+        double_to_assignment: the same where another node was lost just before or with it: its jobs wait a
+            second for a report that never comes (W7).
         cut_to_leading: from a leader's being cut off from everybody, without a sign, until another leads.
         violations: in words; none means that the drill passed.
     """
@@ -76,6 +81,7 @@ class Account(msgspec.Struct, frozen=True):
     to_leading: Spread | None
     to_assignment: Spread | None
     to_answer: Spread | None
+    double_to_assignment: Spread | None
     cut_to_leading: Spread | None
     violations: tuple[str, ...]
 
@@ -120,8 +126,13 @@ def judge(
         )
     ]
     violations.extend(unexplained)
-    to_leading, to_assignment, to_answer = failovers(requests, strikes, history, utc_offset, "SIGKILL")
-    cut_to_leading, _, _ = failovers(requests, strikes, history, utc_offset, Kind.CUT_LEADER.value)
+    kills = [strike for strike in strikes if strike.leader and strike.signal == "SIGKILL"]
+    cuts = [strike for strike in strikes if strike.leader and strike.signal == Kind.CUT_LEADER]
+    single = [strike for strike in kills if _is_alone(strike, strikes)]
+    double = [strike for strike in kills if strike not in single]
+    to_leading, to_assignment, to_answer = failovers(requests, single, history, utc_offset)
+    _, double_to_assignment, _ = failovers(requests, double, history, utc_offset)
+    cut_to_leading, _, _ = failovers(requests, cuts, history, utc_offset)
     latency = [request.end - request.begin for request in requests if request.answered_rightly]
     return Account(
         sent=len(requests),
@@ -138,23 +149,26 @@ def judge(
         to_leading=_spread(to_leading),
         to_assignment=_spread(to_assignment),
         to_answer=_spread(to_answer),
+        double_to_assignment=_spread(double_to_assignment),
         cut_to_leading=_spread(cut_to_leading),
         violations=tuple(violations),
     )
 
 
+def _is_alone(strike: Strike, strikes: Iterable[Strike]) -> bool:
+    """Whether no other node was away, or was struck soon after."""
+    return not any(
+        other is not strike and other.begin < strike.begin + SOON_S and other.end > strike.begin
+        for other in strikes
+    )
+
+
 def failovers(
-    requests: Sequence[Request],
-    strikes: Sequence[Strike],
-    history: History,
-    utc_offset: float,
-    signal: str,
+    requests: Sequence[Request], strikes: Iterable[Strike], history: History, utc_offset: float
 ) -> tuple[list[float], list[float], list[float]]:
-    """Seconds from each such strike at a leader until another leads, assigns, and a client is answered."""
+    """Seconds from each of these until another leads, assigns a job, and a client is answered."""
     to_leading, to_assignment, to_answer = [], [], []
     for strike in strikes:
-        if not strike.leader or strike.signal != signal:
-            continue
         killed = strike.begin + utc_offset
         led = [reign.begin - killed for reign in history.reigns if reign.begin >= killed]
         assigned = [a.at - killed for a in history.assigned if a.at >= killed and a.node != strike.node]
@@ -219,11 +233,12 @@ def as_lines(account: Account) -> list[str]:
         ("leader killed, another leads", account.to_leading),
         ("leader killed, next assignment", account.to_assignment),
         ("leader killed, next answer", account.to_answer),
+        ("leader and another killed, next assignment", account.double_to_assignment),
         ("leader cut off, another leads", account.cut_to_leading),
     ):
         if spread is not None:
             figures = f"p50 {spread.p50_ms:.0f} ms, p99 {spread.p99_ms:.0f} ms, max {spread.max_ms:.0f} ms"
-            lines.append(f"{title:<32}{figures} (n={spread.count})")
+            lines.append(f"{title:<44}{figures} (n={spread.count})")
     shown = account.violations[:SHOWN_MAX]
     lines.extend(f"VIOLATION: {text}" for text in shown)
     if len(account.violations) > SHOWN_MAX:

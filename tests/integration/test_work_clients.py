@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import socket
 import subprocess
 import sys
@@ -109,6 +110,58 @@ def test_clients_that_leave_free_their_slots_and_their_places(cluster: Live) -> 
         occupant.leave()
     eventually(lambda: running(cluster) == 0, "the slots are free (W9)")
     assert cluster.run(HELLO.format("after all left")).text == "Hello world! after all left"
+
+
+def asked(cluster: Live, label: str, seconds: float, tenant: str) -> Answer:
+    """A tenant's program, as JSON."""
+    body = {"source": SLEEPER.format(milliseconds=int(seconds * 1000), label=label), "tenant": tenant}
+    headers = {"Content-Type": "application/json"}
+    return cluster.request("POST", "/v1/run", json.dumps(body).encode(), headers)
+
+
+def is_honest(answer: Answer) -> bool:
+    """Refused, with a reason and a time to come back."""
+    return answer.status == 503 and int(answer.headers["retry-after"]) >= 1 and bool(answer.text.strip())
+
+
+def test_ten_times_too_much_is_refused_honestly_or_answered_rightly(cluster: Live) -> None:
+    """Two slots and jobs of two seconds: one a second gets through, ten a second ask for ten seconds."""
+    with ThreadPoolExecutor(100) as pool:
+        answers = []
+        for number in range(100):
+            time.sleep(0.1)
+            label = f"too much {number}"
+            source = SLEEPER.format(milliseconds=2000, label=label)
+            answers.append((label, pool.submit(cluster.run, source)))
+        got = [(label, answer.result()) for label, answer in answers]
+    accepted = [(label, answer) for label, answer in got if answer.status == 200]
+    assert [answer.text for _, answer in accepted] == [label for label, _ in accepted]
+    assert len(accepted) >= SLOTS + QUEUE, "those for whom there was a slot or a place"
+    refused = [answer for _, answer in got if answer.status != 200]
+    assert len(refused) >= 50
+    assert all(is_honest(answer) for answer in refused)
+    eventually(lambda: (running(cluster), queued(cluster)) == (0, 0), "nothing is left of it")
+
+
+def test_one_tenants_flood_refuses_nobody_else(cluster: Live) -> None:
+    over = threading.Event()
+
+    def flood(_number: int) -> list[int]:
+        statuses = []
+        while not over.wait(0.1):
+            statuses.append(asked(cluster, f"flood {time.monotonic()}", 0.5, "flood").status)
+        return statuses
+
+    with ThreadPoolExecutor(12) as pool:
+        flooding = [pool.submit(flood, number) for number in range(12)]
+        try:
+            eventually(lambda: queued(cluster) >= QUEUE, "the queue is full of one tenant's jobs")
+            calm = [asked(cluster, f"calm {number}", 0, "calm") for number in range(8)]
+        finally:
+            over.set()
+        statuses = [status for future in flooding for status in future.result()]
+    assert [answer.status for answer in calm] == [200] * 8
+    assert {200, 503} == set(statuses), "the flood is served and refused"
 
 
 def test_a_client_that_is_only_done_sending_gets_its_answer(cluster: Live) -> None:

@@ -166,6 +166,27 @@ def test_a_failover_lasts_until_another_leader_assigns_and_a_later_request_is_an
     assert account.to_answer.p50_ms == pytest.approx(600, abs=0.1)
 
 
+@pytest.mark.parametrize(("other", "alone"), [(20.0, False), (21.0, False), (30.0, True)])
+def test_a_leader_lost_with_another_node_is_told_apart(other: float, alone: bool) -> None:
+    strikes = [Strike(3, "SIGKILL", 20.0, 25.0, leader=True), Strike(4, "SIGKILL", other, other + 5)]
+    assigned = (history.Start("bb", 5, OFFSET + 20.4),)
+    account = judged(right(), strikes=strikes, story=history.History((), assigned, ()))
+    assert (account.to_assignment is not None, account.double_to_assignment is None) == (alone, alone)
+
+
+def test_a_job_cancelled_with_its_gateway_may_run_again() -> None:
+    """W9: its gateway was cut off for long, and sends the job again when it is back."""
+    runs = (
+        history.Start("aaaaaaaa", 1, OFFSET + 20, (1, 1)),
+        history.Start("aaaaaaaa", 2, OFFSET + 28, (2, 1)),
+    )
+    asked = right(1, 20.0, 29.0, job="aaaaaaaa" + 24 * "0")
+    story = history.History((), (), runs)
+    struck = judged(asked, strikes=[Strike(0, "cut off gateway", 21.0, 27.0)], story=story)
+    assert (struck.reruns, struck.violations) == (1, ())
+    assert judged(asked, story=story).unexplained_reruns == 1
+
+
 # --- the load --------------------------------------------------------------------------------------
 
 
