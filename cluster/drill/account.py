@@ -63,6 +63,7 @@ class Account(msgspec.Struct, frozen=True):
             right answer to a request sent after the kill.
         double_to_assignment: the same where another node was lost just before or with it: its jobs wait a
             second for a report that never comes (W7).
+        asked_to_leading: from a leader's being asked to stop until another leads (W10).
         cut_to_leading: from a leader's being cut off from everybody, without a sign, until another leads.
         violations: in words; none means that the drill passed.
     """
@@ -82,6 +83,7 @@ class Account(msgspec.Struct, frozen=True):
     to_assignment: Spread | None
     to_answer: Spread | None
     double_to_assignment: Spread | None
+    asked_to_leading: Spread | None
     cut_to_leading: Spread | None
     violations: tuple[str, ...]
 
@@ -127,11 +129,13 @@ def judge(
     ]
     violations.extend(unexplained)
     kills = [strike for strike in strikes if strike.leader and strike.signal == "SIGKILL"]
+    asked = [strike for strike in strikes if strike.leader and strike.signal == "SIGTERM"]
     cuts = [strike for strike in strikes if strike.leader and strike.signal == Kind.CUT_LEADER]
     single = [strike for strike in kills if _is_alone(strike, strikes)]
     double = [strike for strike in kills if strike not in single]
     to_leading, to_assignment, to_answer = failovers(requests, single, history, utc_offset)
     _, double_to_assignment, _ = failovers(requests, double, history, utc_offset)
+    asked_to_leading, _, _ = failovers(requests, asked, history, utc_offset)
     cut_to_leading, _, _ = failovers(requests, cuts, history, utc_offset)
     latency = [request.end - request.begin for request in requests if request.answered_rightly]
     return Account(
@@ -150,6 +154,7 @@ def judge(
         to_assignment=_spread(to_assignment),
         to_answer=_spread(to_answer),
         double_to_assignment=_spread(double_to_assignment),
+        asked_to_leading=_spread(asked_to_leading),
         cut_to_leading=_spread(cut_to_leading),
         violations=tuple(violations),
     )
@@ -234,6 +239,7 @@ def as_lines(account: Account) -> list[str]:
         ("leader killed, next assignment", account.to_assignment),
         ("leader killed, next answer", account.to_answer),
         ("leader and another killed, next assignment", account.double_to_assignment),
+        ("leader asked to stop, another leads", account.asked_to_leading),
         ("leader cut off, another leads", account.cut_to_leading),
     ):
         if spread is not None:

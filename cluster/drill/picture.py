@@ -81,10 +81,16 @@ def _nodes(canvas: _Canvas, line: Timeline, top: float) -> float:
     reigns = sorted(line.reigns, key=lambda reign: reign.begin)
     for at, reign in enumerate(reigns):
         following = reigns[at + 1].begin if at + 1 < len(reigns) else line.seconds
-        struck = [s.begin for s in line.strikes if s.node == reign.node and s.begin > reign.begin]
+        struck = [
+            strike.begin
+            for strike in line.strikes
+            if strike.node == reign.node and strike.begin > reign.begin and strike.signal.startswith("SIG")
+        ]
         end = min([following, line.seconds if reign.end is None else reign.end, *struck])
         tip = f"node {reign.node} leads epoch {reign.epoch}"
         canvas.bar(reign.begin, max(end, reign.begin), rows[reign.node], ROW - 5, LEADING, tip)
+    legend = "green leads, red away, orange stopped, violet cut off"
+    canvas.text(WIDTH - RIGHT, 22, legend, size=10, anchor="end")
     for strike in line.strikes:
         colour = STOPPED if strike.signal == "SIGSTOP" else AWAY if strike.signal.startswith("SIG") else CUT
         tip = f"{strike.signal}, node {strike.node}"
