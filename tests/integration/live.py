@@ -48,13 +48,15 @@ class Answer:
         return self.headers.get("cached-response", "absent")
 
 
-def javacluster(*arguments: str, environment: dict[str, str] | None = None) -> Ran:
+def javacluster(
+    *arguments: str, environment: dict[str, str] | None = None, seconds: float = COMMAND_S
+) -> Ran:
     """Run a command and wait for it."""
     done = subprocess.run(
         [sys.executable, "-m", "cluster.cli", *arguments],
         capture_output=True,
         text=True,
-        timeout=COMMAND_S,
+        timeout=seconds,
         stdin=subprocess.DEVNULL,
         env={**os.environ, **(environment or {})},
         check=False,
