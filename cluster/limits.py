@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 MIB = 1024 * 1024
@@ -61,3 +63,13 @@ def limit_problems(limits: Limits) -> list[str]:
         for name, least, most in LIMIT_RANGES
         if not least <= getattr(limits, name) <= most  # also NaN
     ]
+
+
+def bounded(limits: Limits, caps: Limits) -> Limits:
+    """The limits asked for, none above its cap; what is no positive number becomes the cap."""
+    chosen = {
+        name: asked if math.isfinite(asked) and 0 < asked <= cap else cap
+        for name in Limits.__struct_fields__
+        for asked, cap in [(getattr(limits, name), getattr(caps, name))]
+    }
+    return Limits(**chosen)

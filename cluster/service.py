@@ -32,11 +32,11 @@ from cluster.core.events import CapacityChanged, RunnerDescribed, StopRequested
 from cluster.core.node import NodeCore
 from cluster.core.record import Record
 from cluster.core.views import NodeSettings
-from cluster.errors import ClusterError, ConfigError, EnvironmentFault
-from cluster.gateway.access import Access
+from cluster.errors import ClusterError, EnvironmentFault
+from cluster.gateway.access import access_of
 from cluster.gateway.app import NodeParts, gateway_resource, node_resource
 from cluster.gateway.relay import Requests
-from cluster.gateway.site import make_site
+from cluster.gateway.site import BoundedSite, make_site
 from cluster.gateway.view import ClusterView, view_of
 from cluster.gateway_parts import gateway_parts
 from cluster.identity import Boot, NodeId, Role, voters_hash
@@ -56,7 +56,15 @@ from cluster.runs import NoRuns, RunnerRuns
 from cluster.telemetry.logs import RECEIVED, SENT, LogObserver, NodeLogs
 from cluster.telemetry.metrics import Metrics, Reading
 from cluster.telemetry.notify import Notifier, kept_sockets
-from cluster.telemetry.readings import access_readings, machine_readings, readings_of
+from cluster.telemetry.readings import (
+    access_readings,
+    http_readings,
+    java_readings,
+    loop_readings,
+    machine_readings,
+    readings_of,
+    traffic_readings,
+)
 from cluster.version import __version__
 from cluster.wire.messages import Datagram, NodeFacts
 from cluster.wire.sealing import Opener, Sealer
@@ -96,6 +104,7 @@ class Node:
         self._core_stopped: Deferred[None] = Deferred()
         self._opened: list[tuple[str, Any]] = []
         self._weak_sandbox: bool | None = None
+        self._site: BoundedSite | None = None
 
     # --- going up -----------------------------------------------------------------------------------
 
@@ -130,7 +139,7 @@ class Node:
         self._certificate_ends = certificate_ends(config.tls)
         self._requests = Requests(self._feed, lambda: secrets.token_hex(JOB_ID_BYTES))
         self._metrics = Metrics(self._readings)
-        self._access = self._make_access()
+        self._access = access_of(config.gateway, lambda: now(reactor))
         self._datagrams = self._make_datagrams(Boot(record.boot))
         self._channels = self._make_channels()
         runs = RunnerRuns(self._runner) if self._runner is not None else NoRuns()
@@ -172,19 +181,6 @@ class Node:
             software=__version__,
         )
         return NodeCore(NodeSettings.of(self._config), record, facts, SystemRandom(), now(self._reactor))
-
-    def _make_access(self) -> Access:
-        """Who may send programs (H9).
-
-        Raises:
-            ConfigError: the file of tokens can't be read, or there is none in it and one is needed.
-        """
-        settings = self._config.gateway
-        tokens = tokens_file.load(Path(settings.tokens_file)) if settings.tokens_file else ()
-        if settings.tokens_file and not tokens and not settings.allow_anonymous:
-            raise ConfigError(f"{settings.tokens_file}: no token is in it: `javacluster keys token NAME`")
-        anonymous = settings.allow_anonymous or not settings.tokens_file
-        return Access(tokens, lambda: now(self._reactor), anonymous=anonymous)
 
     def _make_runner(self) -> JavaRunner | None:
         config = self._config
@@ -270,6 +266,7 @@ class Node:
         site = make_site(
             resource, config.gateway, self._reactor, self._metrics.responded, self._access.unwelcome
         )
+        self._site = site
         listening, kept = listen(self._reactor, host, port, site, kept_sockets(os.environ).get(HTTP))
         if not kept and config.me.role is Role.GATEWAY:
             self._notifier.forget(HTTP)
@@ -317,32 +314,25 @@ class Node:
 
     def _readings(self) -> Iterator[Reading]:
         yield from readings_of(self._core.snapshot(now(self._reactor)))
-        driver = self._driver
-        yield Reading(
-            "javacluster_loop_lag_seconds", "How late the last timer was.", "gauge", {}, driver.lag_s
+        yield from loop_readings(self._driver.lag_s, self._driver.lag_max_s, self._driver.counters)
+        yield from traffic_readings(
+            {
+                "sent": self._datagrams.sent,
+                "received": self._datagrams.received,
+                "dropped": self._datagrams.all_dropped(),
+                "failed": self._datagrams.failed,
+                "frames": self._channels.frames,
+                "frames_dropped": self._channels.dropped,
+                "channel_faults": self._channels.faults,
+            }
         )
-        for name, value in sorted(driver.counters.items()):
-            yield Reading(
-                "javacluster_driver_events", "The driver's counters.", "counter", {"event": name}, value
-            )
-        for what, counts in (
-            ("sent", self._datagrams.sent),
-            ("received", self._datagrams.received),
-            ("dropped", self._datagrams.all_dropped()),
-            ("failed", self._datagrams.failed),
-            ("frames", self._channels.frames),
-            ("frames_dropped", self._channels.dropped),
-            ("channel_faults", self._channels.faults),
-        ):
-            for kind, value in sorted(counts.items()):
-                labels = {"what": what, "kind": kind}
-                yield Reading("javacluster_messages", "Datagrams and frames.", "counter", labels, value)
+        if self._site is not None:
+            yield from http_readings(self._site.connections, self._site.body_bytes)
         if self._config.me.role is Role.GATEWAY:
             yield from access_readings(len(self._access), self._access.counters)
         yield from machine_readings(self._certificate_ends, self._weak_sandbox)
         if self._runner is not None:
-            for name, value in attrs.asdict(self._runner.snapshot()).items():
-                yield Reading("javacluster_java", "The Java side.", "gauge", {"what": name}, float(value))
+            yield from java_readings(attrs.asdict(self._runner.snapshot()))
 
     # --- going down ---------------------------------------------------------------------------------
 

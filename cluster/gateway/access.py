@@ -7,11 +7,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
+from pathlib import Path
 
 import attrs
 
+from cluster.config import GatewaySettings
+from cluster.errors import ConfigError
 from cluster.gateway.replies import HttpProblem
-from cluster.tokens import Token, digest_of
+from cluster.tokens import Token, digest_of, load
 
 BODIES = frozenset({b"/compileandrun", b"/v1/run", b"/v1/jobs"})
 """Where programs are sent."""
@@ -130,6 +133,18 @@ class Access:
         self.counters["", "refused"] += 1
         challenge = f'Bearer realm="javacluster"{error}'
         return HttpProblem(HTTPStatus.UNAUTHORIZED, text, {"WWW-Authenticate": challenge})
+
+
+def access_of(settings: GatewaySettings, clock: Callable[[], float]) -> Access:
+    """As the configuration says.
+
+    Raises:
+        ConfigError: the file of tokens can't be read, or there is none in it and one is needed.
+    """
+    tokens = load(Path(settings.tokens_file)) if settings.tokens_file else ()
+    if settings.tokens_file and not tokens and not settings.allow_anonymous:
+        raise ConfigError(f"{settings.tokens_file}: no token is in it: `javacluster keys token NAME`")
+    return Access(tokens, clock, anonymous=settings.allow_anonymous or not settings.tokens_file)
 
 
 def open_to_all() -> Access:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -373,16 +372,6 @@ class JavaRunner:
 
 _FINAL = frozenset({Verdict.CANCELLED, Verdict.EXPIRED, Verdict.INTERNAL_ERROR})
 """After one of these the remaining inputs are not tried."""
-
-
-def bounded(limits: Limits, caps: Limits) -> Limits:
-    """The limits asked for, none above its cap; what is no positive number becomes the cap."""
-    chosen = {
-        name: asked if math.isfinite(asked) and 0 < asked <= cap else cap
-        for name in Limits.__struct_fields__
-        for asked, cap in [(getattr(limits, name), getattr(caps, name))]
-    }
-    return Limits(**chosen)
 
 
 def _first_error(answer: Answer) -> str:

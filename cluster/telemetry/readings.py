@@ -26,6 +26,51 @@ def readings_of(snapshot: NodeSnapshot) -> Iterator[Reading]:
     yield from _work(snapshot)
 
 
+def loop_readings(lag_s: float, worst_s: float, events: Mapping[str, int]) -> Iterator[Reading]:
+    """How the event loop keeps up, and what it went through."""
+    yield _gauge("loop_lag_seconds", "How late the last timer was.", lag_s)
+    yield _gauge("loop_lag_worst_seconds", "How late the latest timer of this life was.", worst_s)
+    for name, value in sorted(events.items()):
+        yield _counter("driver_events", "The driver's counters.", value, {"event": name})
+
+
+def traffic_readings(counts: Mapping[str, Mapping[str, int]]) -> Iterator[Reading]:
+    """Datagrams and frames: in, out, and dropped by reason."""
+    for what, kinds in counts.items():
+        for kind, value in sorted(kinds.items()):
+            yield _counter("messages", "Datagrams and frames.", value, {"what": what, "kind": kind})
+
+
+def http_readings(connections: int, body_bytes: int) -> Iterator[Reading]:
+    """What the HTTP port holds now (H8)."""
+    yield _gauge("http_connections", "Connections that are open.", connections)
+    yield _gauge("http_body_bytes", "Bytes of request bodies that arrive or wait for answers.", body_bytes)
+
+
+_JAVA_COUNTERS = {
+    "cold_starts": "Programs that found no virtual machine waiting (J2).",
+    "warm_starts": "Programs that found one waiting.",
+    "compilations": "Compilations by the warm compiler (J1).",
+    "classes_hits": "Programs whose classes were known (J4).",
+    "classes_joined": "Programs that shared a compilation under way.",
+}
+_COMPILER_RESTARTS = {"recycles": "age", "crashes": "crash", "timeouts": "timeout"}
+
+
+def java_readings(snapshot: Mapping[str, float]) -> Iterator[Reading]:
+    """The Java side: its pool, its compiler and why that was restarted; all other numbers under one name."""
+    for name, value in snapshot.items():
+        if name in _JAVA_COUNTERS:
+            yield _counter(name, _JAVA_COUNTERS[name], float(value))
+        elif name in _COMPILER_RESTARTS:
+            text = "Compilers replaced by fresh ones, by reason (J1)."
+            yield _counter("compiler_restarts", text, float(value), {"reason": _COMPILER_RESTARTS[name]})
+        elif name == "waiting":
+            yield _gauge("pool_waiting", "Virtual machines that wait for a program (J2).", float(value))
+        else:
+            yield _gauge("java", "The Java side.", float(value), {"what": name})
+
+
 def access_readings(tokens: int, counters: Mapping[tuple[str, str], int]) -> Iterator[Reading]:
     """Who sends programs to a gateway (H9); tenants are those of its file, so that they are few."""
     yield _gauge("tokens", "Bearer tokens that are good here.", tokens)
@@ -53,6 +98,8 @@ def _authority(snapshot: NodeSnapshot) -> Iterator[Reading]:
     yield _gauge(
         "lease_seconds", "What is left of the leader's lease; negative without.", snapshot.leadership.lease_s
     )
+    text = "Number of this node's life: it rises with every start (N3)."
+    yield _gauge("boot", text, snapshot.record.boot)
     yield _gauge("storage_ok", "0 while the durable record can't be written.", snapshot.storage_ok)
     yield _counter("ballots", "Elections decided as seen here (E5).", snapshot.election.ballots)
     yield _counter("handshakes", "Handshakes opened by this node (L1).", snapshot.leadership.handshakes)
@@ -95,5 +142,11 @@ def _work(snapshot: NodeSnapshot) -> Iterator[Reading]:
         submission = work.submission
         yield _gauge("requests_waiting", "Clients that wait for an answer.", submission.requests)
         yield _gauge("cache_bytes", "Bytes of kept answers.", submission.cache.bytes)
+        yield _gauge("cache_entries", "Kept answers.", submission.cache.entries)
+        for name in ("hits", "misses", "evictions"):
+            value = getattr(submission.cache, name)
+            yield _counter(
+                "cache_events", "Look-ups of the cache, and what fell out.", value, {"event": name}
+            )
         yield _counter("requests_shared", "Requests that shared another's run (C4).", submission.shared)
         yield _counter("outcomes_late", "Outcomes that nobody waited for any longer (W8).", submission.late)

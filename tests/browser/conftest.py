@@ -64,7 +64,7 @@ class Page:
         """As for the first time."""
         self.chrome.get("about:blank")
         self.chrome.get(self.url + "livez")
-        self.chrome.execute_script("localStorage.clear()")
+        self.chrome.execute_script("localStorage.clear(); sessionStorage.clear()")
         self.chrome.get(self.url + fragment)
         self.until(lambda: "ready" in (self.get("state").get_attribute("class") or ""), "it serves")
         self.until(self.rows, "the nodes are listed")
@@ -103,11 +103,27 @@ class Page:
         """Two at once."""
         ActionChains(self.chrome).key_down(held).send_keys(key).key_up(held).perform()
 
+    def start(self) -> None:
+        """Ctrl-Enter."""
+        self.get("source").send_keys(Keys.CONTROL, Keys.ENTER)
+
+    def text(self, selector: str) -> str:
+        """What the first such element says; nothing if there is none, or it was just replaced."""
+        script = "return document.querySelector(arguments[0])?.innerText ?? ''"
+        return str(self.chrome.execute_script(script, selector)).strip()
+
     def run(self) -> str:
         """Ctrl-Enter, and the verdict."""
         self.chrome.execute_script("document.getElementById('verdict').textContent = ''")
-        self.get("source").send_keys(Keys.CONTROL, Keys.ENTER)
-        return str(self.until(lambda: self.get("verdict").text, "a verdict"))
+        self.start()
+        self.until(
+            lambda: self.get("verdict").get_attribute("class") != "busy" and self.settled(), "a verdict"
+        )
+        return self.get("verdict").text
+
+    def settled(self) -> bool:
+        """Nothing runs, and something was said of what ran."""
+        return self.get("run-word").text == "Run" and bool(self.get("verdict").text)
 
     def focused(self) -> str:
         """The id of what has the focus."""

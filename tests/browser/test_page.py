@@ -10,6 +10,16 @@ from tests.integration.live import Live
 
 pytestmark = pytest.mark.integration
 
+COUNTS = """public class Counts {
+    public static void main(String[] args) throws InterruptedException {
+        for (int number = 1; number <= 20; number++) {
+            System.out.println(number);
+            Thread.sleep(200);
+        }
+    }
+}
+"""
+
 WRONG = """public class Wrong {
     public static void main(String[] args) {
         int twice = "two";
@@ -45,6 +55,33 @@ def test_errors_are_shown_at_their_lines_and_lead_there(page: Page) -> None:
     assert WRONG[caret:].startswith("thrice")
     page.press("x")
     assert page.all("#gutter .error") == []
+
+
+def test_output_appears_as_it_comes(page: Page) -> None:
+    """H5, H7: while the program still runs."""
+    page.choose("examples", "Output as it comes")
+    page.start()
+    first = page.until(lambda: page.text("#outputs pre.stdout"), "its first line")
+    assert first.startswith("8 ")
+    assert "lift-off" not in first
+    assert page.get("verdict").text == "Running"
+    assert page.get("facts").text.startswith("node ")
+    page.until(lambda: len(page.text("#outputs pre.stdout")) > len(first), "more of it")
+    page.until(lambda: page.get("verdict").text == "OK", "its end")
+    assert page.text("#outputs pre.stdout").endswith("1 ▪\nlift-off")
+
+
+def test_output_goes_on_when_the_leader_dies(page: Page, cluster: Live) -> None:
+    """W13: no line is lost, none is there twice."""
+    old = page.until(page.leader, "somebody leads")
+    page.write(COUNTS)
+    page.start()
+    page.until(lambda: "3\n" in page.text("#outputs pre.stdout") + "\n", "it counts")
+    assert cluster.command("kill", str(old)).code == 0
+    page.until(lambda: page.get("verdict").text == "OK", "its end")
+    assert page.text("#outputs pre.stdout").split() == [str(number) for number in range(1, 21)]
+    assert cluster.command("start", str(old)).code == 0
+    page.until(lambda: page.rows()[old] in {"good", "lead"}, "it is back")
 
 
 def test_an_exception_shows_what_was_written_before_it(page: Page) -> None:

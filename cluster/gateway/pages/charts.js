@@ -36,7 +36,7 @@ export async function charts() {
   $("latency-now").textContent = recent ? time(recent.p50_s) : "–";
   const total = intervals.reduce((sum, one) => sum + one.answers, 0);
   const cached = intervals.reduce((sum, one) => sum + one.cached, 0);
-  $("reading").textContent = total ? `${total} answers, ${Math.round(100 * cached / total)} % from the cache` : "no answers yet";
+  $("reading").textContent = total ? `${total} ${total === 1 ? "answer" : "answers"}, ${Math.round(100 * cached / total)} % from the cache` : "no answers yet";
 }
 
 // Words beside a drawing that is stretched; they would be stretched with it inside.

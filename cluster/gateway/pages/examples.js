@@ -49,6 +49,17 @@ public class Sum {
     }
 }
 `, args: 'Ada "Grace Hopper"', stdin: "3 4\n35\n" },
+  "Output as it comes": { source: `/** Kill its worker, or the leader, while it counts: the cluster goes on. */
+public class Countdown {
+    public static void main(String[] args) throws InterruptedException {
+        for (int left = 8; left > 0; left--) {
+            System.out.print(left + " " + "▪".repeat(left) + "\\n");
+            Thread.sleep(700);
+        }
+        System.out.println("lift-off");
+    }
+}
+` },
   "An error to find": { source: `import java.util.ArrayList;
 
 public class Mistakes {

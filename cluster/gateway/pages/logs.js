@@ -1,6 +1,7 @@
 // The log of any node.
 
 import { $, el } from "/pages/dom.js";
+import { fetchAs, tokenNeeded } from "/pages/token.js";
 
 const LOG_LINES = 300;
 let logText = "";
@@ -34,7 +35,8 @@ function drawLog() {
 
 export async function logs() {
   if (!$("log-node").value) return;
-  const answer = await fetch(`/logs/${$("log-level").value}?lines=${LOG_LINES}&node=${$("log-node").value}`, { signal: AbortSignal.timeout(6000) });
+  const answer = await fetchAs(`/logs/${$("log-level").value}?lines=${LOG_LINES}&node=${$("log-node").value}`, { signal: AbortSignal.timeout(6000) });
+  if (answer.status === 401) tokenNeeded();
   const text = answer.ok ? await answer.text() : (await answer.json()).detail;
   if (text !== logText) {
     logText = text;
@@ -42,4 +44,5 @@ export async function logs() {
   }
 }
 for (const id of ["log-node", "log-level"]) $(id).addEventListener("change", () => { $("log").scrollTop = $("log").scrollHeight; logs(); });
+document.addEventListener("token", () => logs());
 $("log-filter").addEventListener("input", drawLog);

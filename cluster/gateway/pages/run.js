@@ -1,13 +1,16 @@
-// Running a program, and showing what came of it.
+// Running a program: what it writes is shown as it comes, then what came of it.
 
 import { $, el, time } from "/pages/dom.js";
 import { goTo, program, setMarks } from "/pages/editor.js";
+import { events } from "/pages/events.js";
+import { askToken, fetchAs, token } from "/pages/token.js";
 
 const WORDS = {
   ok: "OK", compile_error: "Does not compile", runtime_error: "Runtime error", time_limit: "Time limit",
   memory_limit: "Memory limit", output_limit: "Output limit", signalled: "Killed by a signal",
 };
 const GROUP = { ok: "ok", compile_error: "program", runtime_error: "program" };
+const TITLES = { stdout: "Standard output", stderr: "Standard error" };
 
 // Words, where "double" or 'single' quotes hold several together.
 const words = (text) =>
@@ -23,22 +26,11 @@ export async function run() {
   running = new AbortController();
   $("run").classList.add("busy");
   $("run-word").textContent = "Stop";
-  const { source, args, stdin } = program();
-  const began = performance.now();
   try {
-    const answer = await fetch("/v1/run", {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ source, args: words(args), stdin }),
-      signal: running.signal,
-    });
-    const told = await answer.json();
-    const seconds = (performance.now() - began) / 1000;
-    if (answer.ok) result(told, seconds);
-    else problem(WORDS[told.verdict] ?? told.verdict ?? told.title, told.detail);
+    await follow(running.signal);
   } catch (error) {
-    if (error.name === "AbortError") problem("Stopped", "You stopped it.");
-    else problem("No answer", "The gateway can't be reached.");
+    if (error.name === "AbortError") problem("Stopped", "You stopped it.", true);
+    else problem("No answer", "The gateway can't be reached, or went away.", true);
   } finally {
     running = null;
     $("run").classList.remove("busy");
@@ -46,10 +38,88 @@ export async function run() {
   }
 }
 
-function problem(title, text) {
+async function follow(signal) {
+  const { source, args, stdin } = program();
+  const began = performance.now();
+  const answer = await fetchAs("/v1/run", {
+    method: "POST",
+    headers: { "Content-Type": "application/json", Accept: "text/event-stream" },
+    body: JSON.stringify({ source, args: words(args), stdin }),
+    signal,
+  });
+  if (answer.status === 401) {
+    if (await askToken(token() ? "This token is not known here." : "This gateway asks who you are.")) return follow(signal);
+    return problem("Token needed", "Nothing was run.");
+  }
+  if (!answer.ok) {
+    const told = await answer.json();
+    const later = answer.headers.get("Retry-After");
+    return problem(WORDS[told.verdict] ?? told.verdict ?? told.title, told.detail + (later ? ` (again in ${later} s)` : ""));
+  }
+  const live = new Live();
+  for await (const { name, data } of events(answer.body)) {
+    if (name === "verdict") return end(data, live, (performance.now() - began) / 1000);
+    live.tell(name, data);
+  }
+  throw new Error("the stream ended without a verdict");
+}
+
+// What is known of a program that runs.
+class Live {
+  constructor() {
+    this.blocks = {};
+    this.decoders = {};
+    announce("busy", "Waiting", "", "");
+    $("timing").replaceChildren();
+    $("outputs").replaceChildren();
+    mark([]);
+  }
+
+  tell(name, data) {
+    if (name === "assigned") announce("busy", "Compiling", `node ${data.worker}${data.attempt > 1 ? `, attempt ${data.attempt}` : ""}`, "");
+    else if (name === "compiled") {
+      announce("busy", "Running", $("facts").textContent, "");
+      mark(data.diagnostics);
+    } else if (name === "restarted") {
+      this.blocks = {};
+      $("outputs").replaceChildren();
+      announce("busy", "Again", "", "Its worker was lost: another one starts it again.");
+    } else if (name === "output") this.write(data);
+  }
+
+  write({ stream, text, base64 }) {
+    const block = this.blocks[stream] ??= this.open(stream);
+    const atEnd = block.scrollHeight - block.scrollTop - block.clientHeight < 40;
+    if (base64 === undefined) block.append(text);
+    else {
+      const decoder = this.decoders[stream] ??= new TextDecoder();
+      block.append(decoder.decode(Uint8Array.from(atob(base64), (c) => c.charCodeAt(0)), { stream: true }));
+    }
+    if (atEnd) block.scrollTop = block.scrollHeight;
+  }
+
+  open(stream) {
+    const block = el("pre", { class: stream, tabindex: 0, "aria-label": TITLES[stream] });
+    $("outputs").append(el("h3", {}, TITLES[stream]), block);
+    return block;
+  }
+
+  // The block that shows this text already, so that it stays where its reader has scrolled to.
+  showing(stream, text) {
+    const block = this.blocks[stream];
+    return block?.textContent === text ? block : null;
+  }
+}
+
+function end({ result: told, problem: failed }, live, seconds) {
+  if (told) result(told, live, seconds);
+  else problem(failed.verdict ?? failed.title, failed.detail, true);
+}
+
+function problem(title, text, keep = false) {
   announce("cluster", String(title).replaceAll("_", " "), "", text);
   $("timing").replaceChildren();
-  $("outputs").replaceChildren();
+  if (!keep) $("outputs").replaceChildren();
   mark([]);
 }
 
@@ -61,7 +131,7 @@ function announce(group, word, facts, message) {
   $("message").textContent = message;
 }
 
-function result(told, seconds) {
+function result(told, live, seconds) {
   const [one] = told.runs;
   const facts = [
     told.worker === null ? "" : `node ${told.worker}`,
@@ -77,15 +147,19 @@ function result(told, seconds) {
   phases(told, seconds);
   const blocks = [];
   const block = (title, text, kind = "", cut = false) => {
-    if (text) blocks.push(el("h3", {}, title + (cut ? " (cut: it reached its limit)" : "")), el("pre", { class: kind, tabindex: 0 }, text));
+    if (!text) return;
+    const shown = live.showing(kind, text) ?? el("pre", { class: kind, tabindex: 0, "aria-label": title }, text);
+    blocks.push(el("h3", {}, title + (cut ? " (cut: it reached its limit)" : "")), shown);
   };
   if (one) {
     if (told.compilation.entry === "run" && one.verdict === "ok") block("run() returned", one.value ?? "null", "value");
-    block("Standard output", one.stdout, "stdout", one.stdout_truncated);
-    block("Standard error", one.stderr, "stderr", one.stderr_truncated);
+    block(TITLES.stdout, one.stdout, "stdout", one.stdout_truncated);
+    block(TITLES.stderr, one.stderr, "stderr", one.stderr_truncated);
     if (!blocks.length) blocks.push(el("p", { class: "muted" }, "It wrote nothing."));
   }
+  const places = blocks.map((one) => one.scrollTop);
   $("outputs").replaceChildren(...blocks);
+  blocks.forEach((one, index) => { one.scrollTop = places[index]; });
 }
 
 function phases(told, seconds) {

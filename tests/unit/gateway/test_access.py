@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from twisted.internet.task import Clock
 
+from cluster.config import GatewaySettings
 from cluster.errors import ConfigError
-from cluster.gateway.access import ANONYMOUS, Access, Caller
+from cluster.gateway.access import ANONYMOUS, Access, Caller, access_of
 from cluster.gateway.replies import HttpProblem
 from cluster.tokens import Token, digest_of, new_token, parse, render
 from tests.unit.gateway.fakes import JAVA, JOB, Gateway, a_view, header, returned
@@ -219,3 +222,22 @@ def test_a_token_goes_to_other_gateways_and_to_nobody_else(guarded: Gateway) -> 
     for node in (0, 1):
         assert guarded.fetch("GET", f"/logs/summary?node={node}", headers=bearer(BOB))[0].code == 200
     assert seen == [(0, f"Bearer {BOB}"), (1, None)]
+
+
+@pytest.mark.parametrize(
+    ("text", "allow", "expected"),
+    [("", False, "no token"), ("tokens: 7", False, "$.tokens"), ("", True, ""), (render(TOKENS), False, "")],
+)
+def test_a_gateway_without_the_tokens_that_it_needs_does_not_start(
+    tmp_path: Path, text: str, allow: bool, expected: str
+) -> None:
+    file = tmp_path / "tokens.yml"
+    file.write_text(text)
+    settings = GatewaySettings(tokens_file=str(file), allow_anonymous=allow)
+    if expected:
+        with pytest.raises(ConfigError, match=re.escape(expected)):
+            access_of(settings, Clock().seconds)
+    else:
+        assert access_of(settings, Clock().seconds).needed != allow
+    with pytest.raises(ConfigError, match="keys token"):
+        access_of(GatewaySettings(tokens_file=str(tmp_path / "none.yml")), Clock().seconds)

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from cluster.config import SandboxSettings
 from cluster.java.flags import budget, compiler_flags, program_allowance, program_flags
 from cluster.java.jdk import Jdk
-from cluster.java.runner import bounded
 from cluster.java.sandbox import Sandbox, view
-from cluster.limits import MIB, Limits
+from cluster.limits import MIB, Limits, bounded
 
 KIT = Jdk(Path("/opt/jdk"), "17.0.1", (Path("/lib/libc.so.6"), Path("/etc/java-17-openjdk")))
 
