@@ -29,7 +29,7 @@ from cluster.java.pool import RunnerPool
 from cluster.java.progress import Progress, Tell
 from cluster.java.rehearsal import SAMPLE
 from cluster.java.sandbox import Sandbox, SandboxReport
-from cluster.limits import Limits
+from cluster.limits import Limits, bounded
 from cluster.wire.jobs import Compilation, Input, Job, Outcome, Program, Run, Source, Stream, Verdict
 
 T = TypeVar("T")
