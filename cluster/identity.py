@@ -27,6 +27,9 @@ NO_EPOCH = Epoch(0)
 MAX_EPOCH_JUMP = 2**20
 """A larger step above the highest epoch known is refused (N6): one bad number must not use up the space."""
 
+MAX_BOOT = 2**33
+"""A boot is UTC seconds or one more than the last (N3): one above this, of the year 2242, is refused (X1)."""
+
 
 class Role(enum.StrEnum):
     """What a node is configured to be."""

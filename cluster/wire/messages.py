@@ -11,9 +11,12 @@ from typing import Annotated
 
 import msgspec
 
-from cluster.identity import Role, State
+from cluster.identity import MAX_BOOT, Role, State
 from cluster.limits import SHARE_MAX, TENANT_MAX
 from cluster.wire.jobs import Compilation, Job, Outcome, Piece, Refusal
+
+BootNumber = Annotated[int, msgspec.Meta(ge=0, le=MAX_BOOT)]
+"""Bounded, so that nobody's word can make every real life of a node an older one (X1)."""
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="t"):
@@ -125,7 +128,7 @@ class GossipEntry(msgspec.Struct, frozen=True, array_like=True):
     """One row of the table (G1): node, boot, heartbeat, its facts' version, and whether I suspect it."""
 
     node: int
-    boot: int
+    boot: BootNumber
     heartbeat: int
     version: int
     suspected: bool = False
@@ -145,7 +148,7 @@ class NodeFacts(msgspec.Struct, frozen=True):
     """
 
     node: int
-    boot: int
+    boot: BootNumber
     version: int
     role: Role
     state: State = State.LOOKING
@@ -237,7 +240,7 @@ class Hello(Message, tag="hello", frozen=True):
     protocol: int
     cluster: str
     node: int
-    boot: int
+    boot: BootNumber
     role: Role
     epoch: int
     voters: str
@@ -265,7 +268,7 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
     """A worker, in one of its lives."""
 
     node: int
-    boot: int
+    boot: BootNumber
 
 
 class Submit(Message, tag="submit", frozen=True):

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from cluster.errors import RemoteProtocolError
-from cluster.identity import Boot, NodeId
+from cluster.identity import MAX_BOOT, Boot, NodeId
 from cluster.limits import DATAGRAM_PAYLOAD_MAX
 from cluster.version import PROTOCOL_VERSION
 from cluster.wire.codec import UNDECODABLE, decode_datagram, encode_datagram
@@ -163,7 +163,7 @@ class Opener:
 
         Raises:
             RemoteProtocolError: with the reason to count it under: `too_long`, `truncated`, `magic`,
-                `version`, `cluster`, `not_for_me`, `sender`, `key_id`, `older_boot`, `replayed`,
+                `version`, `cluster`, `not_for_me`, `sender`, `boot`, `key_id`, `older_boot`, `replayed`,
                 `authenticity`, `undecodable`.
         """
         if len(datagram) > DATAGRAM_MAX:
@@ -173,6 +173,8 @@ class Opener:
         magic, version, key_id, cluster, sender, boot, sequence, to, kind = HEADER.unpack_from(datagram)
         self._refuse_foreign(magic, version, cluster, to)
         self._refuse_stranger(sender, kind)
+        if boot > MAX_BOOT:  # believed, it would make every real life of this sender an older one
+            raise RemoteProtocolError("boot")
         if key_id not in self._keyring.keys:
             raise RemoteProtocolError("key_id")
         life = self._lives.get(sender)

@@ -30,7 +30,7 @@ BATCH = 100
 
 def forged(cluster: str, sender: int, to: int, number: int) -> bytes:
     """The costliest of all: everything is right, and of a new life each time, but for the seal."""
-    header = HEADER.pack(MAGIC, PROTOCOL_VERSION, 1, cluster_hash(cluster), sender, 2**40 + number, 1, to, 1)
+    header = HEADER.pack(MAGIC, PROTOCOL_VERSION, 1, cluster_hash(cluster), sender, 2**32 + number, 1, to, 1)
     return header + os.urandom(100)
 
 

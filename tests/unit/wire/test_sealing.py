@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.errors import ConfigError, RemoteProtocolError
-from cluster.identity import Boot, NodeId
+from cluster.identity import MAX_BOOT, Boot, NodeId
 from cluster.limits import DATAGRAM_PAYLOAD_MAX
 from cluster.wire import messages as m
 from cluster.wire.codec import encode_datagram
@@ -82,6 +82,14 @@ def test_n6_an_older_life_is_dropped_and_a_newer_one_starts_anew() -> None:
     receiver.open(early)
     assert receiver.open(sealer(boot=BOOT + 1).seal(ME, m.Resign(8))).boot == BOOT + 1
     assert dropped(receiver, late) == "older_boot"
+
+
+def test_x1_a_boot_beyond_any_clock_is_refused_and_the_real_one_heard() -> None:
+    receiver, real = opener(), sealer()
+    assert dropped(receiver, sealer(boot=MAX_BOOT + 1).seal(ME, m.Resign(7))) == "boot"
+    rows = m.Gossip((m.GossipEntry(PEER, MAX_BOOT + 1, 1, 1),))
+    assert dropped(receiver, real.seal(ME, rows)) == "undecodable"
+    assert receiver.open(real.seal(ME, m.Resign(7))).boot == BOOT
 
 
 def test_a_forged_newer_life_does_not_shut_the_real_one_out() -> None:
