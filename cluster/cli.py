@@ -24,6 +24,7 @@ from cluster import (
 )
 from cluster.config import load
 from cluster.errors import ClusterError, ConfigError, EnvironmentFault, JobError, Unavailable
+from cluster.processes import raise_open_files
 from cluster.version import PROTOCOL_VERSION, __version__
 
 EXIT_STATUS: tuple[tuple[type[ClusterError], int], ...] = (
@@ -118,6 +119,7 @@ def init(config: Path, authority: Path | None, *, voters: bool, record_only: boo
 def node(config: Path) -> None:
     """Run one node in the foreground until it is told to stop; SIGTERM drains it first."""
     settings = load(config)
+    raise_open_files()
 
     # The reactor that keeps time must be in place before anything imports the global one.
     from cluster.net import reactor as monotonic  # noqa: PLC0415

@@ -327,7 +327,7 @@ class Node:
             }
         )
         if self._site is not None:
-            yield from http_readings(self._site.connections, self._site.body_bytes)
+            yield from http_readings(self._site.connections, self._site.evicted, self._site.body_bytes)
         if self._config.me.role is Role.GATEWAY:
             yield from access_readings(len(self._access), self._access.counters)
         yield from machine_readings(self._certificate_ends, self._weak_sandbox)

@@ -77,12 +77,12 @@ class BoundedChannel(HTTPChannel):
 
     def connectionMade(self) -> None:
         """Count it."""
-        self.site.connections += 1
+        self.site.joined(self)
         super().connectionMade()
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """Count it, and let its requests go."""
-        self.site.connections -= 1
+        self.site.left(self)
         self._arrived()
         if self._look is not None:
             self._look.cancel()
@@ -143,11 +143,13 @@ class BoundedChannel(HTTPChannel):
             return
         self._arrived()
         self._answering = True
+        self.site.busy(self)
         super().allContentReceived()
 
     def requestDone(self, request: Request) -> None:
         """Ready for the next one."""
         self._answering = False
+        self.site.idle(self)
         super().requestDone(request)
         if self._asked_all and not self._answering:
             self.loseConnection()

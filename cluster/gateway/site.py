@@ -172,6 +172,7 @@ class BoundedSite(Site):
 
     Attributes:
         connections: open now.
+        evicted: closed so far to make room, while they asked nothing or had not asked it whole.
         body_bytes: of request bodies that are arriving or wait for their answers.
     """
 
@@ -189,8 +190,35 @@ class BoundedSite(Site):
         self.settings = settings
         self.count_response = count_response
         self.unwelcome = unwelcome
-        self.connections = 0
+        self.evicted = 0
+        self._open: dict[BoundedChannel, None] = {}
+        self._idle: dict[BoundedChannel, None] = {}
+        """Those that owe no answer, the longest without one first."""
         self.body_bytes = 0
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
+    def joined(self, channel: BoundedChannel) -> None:
+        """A connection is open."""
+        self._open[channel] = None
+        self._idle[channel] = None
+
+    def left(self, channel: BoundedChannel) -> None:
+        """It is closed."""
+        self._open.pop(channel, None)
+        self._idle.pop(channel, None)
+
+    def busy(self, channel: BoundedChannel) -> None:
+        """It has asked, and is owed an answer."""
+        self._idle.pop(channel, None)
+
+    def idle(self, channel: BoundedChannel) -> None:
+        """It has its answer."""
+        if channel in self._open:
+            self._idle[channel] = None
 
     def startFactory(self) -> None:
         """Open no access log."""
@@ -202,11 +230,20 @@ class BoundedSite(Site):
         """Write no access log."""
 
     def buildProtocol(self, addr: IAddress | None) -> IProtocol:  # type: ignore[override]
-        """A connection, or a refusal when there are too many."""
+        """A connection; when there are too many, instead of the one that has been idle for longest.
+
+        Connections that are held open, or whose request trickles in, so keep nobody out. When each is owed an
+        answer, the new one is refused.
+        """
         del addr
         if self.connections >= self.settings.connections_max:
-            self.count_response(OTHER, HTTPStatus.SERVICE_UNAVAILABLE)
-            return _Full()
+            if not self._idle:
+                self.count_response(OTHER, HTTPStatus.SERVICE_UNAVAILABLE)
+                return _Full()
+            oldest = next(iter(self._idle))
+            self.left(oldest)
+            self.evicted += 1
+            oldest.cut()
         channel = BoundedChannel(self, BoundedRequest)
         channel.timeOut = self.timeOut  # type: ignore[assignment]  # a float will do
         channel.callLater = self.reactor.callLater  # type: ignore[assignment,method-assign]  # as Site does

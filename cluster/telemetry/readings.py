@@ -41,9 +41,10 @@ def traffic_readings(counts: Mapping[str, Mapping[str, int]]) -> Iterator[Readin
             yield _counter("messages", "Datagrams and frames.", value, {"what": what, "kind": kind})
 
 
-def http_readings(connections: int, body_bytes: int) -> Iterator[Reading]:
+def http_readings(connections: int, evicted: int, body_bytes: int) -> Iterator[Reading]:
     """What the HTTP port holds now (H8)."""
     yield _gauge("http_connections", "Connections that are open.", connections)
+    yield _counter("http_evictions", "Idle connections that were closed to make room.", evicted)
     yield _gauge("http_body_bytes", "Bytes of request bodies that arrive or wait for answers.", body_bytes)
 
 

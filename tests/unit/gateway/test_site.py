@@ -283,8 +283,26 @@ def test_an_idle_connection_is_closed_and_a_waiting_one_is_not(
     assert not waiting.transport.disconnecting
 
 
+def test_connections_that_are_held_open_keep_nobody_out(connect: Connect, site: BoundedSite) -> None:
+    """H8: the one that has been idle for longest goes; one that is owed an answer stays."""
+    silent, owed, trickling = connect(), connect(), connect()
+    owed.send(HEAD + b"Content-Length: 10\r\n\r\nclass A {}")
+    trickling.send(b"POST / HT")
+    assert connect().send(b"GET /livez HTTP/1.1\r\nHost: g\r\n\r\n").endswith(b"alive\n")
+    assert (silent.transport.aborting, trickling.transport.aborting) == (True, False)
+    connect()
+    assert trickling.transport.aborting
+    assert not owed.transport.aborting
+    assert (site.connections, site.evicted) == (3, 2)
+    silent.gone()
+    assert site.connections == 3
+
+
 def test_connections_are_bounded(connect: Connect, site: BoundedSite, gateway: Gateway) -> None:
+    """H8: when each is owed an answer, one more is told so."""
     open_ones = [connect() for _ in range(3)]
+    for one in open_ones:
+        one.send(HEAD + b"Content-Length: 10\r\n\r\nclass A {}")
     one_too_many = connect()
     answer = bytes(one_too_many.transport.value())
     assert answer.startswith(b"HTTP/1.1 503 ")
