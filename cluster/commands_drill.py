@@ -113,13 +113,16 @@ def _keep_logs(cluster: Path, place: Path) -> None:
 )
 @click.option("--seconds", type=click.FloatRange(1, 600), default=10.0, show_default=True)
 @click.option("--base-port", type=click.IntRange(1024, 65000), default=17000, show_default=True)
+@click.option("--http", is_flag=True, help="Jobs come from clients over HTTP, not from the gateway itself.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-def capacity(workers: tuple[int, ...], seconds: float, base_port: int, *, as_json: bool) -> None:
+def capacity(workers: tuple[int, ...], seconds: float, base_port: int, *, http: bool, as_json: bool) -> None:
     """Measure the cluster itself: no-op jobs through one leader, to stand-ins that run nothing."""
     _end_in_order()
     figures = []
     for count in workers:
-        figures.append(measure(count, seconds, base_port, say=lambda text: click.echo(text, err=True)))
+        figures.append(
+            measure(count, seconds, base_port, say=lambda text: click.echo(text, err=True), http=http)
+        )
         if not as_json:
             click.echo(as_line(figures[-1]))
     if as_json:

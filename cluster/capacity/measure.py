@@ -40,12 +40,14 @@ class Figures(msgspec.Struct, frozen=True):
 
     Attributes:
         per_s: jobs that ended, a second, all roles sharing this machine.
+        http: the jobs come from clients over HTTP; else the gateway makes them itself.
         workers_us: all stand-in workers together.
         busy: the share of one processor that the leader used.
         leader_alone_per_s: what one processor for the leader alone would let pass.
     """
 
     workers: int
+    http: bool
     slots: int
     seconds: float
     jobs: int
@@ -57,7 +59,9 @@ class Figures(msgspec.Struct, frozen=True):
     leader_alone_per_s: float
 
 
-def measure(workers: int, seconds: float, base_port: int, say: Callable[[str], None]) -> Figures:
+def measure(
+    workers: int, seconds: float, base_port: int, say: Callable[[str], None], *, http: bool
+) -> Figures:
     """One leader, one gateway, so many stand-in workers, for so long.
 
     Raises:
@@ -74,8 +78,10 @@ def measure(workers: int, seconds: float, base_port: int, say: Callable[[str], N
             started.append(_start(Path(directory), "leader", files[LEADER : LEADER + 1]))
             started.append(_start(Path(directory), "workers", files[LEADER + 1 :]))
             _wait_for_workers(base_port, workers, Path(directory))
-            started.append(_start(Path(directory), "gateway", files[:1]))
-            return _count(started, workers, slots, seconds, base_port)
+            started.append(_start(Path(directory), "gateway", files[:1], 0 if http else JOBS_AT_ONCE))
+            if http:
+                started.append(_start_clients(Path(directory), base_port))
+            return _count(started[:3], workers, slots, seconds, base_port, http=http)
         finally:
             stop(reversed(started), STOP_S)
 
@@ -119,9 +125,24 @@ def _make(directory: Path, workers: int, slots: int, base_port: int) -> list[Pat
     return files
 
 
-def _start(directory: Path, name: str, files: list[Path]) -> Process:
+def _start_clients(directory: Path, base_port: int) -> Process:
+    if not wait_until(lambda: _serves(base_port + 1), READY_S):
+        raise ClusterError("the gateway does not serve")
+    where = (HOST, str(base_port + 1), str(JOBS_AT_ONCE))
+    command = [sys.executable, "-m", "cluster.capacity.clients", *where]
+    return spawn(command, directory, directory / "clients.log")
+
+
+def _serves(port: int) -> bool:
+    try:
+        return client.look(f"http://{HOST}:{port}").leader == LEADER
+    except (Unavailable, RemoteProtocolError):
+        return False
+
+
+def _start(directory: Path, name: str, files: list[Path], window: int = 0) -> Process:
     command = [sys.executable, "-m", "cluster.capacity.nodes", *map(str, files)]
-    os.environ[WINDOW] = str(JOBS_AT_ONCE)
+    os.environ[WINDOW] = str(window)
     return spawn(command, directory, directory / f"{name}.log")
 
 
@@ -140,7 +161,9 @@ def _wait_for_workers(base_port: int, workers: int, directory: Path) -> None:
         raise ClusterError(f"{workers} workers were not there after {READY_S:g} s: {said}")
 
 
-def _count(started: list[Process], workers: int, slots: int, seconds: float, base_port: int) -> Figures:
+def _count(
+    started: list[Process], workers: int, slots: int, seconds: float, base_port: int, *, http: bool
+) -> Figures:
     """Count jobs and processor time; `started` are the leader, the workers, the gateway."""
     if not wait_until(lambda: _finished(base_port) > 0, READY_S):
         raise ClusterError("no job came through")
@@ -156,6 +179,7 @@ def _count(started: list[Process], workers: int, slots: int, seconds: float, bas
         raise ClusterError("no job came through")
     return Figures(
         workers=workers,
+        http=http,
         slots=slots,
         seconds=round(elapsed, 2),
         jobs=jobs,
@@ -186,8 +210,9 @@ def _cpu_s(process: Process) -> float:
 
 def as_line(figures: Figures) -> str:
     """For people."""
+    load = f"{figures.workers:>4} workers{', over HTTP' if figures.http else ''}"
     return (
-        f"{figures.workers:>4} workers: {figures.per_s:.0f} jobs/s; a job costs the leader "
+        f"{load}: {figures.per_s:.0f} jobs/s; a job costs the leader "
         f"{figures.leader_us:.0f} us, the gateway {figures.gateway_us:.0f} us and the stand-ins "
         f"{figures.workers_us:.0f} us; the leader used {figures.busy:.0%} of a processor: "
         f"{figures.leader_alone_per_s:.0f} jobs/s with one of its own"

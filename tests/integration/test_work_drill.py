@@ -29,9 +29,10 @@ def test_a_short_drill_accounts_for_every_request(tmp_path: Path) -> None:
     assert (tmp_path / "drill" / "timeline.svg").read_text().startswith("<svg")
 
 
-def test_the_capacity_of_a_leader_is_measured_with_cheap_workers() -> None:
+@pytest.mark.parametrize("flags", [(), ("--http",)])
+def test_the_capacity_of_a_leader_is_measured_with_cheap_workers(flags: tuple[str, ...]) -> None:
     options = ("--workers", "3", "--seconds", "1", "--base-port", str(free_base_port()), "--json")
-    ran = javacluster("capacity", *options)
+    ran = javacluster("capacity", *options, *flags)
     assert ran.code == 0, ran.err
     (figures,) = json.loads(ran.out)
     assert figures["workers"] == 3
