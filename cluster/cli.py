@@ -69,13 +69,15 @@ def version() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.pass_context
 def check_config(ctx: click.Context, file: Path) -> None:
-    """Check a node.yml: one line a problem, exit status 78 if there is any."""
+    """Check a node.yml: one line a problem, exit status 78 if there is any; warnings alone are no problem."""
     try:
-        load(file)
+        config = load(file)
     except ConfigError as error:
         for problem in error.problems:
             click.echo(f"{file}: {problem}" if str(file) not in problem else problem, err=True)
         ctx.exit(dict(EXIT_STATUS)[ConfigError])
+    for warning in config.warnings():
+        click.echo(f"{file}: warning: {warning}", err=True)
     click.echo(f"{file}: ok")
 
 

@@ -13,6 +13,7 @@ import click
 import yaml
 
 from cluster import client
+from cluster.config import poor_number
 from cluster.errors import ConfigError, EnvironmentFault, Unavailable
 from cluster.local import GATEWAY, PEERS, PEERS_MAX, Layout, LocalCluster
 
@@ -96,6 +97,8 @@ def up(
     if not cluster.exists or old != layout:
         fronts = "one gateway" if layout.gateways == 1 else f"{layout.gateways} gateways"
         click.echo(f"making a cluster of {fronts} and {layout.peers} peers in {cluster.directory}")
+        if warning := poor_number(layout.peers):
+            click.echo(f"warning: {warning}", err=True)
     cluster.make(layout)
     started = cluster.start()
     if started:

@@ -23,6 +23,18 @@ from cluster.errors import ConfigError
 from cluster.identity import NodeId, Role
 from cluster.limits import MIB, Limits, limit_problems
 
+VOTERS_LEAST = 3
+"""With fewer, no peer may be lost."""
+
+
+def poor_number(voters: int) -> str:
+    """Why this is not a good number of voters (N1), for people; empty when it is."""
+    if voters < VOTERS_LEAST:
+        return f"{voters} peers survive the loss of none: have 3 or 5"
+    if voters % 2 == 0:
+        return f"{voters} peers survive the loss of no more than {voters - 1} do: have an odd number"
+    return ""
+
 
 class Member(Section, frozen=True):
     """A configured node and where it listens."""
@@ -209,6 +221,11 @@ class NodeConfig(Section, frozen=True):
     def voters(self) -> tuple[NodeId, ...]:
         """The peers, in order (N1)."""
         return tuple(sorted(NodeId(m.id) for m in self.members if m.role is Role.PEER))
+
+    def warnings(self) -> list[str]:
+        """What is allowed and seldom wanted, one line each."""
+        found = poor_number(len(self.voters))
+        return [f"$.members: {found}"] if found else []
 
     def timing_digest(self) -> str:
         """Eight hexadecimal digits over the intervals that must agree across the cluster (G7)."""

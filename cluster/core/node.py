@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 from typing import cast
 
+from cluster.config import poor_number
 from cluster.core import events
 from cluster.core.authority import Authority
 from cluster.core.effects import (
@@ -84,7 +85,10 @@ class NodeCore:
     def start(self, now: float) -> Effects:
         """Begin to live; the first call."""
         text = f"{self._me}: started as {self._settings.role}, boot {self._ledger.record.boot}"
-        return self._run((Log(Level.SUMMARY, text),), now)
+        steps = [Log(Level.SUMMARY, text)]
+        if warning := poor_number(len(self._settings.voters)):
+            steps.append(Log(Level.SUMMARY, f"{self._me}: WARNING: {warning} (N1)"))
+        return self._run(tuple(steps), now)
 
     def receive(self, event: events.Event, now: float) -> Effects:
         """One thing happened, at `now` (monotonic seconds, read when the event is handed in)."""

@@ -36,6 +36,13 @@ def test_n1_quorum_is_a_strict_majority_of_the_configured_voters(voters: int, qu
     assert 2 * quorum > voters
 
 
+@pytest.mark.parametrize(("voters", "warned"), [(1, True), (2, True), (3, False), (4, True), (5, False)])
+def test_n1_an_even_number_or_fewer_than_three_works_and_is_warned_about(voters: int, warned: bool) -> None:
+    world = World(voters)
+    assert any("WARNING" in text for _, _, text in world.logs) == warned
+    assert world.run_until(world.has_leader, 5)
+
+
 def test_n1_nodes_that_do_not_vote_are_never_counted() -> None:
     electorate = Electorate.of("c", [NodeId(1), NodeId(2), NodeId(3)])
     assert not electorate.is_quorum([NodeId(1), NodeId(100), NodeId(101)])
