@@ -37,6 +37,9 @@ RECEIVE_S = 30.0
 LINGER_S = 2.0
 """How long the rest of a refused request is read and thrown away before the connection is closed."""
 
+STALLED_S = 60.0
+"""A client that takes nothing of its answer for so long is cut."""
+
 INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
 """Not 102: some clients, Python's `http.client` among them, skip no other interim answer than 100."""
 LOOKS_S = (0.005, 0.02, 0.05, 0.1, 0.25, 1.0)
@@ -72,7 +75,9 @@ class BoundedChannel(HTTPChannel):
         self._told = False
         self._asked_all = False
         self._suspect = (HTTPStatus.BAD_REQUEST, "")
+        self._untaken: Request | None = None
         self._too_slow: IDelayedCall | None = None
+        self._stalled: IDelayedCall | None = None
         self._look: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
@@ -84,6 +89,7 @@ class BoundedChannel(HTTPChannel):
         """Count it, and let its requests go."""
         self.site.left(self)
         self._arrived()
+        self._moves()
         if self._look is not None:
             self._look.cancel()
             self._look = None
@@ -147,12 +153,42 @@ class BoundedChannel(HTTPChannel):
         super().allContentReceived()
 
     def requestDone(self, request: Request) -> None:
-        """Ready for the next one."""
+        """Ready for the next one, once the client has taken what it was given.
+
+        Requests that were sent one behind another are small, and their answers are not: who reads none of
+        them gets no more of them.
+        """
         self._answering = False
         self.site.idle(self)
+        if self._waitingForTransport and self.persistent:
+            self._untaken = request
+            return
         super().requestDone(request)
         if self._asked_all and not self._answering:
             self.loseConnection()
+
+    def pauseProducing(self) -> None:
+        """The client does not take what it is sent: not for ever."""
+        super().pauseProducing()
+        if self._stalled is None:
+            self._stalled = self.site.reactor.callLater(STALLED_S, self._takes_nothing)
+
+    def resumeProducing(self) -> None:
+        """It does."""
+        self._moves()
+        super().resumeProducing()
+        untaken, self._untaken = self._untaken, None
+        if untaken is not None:
+            self.requestDone(untaken)
+
+    def _moves(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def _takes_nothing(self) -> None:
+        self._stalled = None
+        self.cut()
 
     # --- refusals -----------------------------------------------------------------------------------
 

@@ -45,9 +45,6 @@ EVENTS_MAX = 10_000
 """Events of one job; past it what more it writes comes with its outcome."""
 KEEP_ALIVE_S = 10.0
 """A stream in which nothing happens says so this often, so that nobody takes it for dead."""
-STALLED_S = 60.0
-"""A reader that takes nothing for so long is cut."""
-
 QUEUED_ID = 1
 _COMMENT = b": still pending\n\n"
 
@@ -166,7 +163,7 @@ class EventStream:
     def pauseProducing(self) -> None:
         """The client does not keep up: everything stays in the log."""
         self._paused = True
-        self._set_timer(STALLED_S, self._cut)
+        self._set_timer(None, self._keep_alive)
 
     def resumeProducing(self) -> None:
         """It does again."""
@@ -222,10 +219,6 @@ class EventStream:
         self._request.write(_COMMENT)
         self._set_timer(KEEP_ALIVE_S, self._keep_alive)
 
-    def _cut(self) -> None:
-        self._stop()
-        self._request.channel.forceAbortClient()
-
     def _stop(self) -> None:
         self._over = True
         self._log.unfollow(self)
@@ -233,7 +226,7 @@ class EventStream:
             self._timer.cancel()
         self._timer = None
 
-    def _set_timer(self, seconds: float, call: Callable[[], None]) -> None:
+    def _set_timer(self, seconds: float | None, call: Callable[[], None]) -> None:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-        self._timer = self._clock.callLater(seconds, call)
+        self._timer = None if seconds is None else self._clock.callLater(seconds, call)

@@ -359,7 +359,7 @@ H10 = {
     "cached answers": (0, r"javacluster_cached_answers_total [1-9]"),
     "epoch": (1, r"javacluster_epoch [1-9]"),
     "state": (1, r'javacluster_state\{state="LEADING"\} 1\.0'),
-    "lease": (1, r"javacluster_lease_seconds \d"),
+    "lease": (1, r"javacluster_lease_seconds (\d|\+Inf)"),
     "elections": (1, r"javacluster_ballots_total \d"),
     "gossip in": (0, r'javacluster_messages_total\{kind="Gossip",what="received"\} [1-9]'),
     "gossip out": (0, r'javacluster_messages_total\{kind="Gossip",what="sent"\} [1-9]'),

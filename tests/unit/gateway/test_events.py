@@ -14,7 +14,8 @@ from twisted.internet.task import Clock
 
 from cluster.config import GatewaySettings
 from cluster.core.events import RequestAbandoned
-from cluster.gateway.events import EVENTS_MAX, KEEP_ALIVE_S, STALLED_S
+from cluster.gateway.channel import STALLED_S
+from cluster.gateway.events import EVENTS_MAX, KEEP_ALIVE_S
 from cluster.gateway.site import BoundedSite, make_site
 from cluster.wire.jobs import Compilation, Outcome, Piece, Reason, Refusal, Run, Stream, Verdict
 from tests.unit.gateway.connections import Connection
@@ -206,7 +207,9 @@ def test_a_reader_that_does_not_read_costs_nothing_and_stalls_nobody(
     assert so_far(slow) == so_far(quick)
 
 
-def test_a_reader_that_takes_nothing_for_long_is_cut(gateway: Gateway, connect: Connect) -> None:
+def test_a_reader_that_takes_nothing_for_long_is_cut(
+    gateway: Gateway, connect: Connect, clock: Clock
+) -> None:
     """H8."""
     post(connect())
     reader = connect()
@@ -214,7 +217,7 @@ def test_a_reader_that_takes_nothing_for_long_is_cut(gateway: Gateway, connect: 
     producer = reader.transport.producer
     assert producer is not None
     producer.pauseProducing()
-    gateway.clock.advance(STALLED_S)
+    clock.advance(STALLED_S)
     assert reader.transport.aborting
     reader.gone()
     gateway.answer(printed(b""))

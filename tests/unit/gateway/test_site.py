@@ -21,6 +21,7 @@ from cluster.gateway.channel import (
     LOOK_AGAIN_S,
     LOOKS_S,
     RECEIVE_S,
+    STALLED_S,
 )
 from cluster.gateway.log_access import FOLLOW_BACKLOG_MAX
 from cluster.gateway.site import BoundedSite, make_site
@@ -281,6 +282,30 @@ def test_an_idle_connection_is_closed_and_a_waiting_one_is_not(
     clock.advance(settings.idle_timeout_s)
     assert idle.transport.disconnecting
     assert not waiting.transport.disconnecting
+
+
+def test_who_reads_no_answer_gets_no_more_of_them(connect: Connect, clock: Clock, site: BoundedSite) -> None:
+    """H8: a small request has a large answer, and many fit one packet."""
+    connection = connect()
+    producer = connection.transport.producer
+    assert producer is not None
+    one = b"GET /pages/page.css HTTP/1.1\r\nHost: g\r\n\r\n"
+    write = connection.transport.write
+
+    def full(data: bytes) -> None:
+        write(data)
+        producer.pauseProducing()
+
+    connection.transport.write = full  # type: ignore[method-assign]  # a network that is full
+    connection.send(one * 20)
+    assert connection.transport.value().count(b"HTTP/1.1 200") == 1
+    producer.resumeProducing()
+    assert connection.transport.value().count(b"HTTP/1.1 200") == 2
+    assert len(site._idle) == 1, "it can make room for others"
+    clock.advance(STALLED_S)
+    assert connection.transport.aborting
+    connection.gone()
+    assert clock.getDelayedCalls() == []
 
 
 def test_connections_that_are_held_open_keep_nobody_out(connect: Connect, site: BoundedSite) -> None:
