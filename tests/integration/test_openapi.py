@@ -6,9 +6,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cluster import tokens
+from cluster.tokens import Token, digest_of, new_token
 from tests.integration.live import live_cluster
 
 pytestmark = pytest.mark.integration
@@ -21,10 +24,18 @@ LIMIT_S = 900 if THOROUGH else 300
 ORIGINAL = "/compileandrun"
 
 
-def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
-    """H6."""
+@pytest.mark.parametrize("guarded", [False, True], ids=["open", "with a token"])
+def test_schemathesis_finds_nothing(tmp_path: Path, guarded: bool) -> None:
+    """H6, H9: where no token is needed, and where one is, given and left out."""
     phases = "examples,coverage,fuzzing,stateful" if THOROUGH else "fuzzing,stateful"
-    with live_cluster(tmp_path / "c") as cluster:
+    settings: dict[str, Any] = {}
+    token = new_token()
+    if guarded:
+        file = tmp_path / "tokens.yml"
+        row = Token(name="ann", sha256=digest_of(token), rate=100_000, burst=100_000)
+        file.write_text(tokens.render((row,)))
+        settings["gateway__tokens_file"] = file
+    with live_cluster(tmp_path / "c", **settings) as cluster:
         for scope in (
             ("--exclude-path", ORIGINAL),
             ("--include-path", ORIGINAL, "--exclude-checks", "positive_data_acceptance"),
@@ -32,6 +43,7 @@ def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
             command = [
                 *(sys.executable, "-m", "schemathesis.cli", "run", "--no-color", "--checks", "all"),
                 *("--phases", phases, "-n", "20" if THOROUGH else "3", "--seed", "1"),
+                *(("--header", f"Authorization: Bearer {token}") if guarded else ()),
                 *(*scope, f"http://127.0.0.1:{cluster.http_port}/openapi.json"),
             ]
             done = subprocess.run(
