@@ -69,6 +69,7 @@ class _Instance:
         self.compilations = 0
         self.ticket: _Ticket | None = None
         self.overdue = False
+        self.asked = False
         self.complaint = ""
         self.on_ready: Callable[[], None] = lambda: None
         self.on_answer: Callable[[_Ticket, Answer], None] = lambda _ticket, _answer: None
@@ -104,6 +105,7 @@ class _Instance:
 
     def kill(self) -> None:
         """End it at once."""
+        self.asked = True
         self.ready = False
         self.jvm.kill()
 
@@ -140,7 +142,11 @@ class _Instance:
 
 @attrs.frozen
 class CompilerSnapshot:
-    """Counters since the start."""
+    """Counters since the start.
+
+    Attributes:
+        lost: processes that ended without being asked to, whatever they were doing.
+    """
 
     ready: bool
     queued: int
@@ -148,6 +154,7 @@ class CompilerSnapshot:
     recycles: int
     crashes: int
     timeouts: int
+    lost: int
 
 
 class Compiler:
@@ -181,7 +188,7 @@ class Compiler:
         self._failures = 0
         self._proven = False
         self._retry: IDelayedCall | None = None
-        self._compilations = self._recycles = self._crashes = self._timeouts = 0
+        self._compilations = self._recycles = self._crashes = self._timeouts = self._gone = 0
         self.on_ready: Callable[[bool], None] = lambda _ready: None
         self.on_hopeless: Callable[[], None] = lambda: None
         self.complaint = ""
@@ -291,6 +298,7 @@ class Compiler:
 
     def _ended(self, ending: Ending, instance: _Instance) -> Ending:
         self._all.discard(instance)
+        self._gone += not instance.asked
         if instance is self._spare:
             self._spare = None
             self.complaint = instance.jvm.complaint or instance.complaint
@@ -345,6 +353,7 @@ class Compiler:
             recycles=self._recycles,
             crashes=self._crashes,
             timeouts=self._timeouts,
+            lost=self._gone,
         )
 
 

@@ -17,7 +17,7 @@ from cluster.java.flags import data_limit, resident_limit
 from cluster.java.frames import NONCE_BYTES, WARM_ORDER, Record, RecordReader, encode_task
 from cluster.java.jvm import Ending, Jvm, Usage
 from cluster.java.sandbox import CHANNEL, CONTROL, STDERR, STDIN, STDOUT
-from cluster.java.verdict import Cause, Evidence, judge, memory_kind
+from cluster.java.verdict import Cause, Evidence, judge, killed_from_outside, memory_kind
 from cluster.limits import Limits
 from cluster.wire.jobs import DataFile, Input, Run, Stream, Verdict
 
@@ -73,6 +73,8 @@ class OneShot:
         warmed: how many steps of the rehearsal it has performed.
         on_output: called whenever its program has written something.
         complaint: what it wrote to standard error before it had a program: why it did not start.
+        struck: something outside killed it while its program ran: no limit, no wish of ours, and nothing
+            that the first process of a namespace can do to itself, save `halt(137)`.
     """
 
     def __init__(self, clock: IReactorTime, jvm: Jvm) -> None:
@@ -98,6 +100,7 @@ class OneShot:
         self.on_ready: Callable[[], None] = lambda: None
         self.on_output: Callable[[], None] = lambda: None
         self.complaint = ""
+        self.struck = False
         jvm.on_data = self._received
         jvm.ended.addCallback(self._ended)
         self._start_timer = clock.callLater(START_S, self._kill, Cause.BROKEN)
@@ -279,6 +282,7 @@ class OneShot:
             cpu_spent=self._cpu() > _NEAR * limits.cpu_s,
             out_of_memory=toll.out_of_memory > 0,
         )
+        self.struck = killed_from_outside(evidence)
         out, err = self._streams[STDOUT], self._streams[STDERR]
         return msgspec.structs.replace(
             judge(evidence, limits),

@@ -59,6 +59,10 @@ class JavaSnapshot:
     waiting: int
     rehearsed: int
     lost: int
+    """Machines that died while they waited."""
+    struck: int
+    """Programs whose machine something outside killed; they ran once more."""
+    compilers_lost: int
     archived: bool
     """Whether waiting machines map their classes from the archive."""
 
@@ -116,6 +120,7 @@ class JavaRunner:
         self._works: dict[str, _Work] = {}
         self._serving = False
         self._archived = False
+        self._struck = 0
         self.java_version = ""
 
     @inlineCallbacks
@@ -314,7 +319,11 @@ class JavaRunner:
     def _run_one(
         self, task: Task, work: _Work, deadline: float, number: int, tries: int = TRIES
     ) -> Deferred[Run]:
-        """Run once; a machine that dies before it has the program is replaced, so that no job is lost."""
+        """Run once, and once more on another machine if the first died of nothing that the program did.
+
+        So no job is lost to whoever kills processes. A program has no effect outside its machine that could
+        happen twice.
+        """
         remaining = deadline - self._reactor.seconds()
         if remaining <= 0:
             return succeed(Run(Verdict.EXPIRED, message="the job's deadline passed"))
@@ -328,9 +337,11 @@ class JavaRunner:
             one.on_output = work.progress.changed
 
         def again(run: Run) -> Run | Deferred[Run]:
-            if run.verdict is not Verdict.INTERNAL_ERROR or one.handed or tries <= 1 or work.cancelled:
+            unborn = run.verdict is Verdict.INTERNAL_ERROR and not one.handed
+            if not (unborn or one.struck) or tries <= 1 or work.cancelled:
                 return run
-            self._log.warn("a virtual machine died before it had its program: {why}", why=run.message)
+            self._struck += one.struck
+            self._log.warn("a virtual machine died of nothing that its program did: {why}", why=run.message)
             return self._run_one(task, work, deadline, number, tries - 1)
 
         return one.run(task, remaining).addCallback(again)
@@ -366,6 +377,8 @@ class JavaRunner:
             waiting=pool.waiting if pool else 0,
             rehearsed=pool.rehearsed if pool else 0,
             lost=pool.lost if pool else 0,
+            struck=self._struck,
+            compilers_lost=compiler.lost if compiler else 0,
             archived=self._archived,
         )
 

@@ -102,6 +102,13 @@ def judge(evidence: Evidence, limits: Limits) -> Run:
     return Run(Verdict.OK, value=value, exit_code=code)
 
 
+def killed_from_outside(evidence: Evidence) -> bool:
+    """Whether a SIGKILL ended it that neither this node sent nor the kernel for a limit of its own."""
+    bounded = evidence.out_of_memory or evidence.data_full or evidence.cpu_spent
+    ended = evidence.cause is not None or evidence.outcome is not None
+    return _exit(evidence)[1] == signal.SIGKILL and not bounded and not ended
+
+
 def memory_kind(record: Record | None) -> str:
     """Which part of the memory the entry point died of, by the launcher's record; empty when it did not."""
     return _MEMORY_KINDS.get(record.payload[:1], "") if record is not None and record.kind == "X" else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cluster.java.frames import Record
-from cluster.java.verdict import Cause, Evidence, judge
+from cluster.java.verdict import Cause, Evidence, judge, killed_from_outside
 from cluster.limits import Limits
 from cluster.wire.jobs import Verdict
 
@@ -63,3 +63,21 @@ def test_a_value_is_given_back_and_a_null_is_none() -> None:
 
 def test_the_message_is_the_exception_itself() -> None:
     assert judge(Evidence(None, 1, None, THROWN), Limits()).message == "java.lang.IllegalStateException: no"
+
+
+@pytest.mark.parametrize(
+    ("evidence", "expected"),
+    [
+        (Evidence(None, None, 9), True),
+        (Evidence(None, 137, None), True),
+        (Evidence(None, 137, None, exiting=True), False),
+        (Evidence(None, 139, None), False),
+        (Evidence(None, 137, None, Record("D", b"")), False),
+        (Evidence(Cause.WALL, 137, None), False),
+        (Evidence(None, 137, None, out_of_memory=True), False),
+        (Evidence(None, 137, None, data_full=True), False),
+        (Evidence(None, None, 9, cpu_spent=True), False),
+    ],
+)
+def test_a_kill_by_nobody_we_know_is_no_doing_of_the_program(evidence: Evidence, expected: bool) -> None:
+    assert killed_from_outside(evidence) is expected
