@@ -25,7 +25,7 @@ from cluster.wire.jobs import Source
 
 WARM_ROUNDS = 8
 """How often the representative programs are compiled before the node reports ready."""
-START_S = 60.0
+START_S = 120.0
 """From starting the process to the first answer of its warming, and from each to the next."""
 TRIES = 2
 """How many compilers one source may bring down; then the source is to blame."""
@@ -63,7 +63,7 @@ class _Instance:
         self._buffer = AnswerBuffer()
         self._number = 0
         self._warming = 0
-        self._timer: IDelayedCall = clock.callLater(START_S, self.kill)
+        self._timer: IDelayedCall = clock.callLater(START_S, self._stuck)
         self.jvm = jvm
         self.ready = False
         self.compilations = 0
@@ -98,6 +98,10 @@ class _Instance:
     def _ask(self, sources: Sequence[Source]) -> None:
         self._number += 1
         self.jvm.write(STDIN, encode_request(self._number, sources))
+
+    def _stuck(self) -> None:
+        self.complaint += f"it did not answer for {START_S:g} s while it warmed up"
+        self.kill()
 
     def _late(self) -> None:
         self.overdue = True

@@ -25,6 +25,9 @@ from cluster.limits import Limits
 
 PATIENCE_S = 0.05
 """How long a running program is left alone before the machine that it took is replaced beside it."""
+CALM_S = 0.25
+"""How long a node must have been without work before a machine rehearses. Under steady load a rehearsal costs
+more processor time than it saves: the next programs would wait for machines that are yet to start."""
 LOOK_S = 0.01
 """Between two looks whether there is time for the rehearsal."""
 QUIET_LOOK_S = 0.25
@@ -102,6 +105,7 @@ class RunnerPool:
         self._timer: IDelayedCall | None = None
         self._busy = 0
         self._taken = 0.0
+        self._worked = -CALM_S
         self._looks = 0
         self._strangers = 0
         self._warm = self._cold = self._lost = 0
@@ -117,6 +121,7 @@ class RunnerPool:
     def end(self) -> None:
         """It is done."""
         self._busy -= 1
+        self._worked = self._clock.seconds()
         if not self._busy:
             self._looks = 0
             self._tend_in(0)
@@ -184,6 +189,10 @@ class RunnerPool:
         """The next step of the machine that is furthest: one is whole before the next begins."""
         unfinished = [one for one in self._waiting if one.warmed < STEPS]
         if not unfinished:
+            return
+        calm = self._worked + CALM_S - self._clock.seconds()
+        if self._busy or calm > 0:
+            self._tend_in(max(calm, LOOK_S))
             return
         if not self._idle():
             self._looks += 1

@@ -34,8 +34,10 @@ from cluster.wire.jobs import Compilation, Input, Job, Outcome, Program, Run, So
 
 T = TypeVar("T")
 
-TRIES = 2
+TRIES = 4
 """How many virtual machines a program is given, if they die before they have it."""
+STRIKES = 1
+"""How often a program runs again whose machine something outside killed."""
 
 _FIRST_COMPILE_S = 90.0
 
@@ -317,7 +319,13 @@ class JavaRunner:
         return compilation, answer.classes
 
     def _run_one(
-        self, task: Task, work: _Work, deadline: float, number: int, tries: int = TRIES
+        self,
+        task: Task,
+        work: _Work,
+        deadline: float,
+        number: int,
+        tries: int = TRIES,
+        strikes: int = STRIKES,
     ) -> Deferred[Run]:
         """Run once, and once more on another machine if the first died of nothing that the program did.
 
@@ -338,11 +346,12 @@ class JavaRunner:
 
         def again(run: Run) -> Run | Deferred[Run]:
             unborn = run.verdict is Verdict.INTERNAL_ERROR and not one.handed
-            if not (unborn or one.struck) or tries <= 1 or work.cancelled:
+            left = tries - unborn, strikes - one.struck
+            if not (unborn or one.struck) or left[0] < 1 or left[1] < 0 or work.cancelled:
                 return run
             self._struck += one.struck
             self._log.warn("a virtual machine died of nothing that its program did: {why}", why=run.message)
-            return self._run_one(task, work, deadline, number, tries - 1)
+            return self._run_one(task, work, deadline, number, *left)
 
         return one.run(task, remaining).addCallback(again)
 

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from cluster.java.archive import STEPS
 from cluster.java.frames import WARM_ORDER
 from cluster.java.jvm import Jvm
-from cluster.java.pool import ADOPT, LOOK_S, PATIENCE_S, RunnerPool
+from cluster.java.pool import ADOPT, CALM_S, LOOK_S, PATIENCE_S, RunnerPool
 from cluster.java.sandbox import CHANNEL, CONTROL, Place
 from cluster.limits import MIB, Limits
 
@@ -154,3 +154,17 @@ def test_a_machine_that_dies_waiting_is_counted_and_replaced() -> None:
     assert (scene.pool.snapshot().waiting, scene.pool.snapshot().lost) == (1, 1)
     scene.clock.advance(1.0)
     assert len(scene.started) == 3
+
+
+def test_nobody_rehearses_until_the_node_has_been_without_work_for_a_while() -> None:
+    """J2: under load, processor time goes to programs and to the machines that they need."""
+    scene = Scene()
+    scene.full()
+    scene.idle = True
+    scene.pool.begin()
+    scene.clock.advance(10 * CALM_S)
+    scene.pool.end()
+    scene.clock.pump([CALM_S / 10] * 9)
+    assert scene.orders(0) + scene.orders(1) == b""
+    scene.clock.advance(CALM_S / 5)
+    assert scene.orders(0) == WARM_ORDER
