@@ -228,6 +228,23 @@ def _siege(draw: Stream, shape: Schedule) -> list[Fault]:
     return found
 
 
+def _last_straw(draw: Stream, shape: Schedule) -> list[Fault]:
+    """A minority has long lost the leader; then those that its lease rests on lose it, and know at once.
+
+    Whoever has waited for long may ask those that have only just acknowledged: their guard must hold (L4).
+    """
+    at, second = _when(draw), draw.between(620, 1000)
+    mixed = draw.some(shape.peer_ids, shape.peers)
+    found: list[Fault] = []
+    for place, peer in enumerate(mixed):
+        long_lost = place < (shape.peers + 1) // 2  # the leader may be among them
+        start = at if long_lost else at + second
+        found.append(Cut(start, 1600 if long_lost else 700, ((LEADER, peer),), datagrams_only=True))
+        if not long_lost:
+            found.append(Reset(start + draw.between(0, 20), (LEADER, peer)))
+    return found
+
+
 def _half_open(draw: Stream, shape: Schedule) -> list[Fault]:
     """What a node says no longer reaches the leader, though it hears it; then the channel is reset."""
     at, length = _when(draw), draw.between(100, 1200)
@@ -268,6 +285,7 @@ _CLASSES: dict[str, Callable[[Stream, Schedule], list[Fault]]] = {
     "reset": _reset,
     "resets": _resets,
     "siege": _siege,
+    "last_straw": _last_straw,
     "half_open": _half_open,
     "disk": _disk,
     "wall": _wall,
