@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
 import sys
@@ -100,6 +101,8 @@ def _end_in_order() -> None:
 def _keep_logs(cluster: Path, place: Path) -> None:
     for log in cluster.glob("node-*/log"):
         shutil.copytree(log, place / log.parent.name, dirs_exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # what a node printed that ended by itself
+            shutil.copy(log.parent / "output.log", place / log.parent.name)
 
 
 @click.command()

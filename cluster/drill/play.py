@@ -41,8 +41,15 @@ ELECTION_S = 15.0
 EXIT_S = 30.0
 """How long a node may take to end after SIGTERM (its drain timeout is 20 s); longer is a violation."""
 
-SETTINGS = {"work.slots": 2, "log.rotate_bytes": 512 * MIB, "gateway.allow_anonymous": True}
-"""Two slots a peer, whatever the machine; logs that hold a whole drill; gateways that only it can reach."""
+SETTINGS = {
+    "work.slots": 2,
+    "limits.wall_s": 30,
+    "log.rotate_bytes": 512 * MIB,
+    "gateway.allow_anonymous": True,
+}
+"""Two slots a peer, whatever the machine, and time enough for a program on a busy one; logs that hold a whole
+drill; gateways that only this machine reaches.
+"""
 
 
 TAKEN_DOWN: dict[Kind, tuple[signal.Signals, tuple[str, ...]]] = {
