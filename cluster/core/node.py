@@ -51,6 +51,9 @@ from cluster.wire.messages import FactsDelta, FactsReply, FactsRequest, FactsWan
 RESIGN_LINGER_PERIODS = 3
 """W10: heartbeat periods that a leader stays after its RESIGN, which it repeats meanwhile."""
 
+WORTH_WAITING_FOR = frozenset({Status.ALIVE, Status.SUSPECT})
+"""W7: whose report a new leader waits for. Whoever is suspected may be starved, and still run things."""
+
 
 class NodeCore:
     """Events in, effects out."""
@@ -237,7 +240,7 @@ class NodeCore:
         awaited = frozenset(
             node
             for node in (*self._settings.workers, *self._joined(now))
-            if node != replaced and self.membership.status(node) is Status.ALIVE
+            if node != replaced and self.membership.status(node) in WORTH_WAITING_FOR
         )
         self._suspects_at = now  # the next tick also looks for workers that joined under the last leader
         text = f"{self._me}: leading epoch {decision.epoch}"

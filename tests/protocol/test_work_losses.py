@@ -172,3 +172,23 @@ def test_a_poison_job_that_takes_its_leader_along_each_time_is_given_up() -> Non
 
 def _running(world: World) -> list[NodeId]:
     return [node for node, life in world.lives.items() if life.running]
+
+
+# --- whom a new leader waits for (W7) ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_w7_a_worker_that_is_merely_suspected_is_waited_for(seed: int) -> None:
+    """It was starved for two seconds, and its leader died meanwhile: what it runs is not started again."""
+    world = World(5, seed=seed, slots=2)
+    assert world.run_until(world.settled, 20)
+    asked = world.ask("sleep 8")
+    assert world.run_until(lambda: len(_running(world)) == 1, 5)
+    (worker,), leader = _running(world), world.leader()
+    assert leader is not None
+    (job,) = world.lives[worker].running
+    world.freeze(worker, 2.2)
+    world.run(1.7)
+    world.crash(leader)
+    assert world.run_until(world.answered(asked), 15)
+    assert world.runs[job] == 1
