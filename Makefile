@@ -84,6 +84,11 @@ lint: $(VENV)/.development ## style, types, and the direction of imports
 	$(BIN)/lint-imports
 	$(BIN)/yamllint --strict .
 
+.PHONY: docs
+docs: $(VENV)/.development ## the documentation as a site, in build/site
+	$(BIN)/zensical build --strict --clean
+	@echo 'open build/site/index.html'
+
 .PHONY: help
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { print "\n" substr($$0, 5) } \

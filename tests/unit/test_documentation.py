@@ -1,0 +1,102 @@
+"""What the documentation says of itself: its links lead somewhere, its generated pages are current.
+
+That its commands do what it says is `tests/integration/test_documentation.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.documentation.blocks import blocks_of, missing
+from tests.documentation.reference import DOCS, PAGES, STATIC, metrics_page
+
+ROOT = DOCS.parent
+PAGES_ALL = sorted([*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
+_LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|<img[^>]* src=\"([^\"]+)\"")
+_CODE = re.compile(r"```.*?```|`[^`\n]*`|<!--.*?-->", re.DOTALL)
+
+
+def _id(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def _anchors(page: Path) -> set[str]:
+    """The headings as the site names them, and explicit ones."""
+    found: set[str] = set()
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE):
+        if explicit := re.search(r"\{ *#([\w-]+) *\}\s*$", heading):
+            found.add(explicit[1])
+            continue
+        plain = re.sub(r"[^\w\s-]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)).strip().lower()
+        slug = re.sub(r"[-\s]+", "-", plain)
+        while slug in found:
+            slug = f"{slug}_1"
+        found.add(slug)
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES_ALL, ids=_id)
+def test_no_link_is_dead(page: Path) -> None:
+    text = _CODE.sub("", page.read_text(encoding="utf-8"))
+    for one, other in _LINK.findall(text):
+        target = one or other
+        if re.match(r"[a-z]+:", target):
+            assert not target.startswith("http:") or "127.0.0.1" in target, target
+            continue
+        name, _hash, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), f"{_id(page)}: {target}"
+        if anchor:
+            assert anchor in _anchors(file), f"{_id(page)}: {target}"
+
+
+@pytest.mark.parametrize("name", sorted(STATIC))
+def test_generated_pages_are_current(name: str) -> None:
+    assert (PAGES / name).read_text(encoding="utf-8") == STATIC[name](), (
+        "run `python -m tests.documentation` and commit what it writes"
+    )
+
+
+def test_metrics_are_told_with_type_labels_and_words() -> None:
+    """The page is compared with running nodes in `tests/integration/test_documentation.py`."""
+    exposition = (
+        "# HELP a_seconds Time.\n# TYPE a_seconds histogram\n"
+        'a_seconds_bucket{le="1",phase="run"} 1\na_seconds_count{phase="run"} 1\n'
+        "# HELP b_total Things | more.\n# TYPE b_total counter\nb_total 1\n"
+    )
+    page = metrics_page([exposition])
+    assert "| `a_seconds` | histogram | `phase` | Time. |" in page
+    assert r"| `b_total` | counter |  | Things \| more. |" in page
+
+
+@pytest.mark.parametrize("page", PAGES_ALL, ids=_id)
+def test_every_command_is_run_or_says_why_not(page: Path) -> None:
+    """`run` and `prints` are looked at by the integration test; all others tell their reason."""
+    blocks = list(blocks_of(page.read_text(encoding="utf-8")))
+    bare = [f"{_id(page)}:{block.line}" for block in blocks if block.commands and not block.mark]
+    assert bare == [], "put <!-- run --> or <!-- not run: WHY --> before these blocks"
+
+
+def test_blocks_are_found_with_their_marks() -> None:
+    page = (
+        "# T\n\n<!-- run -->\n```sh\nmake up\n```\n\n<!-- prints -->\n```text\nx\n```\n\n"
+        "    curl x\n\n- item\n\n    ```python\n    a\n    ```\n\nText\n\n    quoted\n"
+    )
+    found = [(block.language, block.mark, block.text, block.commands) for block in blocks_of(page)]
+    assert found == [
+        ("sh", "run", "make up", True),
+        ("text", "prints", "x", False),
+        ("", "", "curl x", True),
+        ("python", "", "a", True),
+        ("", "", "quoted", False),
+    ]
+
+
+def test_what_is_printed_is_compared_line_by_line() -> None:
+    assert missing("a…c\nd", "xabcx\n1\nd\n") == ""
+    assert missing("d\na", "a\nd\n") == "a"
+    assert missing("a.c", "abc") == "a.c"
