@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 import secrets
 import tempfile
@@ -50,11 +51,13 @@ class JavaReport(msgspec.Struct, frozen=True):
 
     Attributes:
         machine: what it was measured on.
+        processors: that it has.
         load: the load average before and after: what else the machine did.
         memory_mib: by way, while it waits.
     """
 
     machine: str
+    processors: int
     load: tuple[float, float]
     cells: tuple[Cell, ...]
     memory_mib: dict[str, float]
@@ -86,7 +89,10 @@ def measure(jobs: int, base_port: int, say: Callable[[str], None]) -> JavaReport
                         say(line(cells[-1]))
                 time.sleep(SETTLE_S)
                 memory[way.name] = round(way.memory_mib(), 1)
-    return JavaReport(f"{machine()}, {platform.release()}", (before, load()), tuple(cells), memory)
+    processors = os.cpu_count() or 1
+    return JavaReport(
+        f"{machine()}, {platform.release()}", processors, (before, load()), tuple(cells), memory
+    )
 
 
 @contextlib.contextmanager

@@ -14,6 +14,11 @@ _LOAD = (
     """What exceeds the benchmark's own is other work on the same processors, and makes every time longer."""
 )
 
+_BOUND = """Processor time. Each run uses up a virtual machine, whose replacement must start before the pool
+is empty: under steady load, also of one client, no program is answered faster than all processors together
+work off what it costs in the cluster's processes. The start of the next machine is the larger part of that
+(docs/sandbox.md has the shares)."""
+
 _LEFT, _WIDTH, _BAR, _GAP, _TOP = 190, 640, 15, 26, 64
 _COLOURS = {
     "javac, java": "#9aa5b1",
@@ -35,6 +40,9 @@ def as_page(report: JavaReport) -> str:
     for clients, title in ((1, "One after another"), (CLIENTS, f"{CLIENTS} clients")):
         parts.append(f"## {title}")
         parts.append("\n".join(_table([cell for cell in report.cells if cell.clients == clients])))
+    parts.append("## What bounds the rest")
+    parts.append(_BOUND)
+    parts.append("\n".join(_bounds(report)))
     parts.append("## Memory")
     parts.append(
         "The largest process of a command; of the others what all of their processes hold while they wait "
@@ -42,6 +50,21 @@ def as_page(report: JavaReport) -> str:
     )
     parts.append("\n".join(f"- {way}: {mib:g} MiB" for way, mib in report.memory_mib.items()))
     return "\n\n".join(parts) + "\n"
+
+
+def _bounds(report: JavaReport) -> Iterator[str]:
+    """How near a cluster's figures are to what its processor time allows."""
+    ours = {(cell.workload, cell.clients): cell for cell in report.cells if cell.way == "cluster, HTTP"}
+    for (workload, clients), alone in ours.items():
+        if clients == 1:
+            many = ours[workload, CLIENTS]
+            floor = alone.cpu_ms / report.processors
+            most = 1000 * report.processors / many.cpu_ms
+            yield (
+                f"- {workload}: {alone.cpu_ms:.0f} ms of processor time are {floor:.0f} ms on "
+                f"{report.processors} processors, and the median is {alone.spread.p50_ms:.0f} ms; "
+                f"with {CLIENTS} clients {many.per_s:.1f}/s of at most {most:.1f}/s."
+            )
 
 
 def _table(cells: list[Cell]) -> Iterator[str]:

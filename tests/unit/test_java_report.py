@@ -1,0 +1,36 @@
+"""The page of `make bench`: figures side by side, and how near they are to what the processors allow."""
+
+from __future__ import annotations
+
+from cluster.bench import Spread
+from cluster.bench.java import CLIENTS, Cell, JavaReport
+from cluster.bench.report import as_page, as_plot
+
+WAYS = {"javac, java": 500.0, "java File.java": 400.0, "engine alone": 20.0, "cluster, HTTP": 25.0}
+
+
+def report() -> JavaReport:
+    cells = [
+        Cell(way, "hello", clients, Spread(ms, ms, ms, ms, 10), 1000 / ms * clients, ms * 2, 0)
+        for way, ms in WAYS.items()
+        for clients in (1, CLIENTS)
+    ]
+    return JavaReport("a machine", 2, (0.1, 1.5), tuple(cells), {"engine alone": 300.0})
+
+
+def test_every_way_is_compared_with_what_people_would_type() -> None:
+    page = as_page(report())
+    assert "| hello | cluster, HTTP | 25.0 | 25.0 | 25.0 | 40.0 | 50 | 20.0 | 0 |" in page
+    assert "- engine alone: 300 MiB" in page
+    assert "Load 0.10 before, 1.50 after" in page
+
+
+def test_the_page_says_what_the_processors_allow() -> None:
+    """50 ms of processor time on two processors are 25 ms, and 40 a second."""
+    page = as_page(report())
+    assert "50 ms of processor time are 25 ms on 2 processors, and the median is 25 ms" in page
+    assert "320.0/s of at most 40.0/s" in page
+
+
+def test_the_plot_has_a_bar_for_every_way() -> None:
+    assert as_plot(report()).count("<rect") == 1 + len(WAYS) * 2
