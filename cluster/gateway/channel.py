@@ -73,6 +73,7 @@ class BoundedChannel(HTTPChannel):
         self._answering = False
         self._refused = False
         self._told = False
+        self._lost = False
         self._asked_all = False
         self._suspect = (HTTPStatus.BAD_REQUEST, "")
         self._untaken: Request | None = None
@@ -87,6 +88,7 @@ class BoundedChannel(HTTPChannel):
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """Count it, and let its requests go."""
+        self._lost = True
         self.site.left(self)
         self._arrived()
         self._moves()
@@ -150,7 +152,14 @@ class BoundedChannel(HTTPChannel):
         self._arrived()
         self._answering = True
         self.site.busy(self)
-        super().allContentReceived()
+        # What comes behind it is kept, as while it is dealt with, until its turn comes.
+        self._handlingRequest = True
+        self.setRawMode()
+        self.site.turns.do(self._handle)
+
+    def _handle(self) -> None:
+        if not self._lost:
+            super().allContentReceived()
 
     def requestDone(self, request: Request) -> None:
         """Ready for the next one, once the client has taken what it was given.

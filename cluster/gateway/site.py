@@ -26,6 +26,7 @@ from twisted.web.server import Request, Site
 from cluster.config import GatewaySettings
 from cluster.gateway.channel import LINGER_S, MODERN, OTHER, BoundedChannel
 from cluster.gateway.replies import HttpProblem, problem_reply
+from cluster.gateway.turns import Turns
 
 CountResponse = Callable[[str, int], None]
 
@@ -190,6 +191,7 @@ class BoundedSite(Site):
         self.settings = settings
         self.count_response = count_response
         self.unwelcome = unwelcome
+        self.turns = Turns(reactor)
         self.evicted = 0
         self._open: dict[BoundedChannel, None] = {}
         self._idle: dict[BoundedChannel, None] = {}

@@ -46,6 +46,10 @@ class Connection:
         self.protocol.dataReceived(data)
         return bytes(self.transport.value())
 
+    def send_nothing(self) -> bytes:
+        """What has come back so far."""
+        return bytes(self.transport.value())
+
     def close_sending(self) -> None:
         """The client will send nothing more."""
         IHalfCloseableProtocol(self.protocol).readConnectionLost()
