@@ -28,7 +28,10 @@ from cluster.local import Layout, LocalCluster
 from cluster.processes import wait_until
 
 RECOVERY_S = 30.0
-"""How long work, or a node that was struck, may take to come back before that is an error."""
+"""How long work may take to go on before that is an error."""
+
+RETURN_S = 120.0
+"""And how long a node that was struck may take until it is ready again: it warms its virtual machines."""
 
 SETTINGS = {"work.slots": 2, "log.rotate_bytes": 512 * MIB, "gateway.allow_anonymous": True}
 
@@ -142,7 +145,7 @@ class _Failover:
         return Result(kind, Spread.of(assigned), Spread.of(noticed) if noticed else None, wrong)
 
     def _strike_leader(self, kind: Kind, tag: str) -> tuple[float, list[float], bool]:
-        view = self._cluster.wait_until_serving(RECOVERY_S)
+        view = self._cluster.wait_until_serving(RETURN_S)
         leader, epoch = view.leader, view.epoch
         assert leader is not None  # noqa: S101 - what `wait_until_serving` waits for
         with self._struck(kind, leader) as begin, self._asked(tag, 0) as answer:
@@ -150,7 +153,7 @@ class _Failover:
             return first.at - begin, [], answer.result() == tag
 
     def _strike_worker(self, kind: Kind, tag: str) -> tuple[float, list[float], bool]:
-        self._cluster.wait_until_serving(RECOVERY_S)
+        self._cluster.wait_until_serving(RETURN_S)
         asked_at = time.time()
         with self._asked(tag, SLEEP_MS[kind]) as answer:
             given = self._first(asked_at, lambda line: _sending(line) is not None)
@@ -183,8 +186,8 @@ class _Failover:
         else:
             wait_until(lambda: not self._runs(node), RECOVERY_S)
             self._cluster.start(node)
-        if not wait_until(lambda: self._is_back(node), RECOVERY_S):
-            raise Unavailable(f"node {node} did not come back within {RECOVERY_S:g} s")
+        if not wait_until(lambda: self._is_back(node), RETURN_S):
+            raise Unavailable(f"node {node} did not come back within {RETURN_S:g} s")
 
     def _runs(self, node: int) -> bool:
         return any(process.pid for process in self._cluster.processes() if process.id == node)

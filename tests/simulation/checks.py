@@ -132,7 +132,11 @@ class Checks:
         if host.id in self._wiped and record.may_vote:
             self._wiped.discard(host.id)
             lived = self._cluster.now - self._born[host.id]
-            demand(lived > WITNESS_NS, f"I8 node {host.id} votes {lived // MS} ms after it lost its disk")
+            # N5 (a): as long as nobody has accepted any epoch, nothing can have been forgotten.
+            new = all(other.disk.durable.accepted <= 0 for other in self._cluster.hosts.values())
+            demand(
+                new or lived > WITNESS_NS, f"I8 node {host.id} votes {lived // MS} ms after it lost its disk"
+            )
         if record.promised_node >= 0 and record.accepted > before[1] and record.promised_node != host.id:
             return
         if record.accepted > before[1] and record.promised_node == host.id:

@@ -181,6 +181,8 @@ class Faults:
         self._healed = True
         cluster.network.heal()
         cluster.broken = tuple({self._host(node).id: None for node in schedule.broken})
+        if LEADER in schedule.broken:
+            cluster.probes["the leader itself was not healed"] += 1
         for node in cluster.broken:
             self._leave_broken(cluster.hosts[node])
         cluster.network.knobs = cluster.network.knobs.__class__(queue=schedule.knobs.queue)

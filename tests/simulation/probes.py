@@ -64,6 +64,7 @@ MUST_REACH = (
     "stalled channel went on",
     "storage error seen by the core",
     "stuck channel broke",
+    "the leader itself was not healed",
     "two in office, one without its lease",
     "voter not eligible",
     "voter with a lost disk regained its vote",
