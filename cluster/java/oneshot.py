@@ -21,7 +21,7 @@ from cluster.java.verdict import Cause, Evidence, judge, killed_from_outside, me
 from cluster.limits import Limits
 from cluster.wire.jobs import DataFile, Input, Run, Stream, Verdict
 
-START_S = 20.0
+START_S = 60.0
 """How long a virtual machine may take until it waits for its program."""
 WATCH_S = 0.1
 """Between two looks at a running program's processor time and memory; deadlines have timers of their own."""

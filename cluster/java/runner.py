@@ -39,7 +39,10 @@ TRIES = 4
 STRIKES = 1
 """How often a program runs again whose machine something outside killed."""
 
-_FIRST_COMPILE_S = 90.0
+_FIRST_COMPILE_S = 60.0
+"""For one of the first compilations, however slow the machine is just now."""
+_WARM_S = 3600.0
+"""For the compiler's warming, too, which has deadlines of its own, from one answer to the next."""
 
 _PROBE = Source("", 'public class Probe { public String run() { return "alive"; } }')
 
@@ -174,7 +177,7 @@ class JavaRunner:
     ) -> Generator[Deferred[Any], Any, None]:
         """Compile and run something: what works for this works for a job."""
         compiler.start()
-        first = compiler.compile((_PROBE,), self._caps.compile_s, _FIRST_COMPILE_S)
+        first = compiler.compile((_PROBE,), _FIRST_COMPILE_S, _WARM_S)
         compiler.on_hopeless = first.cancel
         try:
             answer = yield first
@@ -183,7 +186,7 @@ class JavaRunner:
         if not isinstance(answer, Answer) or not answer.classes:
             raise EnvironmentFault(self._advice(f"the compiler does not start: {compiler.complaint.strip()}"))
         source, main_class = SAMPLE
-        sample = yield compiler.compile((source,), self._caps.compile_s, _FIRST_COMPILE_S)
+        sample = yield compiler.compile((source,), _FIRST_COMPILE_S, _WARM_S)
         threads = self._reactor.getThreadPool()
         if isinstance(sample, Answer) and sample.classes:
             found = Sample(main_class, sample.classes)
