@@ -95,7 +95,7 @@ def test_its_commands_do_what_it_says(page: Path, tmp_path: Path) -> None:
             )
     finally:
         down = [sys.executable, "-m", "cluster.cli", "down"]
-        subprocess.run(down, check=False, env=environment, cwd=ROOT, timeout=60, capture_output=True)
+        subprocess.run(down, check=False, env=environment, cwd=ROOT, timeout=RUN_S, capture_output=True)
     told = log.read_text(encoding="utf-8", errors="replace")
     assert done.returncode == 0, told[-3000:]
     for number, block in enumerate(blocks):
