@@ -60,8 +60,10 @@ def eventually(condition: Callable[[], Any], what: str, seconds: float = 120.0) 
         time.sleep(PAUSE_S)
 
 
-def ansible(tool: str, *arguments: str, inventories: tuple[str, ...] = (INVENTORY,)) -> str:
-    """Run one of Ansible's commands; must work. Gives back what it printed."""
+def ansible(
+    tool: str, *arguments: str, inventories: tuple[str, ...] = (INVENTORY,), fails: bool = False
+) -> str:
+    """Run one of Ansible's commands; must work, or with `fails` must not. Gives back what it printed."""
     done = subprocess.run(
         [
             str(Path(sys.executable).with_name(tool)),
@@ -76,7 +78,8 @@ def ansible(tool: str, *arguments: str, inventories: tuple[str, ...] = (INVENTOR
         stdin=subprocess.DEVNULL,
         check=False,
     )
-    assert done.returncode == 0, f"{tool} {' '.join(arguments)}\n{done.stdout[-6000:]}{done.stderr[-2000:]}"
+    said = f"{tool} {' '.join(arguments)}\n{done.stdout[-6000:]}{done.stderr[-2000:]}"
+    assert (done.returncode != 0) == fails, said
     return done.stdout
 
 
@@ -128,10 +131,10 @@ class Fleet:
         assert done.rc == 0, f"{host}: {command}\n{done.stdout}{done.stderr}"
         return str(done.stdout)
 
-    def playbook(self, name: str, *arguments: str, extra: str = "") -> str:
-        """Run a playbook; `extra` is the text of a further inventory."""
+    def playbook(self, name: str, *arguments: str, extra: str = "", fails: bool = False) -> str:
+        """Run a playbook; must work, or with `fails` must not. `extra` is the text of a further inventory."""
         if not extra:
-            return ansible("ansible-playbook", f"playbooks/{name}.yml", *arguments)
+            return ansible("ansible-playbook", f"playbooks/{name}.yml", *arguments, fails=fails)
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "extra.yml"
             path.write_text(extra)
@@ -140,7 +143,16 @@ class Fleet:
                 f"playbooks/{name}.yml",
                 *arguments,
                 inventories=(INVENTORY, str(path)),
+                fails=fails,
             )
+
+    def lives(self, *but: str) -> dict[str, str]:
+        """Each host's life of the service, by the process that systemd started; not of `but`."""
+        return {
+            host: self.run(host, "systemctl show --value -p MainPID,NRestarts javacluster")
+            for host in self.all
+            if host not in but
+        }
 
     # --- HTTP ---------------------------------------------------------------------------------------
 
@@ -170,6 +182,11 @@ class Fleet:
         """What the gateway says of a host's node: ALIVE, FAILED, GONE."""
         address = self.address(host)
         return next((str(row["status"]) for row in self.info()["nodes"] if row["host"] == address), "GONE")
+
+    def role(self, host: str) -> str:
+        """What the gateway says that a host's node is; empty if it knows none there."""
+        address = self.address(host)
+        return next((str(row["role"]) for row in self.info()["nodes"] if row["host"] == address), "")
 
     def leader(self, *but: str) -> str:
         """The host that leads, once there is one, and it is none of `but`."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
-from tests.hosts.fleet import HELLO, ROOT, Fleet
+from tests.hosts.fleet import HELLO, ROOT, Fleet, eventually
+
+PROMETHEUS = "http://127.0.0.1:9090/api/v1"
 
 
 def releases(fleet: Fleet, host: str) -> str:
@@ -19,25 +23,70 @@ def test_a_second_run_changes_nothing(fleet: Fleet) -> None:
     assert dict(recap) == dict.fromkeys(fleet.all, "0")
 
 
-def test_a_rolling_update_and_back_lose_no_request(fleet: Fleet, tmp_path: Path) -> None:
-    """D4: gateways and followers one at a time, the leader last."""
-    fleet.healthy()
-    before = releases(fleet, fleet.peers[0])
+def test_a_wrong_configuration_is_refused_before_anything_stops(fleet: Fleet) -> None:
+    """A5: `check-config` says where; the node goes on as it was."""
+    lives = fleet.lives()
+    said = fleet.playbook(
+        "rolling_update", "-e", '{"javacluster_settings": {"work": {"slots": -1}}}', fails=True
+    )
+    assert "$.work.slots" in said
+    assert fleet.lives() == lives
+
+
+def changed(tmp_path: Path, suffix: str, service: str = "") -> Path:
+    """A source tree of another release: its version ends with `suffix`, its service module with `service`."""
     source = tmp_path / "source"
     source.mkdir()
     for name in ("pyproject.toml", "setup.py", "constraints.txt", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     shutil.copytree(ROOT / "cluster", source / "cluster", ignore=shutil.ignore_patterns("__pycache__"))
     version = source / "cluster" / "version.py"
-    version.write_text(re.sub(r'__version__ = "(.*)"', r'__version__ = "\1.post1"', version.read_text()))
+    version.write_text(re.sub(r'__version__ = "(.*)"', rf'__version__ = "\1{suffix}"', version.read_text()))
+    with (source / "cluster" / "service.py").open("a") as file:
+        file.write(service)
+    return source
 
+
+def test_a_rolling_update_and_back_lose_no_request(fleet: Fleet, tmp_path: Path) -> None:
+    """D4: gateways and followers one at a time, the leader last."""
+    fleet.healthy()
+    before = releases(fleet, fleet.peers[0])
     with fleet.load():
-        fleet.playbook("rolling_update", "-e", f"javacluster_source={source}")
+        fleet.playbook("rolling_update", "-e", f"javacluster_source={changed(tmp_path, '.post1')}")
     assert {".post1" in releases(fleet, host) for host in fleet.all} == {True}
 
     with fleet.load():
         fleet.playbook("rolling_update", "-e", f"javacluster_release={Path(before).name}")
     assert {releases(fleet, host) for host in fleet.all} == {before}
+
+
+BROKEN = """
+_start = start
+
+
+def start(config, reactor):
+    if config.me.role is Role.PEER:
+        raise SystemExit(1)
+    return _start(config, reactor)
+"""
+
+
+def test_a_release_that_does_not_start_stops_the_roll(fleet: Fleet, tmp_path: Path) -> None:
+    """D4: one node is lost, the cluster goes on, and the way back mends it, all without a failed request."""
+    fleet.healthy()
+    before, leader = releases(fleet, fleet.peers[0]), fleet.leader()
+    with fleet.load():
+        fleet.playbook(
+            "rolling_update",
+            *("-e", f"javacluster_source={changed(tmp_path, '.post2', BROKEN)}"),
+            *("-e", "javacluster_ready_s=15"),
+            fails=True,
+        )
+        assert [releases(fleet, peer) for peer in fleet.peers].count(before) == len(fleet.peers) - 1
+        assert fleet.leader() == leader
+        fleet.playbook("rolling_update", "-e", f"javacluster_release={Path(before).name}")
+    assert {releases(fleet, host) for host in fleet.all} == {before}
+    fleet.healthy()
 
 
 def test_rotating_the_keys_loses_no_request(fleet: Fleet) -> None:
@@ -64,16 +113,30 @@ def test_a_host_that_lost_its_disk_is_replaced(fleet: Fleet) -> None:
 
 
 def test_a_peer_leaves_and_another_joins(fleet: Fleet) -> None:
-    """N1: the list of peers changes with all of them stopped; site.yml sees to it."""
-    leaving = fleet.peers[-1]
-    fleet.playbook("site", extra=f"retired:\n  hosts:\n    {leaving}:\n")
-    assert not fleet.on(leaving).file("/opt/javacluster").exists
-    assert fleet.address(leaving) not in {row["host"] for row in fleet.info()["nodes"]}
+    """N1: the list of peers changes with all of them stopped; site.yml sees to it.
+
+    Between the two the same machine is a worker for a while: one more or one less of those restarts nobody.
+    """
+    machine = fleet.peers[-1]
+    retired = f"retired:\n  hosts:\n    {machine}:\n"
+    worker = f"workers:\n  hosts:\n    {machine}:\n"
+    fleet.playbook("site", extra=retired)
+    assert not fleet.on(machine).file("/opt/javacluster").exists
+    assert fleet.status(machine) == "GONE"
     assert fleet.submit(HELLO.format("one less")).status == 200
+
+    lives = fleet.lives(machine)
+    with fleet.load():
+        fleet.playbook("site", extra=worker)
+    assert fleet.status(machine) == "ALIVE"
+    assert fleet.role(machine) == "worker"
+    with fleet.load():
+        fleet.playbook("site", extra=retired + worker)
+    assert fleet.lives(machine) == lives
 
     fleet.playbook("site")
     fleet.healthy()
-    assert fleet.address(leaving) in {row["host"] for row in fleet.info()["nodes"]}
+    assert fleet.role(machine) == "peer"
 
 
 def test_a_drill_stops_the_leader_and_sees_no_request_fail(fleet: Fleet) -> None:
@@ -81,6 +144,43 @@ def test_a_drill_stops_the_leader_and_sees_no_request_fail(fleet: Fleet) -> None
     with fleet.load():
         fleet.playbook("drill")
     assert fleet.on(leader).service("javacluster").is_running
+
+
+def test_prometheus_watches_and_its_rules_see_a_stopped_node(fleet: Fleet) -> None:
+    """Issue 3: from the distribution, with targets from the inventory and the alerts of the runbook."""
+    gateway, victim = fleet.group("gateways")[0], fleet.followers()[0]
+    extra = f"monitoring:\n  hosts:\n    {gateway}:\n"
+    fleet.playbook("monitoring", extra=extra)
+    assert "changed=0" in fleet.playbook("monitoring", extra=extra)
+
+    def ask(path: str) -> dict[str, Any]:
+        answer: dict[str, dict[str, Any]] = json.loads(
+            fleet.run(
+                gateway,
+                "python3 -c 'import sys, urllib.request as u; "
+                f"sys.stdout.write(u.urlopen(sys.argv[1]).read().decode())' {PROMETHEUS}/{path}",
+            )
+        )
+        return answer["data"]
+
+    def up() -> int:
+        return [target["health"] for target in ask("targets")["activeTargets"]].count("up")
+
+    def alerts() -> set[str]:
+        return {alert["labels"]["alertname"] for alert in ask("alerts")["alerts"]}
+
+    eventually(lambda: up() == len(fleet.all), "every node is scraped")
+    eventually(lambda: not alerts(), "no alert")
+    loaded = {rule["name"] for group in ask("rules")["groups"] for rule in group["rules"]}
+    runbook = set(
+        re.findall(r"^\| (Javacluster\w+) \|", (ROOT / "docs/deployment.md").read_text(), re.MULTILINE)
+    )
+    assert loaded == runbook
+    fleet.run(victim, "systemctl stop javacluster")
+    expected = {"JavaclusterNodeFailed"} | ({"JavaclusterQuorumAtRisk"} if len(fleet.peers) == 3 else set())
+    eventually(lambda: expected <= alerts(), "the alerts")
+    fleet.run(victim, "systemctl start javacluster")
+    eventually(lambda: not alerts(), "no alert any more")
 
 
 def test_reset_leaves_nothing(fleet: Fleet) -> None:
