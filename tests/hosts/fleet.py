@@ -205,12 +205,13 @@ class Fleet:
         return [host for host in self.peers if host != leader]
 
     def healthy(self) -> None:
-        """Wait until a leader is known, every node is alive and the gateway serves."""
+        """Wait until a leader is known, every node is alive and ready to work, and the gateway serves."""
 
         def whole() -> bool:
             info = self.info()
             alive = [row for row in info["nodes"] if row["status"] == "ALIVE"]
-            return bool(info["ready"]) and info["leader"] is not None and len(alive) == len(self.all)
+            warm = all(row["slots"] for row in alive if row["role"] != "gateway")
+            return bool(info["ready"]) and info["leader"] is not None and len(alive) == len(self.all) and warm
 
         eventually(whole, "every node alive under one leader")
 
