@@ -156,11 +156,15 @@ class Fleet:
 
     # --- HTTP ---------------------------------------------------------------------------------------
 
-    def request(self, host: str, port: int, method: str, path: str, body: bytes | None = None) -> Answer:
+    def request(
+        self, host: str, port: int, method: str, path: str, body: bytes | None = None, token: str = ""
+    ) -> Answer:
         """One request on a connection of its own."""
         connection = http.client.HTTPConnection(self.address(host), port, timeout=ANSWER_S)
         try:
             headers = {"Content-Type": "text/x-java-source"} if body is not None else {}
+            if token:
+                headers["Authorization"] = f"Bearer {token}"
             connection.request(method, path, body, headers)
             response = connection.getresponse()
             text = response.read().decode(errors="replace")
@@ -168,9 +172,10 @@ class Fleet:
         finally:
             connection.close()
 
-    def submit(self, source: str) -> Answer:
+    def submit(self, source: str, token: str = "") -> Answer:
         """A program through the first gateway."""
-        return self.request(self.group("gateways")[0], 8888, "POST", "/compileandrun", source.encode())
+        gateway = self.group("gateways")[0]
+        return self.request(gateway, 8888, "POST", "/compileandrun", source.encode(), token)
 
     def info(self) -> dict[str, Any]:
         """`/cluster-info` of the first gateway."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,8 @@ def test_a_second_run_changes_nothing(fleet: Fleet) -> None:
 def test_a_wrong_configuration_is_refused_before_anything_stops(fleet: Fleet) -> None:
     """A5: `check-config` says where; the node goes on as it was."""
     lives = fleet.lives()
-    said = fleet.playbook(
-        "rolling_update", "-e", '{"javacluster_settings": {"work": {"slots": -1}}}', fails=True
-    )
+    wrong = '{"javacluster_settings": {"gateway": {"allow_anonymous": true}, "work": {"slots": -1}}}'
+    said = fleet.playbook("rolling_update", "-e", wrong, fails=True)
     assert "$.work.slots" in said
     assert fleet.lives() == lives
 
@@ -99,6 +100,32 @@ def test_rotating_the_keys_loses_no_request(fleet: Fleet) -> None:
     assert len(keys) == 1
     assert old not in keys
     fleet.healthy()
+
+
+def token(file: Path, name: str) -> str:
+    """Make a token for a tenant, as an operator does."""
+    command = [str(Path(sys.executable).with_name("javacluster")), "keys", "token", name, "--file", str(file)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_a_gateway_asks_for_tokens_once_it_has_some(fleet: Fleet, tmp_path: Path) -> None:
+    """H9: the operator's file on the controller; a further token needs no restart."""
+    fleet.healthy()
+    gateway, file = fleet.group("gateways")[0], tmp_path / "tokens.yml"
+    first = token(file, "verify")
+    deploy = ("--limit", gateway, "-e", f"javacluster_tokens_file={file}", "-e", f"javacluster_token={first}")
+    closed = ("-e", '{"javacluster_settings": {}}')
+    fleet.playbook("site", *deploy, *closed)
+    assert fleet.submit(HELLO.format("without a token")).status == 401
+    assert fleet.submit(HELLO.format("with one"), first).text == "Hello world! with one"
+
+    life = fleet.lives()
+    second = token(file, "teacher")
+    fleet.playbook("site", *deploy, *closed)
+    assert fleet.submit(HELLO.format("with another"), second).text == "Hello world! with another"
+    assert fleet.lives() == life
+    fleet.playbook("site", "--limit", gateway)
+    assert fleet.submit(HELLO.format("without again")).status == 200
 
 
 def test_a_host_that_lost_its_disk_is_replaced(fleet: Fleet) -> None:
