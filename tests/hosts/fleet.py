@@ -23,8 +23,9 @@ ROOT = Path(__file__).resolve().parents[2]
 INVENTORY = os.environ.get("HOSTS_INVENTORY", str(ROOT / "inventory" / "vagrant"))
 PLAYBOOK_S = 600.0
 ANSWER_S = 90.0
+CLIENTS = 3
 PAUSE_S = 0.5
-"""Between two requests of the load: the machine is shared by all hosts, and by the tools that change them."""
+"""Between two requests of a client: the machine is shared by all hosts, and by the tools that change them."""
 
 HELLO = 'package a.b; public class HelloWorld {{ public String run() {{ return "Hello world! {}"; }} }}'
 SLOW = (
@@ -146,6 +147,10 @@ class Fleet:
                 fails=fails,
             )
 
+    def versions(self) -> set[str]:
+        """The software that the nodes say they run."""
+        return {str(row["software"]) for row in self.info()["nodes"]}
+
     def lives(self, *but: str) -> dict[str, str]:
         """Each host's life of the service, by the process that systemd started; not of `but`."""
         return {
@@ -228,7 +233,7 @@ class Fleet:
         def client() -> None:
             while not stop.is_set():
                 load.sent += 1
-                tag = f"load {time.monotonic_ns()}"
+                tag = f"load {threading.get_ident()} {time.monotonic_ns()}"
                 try:
                     answer = self.submit(HELLO.format(tag))
                     if answer.status != 200 or answer.text != f"Hello world! {tag}":
@@ -237,13 +242,15 @@ class Fleet:
                     load.wrong.append(repr(error))
                 stop.wait(PAUSE_S)
 
-        thread = threading.Thread(target=client)
-        thread.start()
+        threads = [threading.Thread(target=client) for _ in range(CLIENTS)]
+        for thread in threads:
+            thread.start()
         try:
             yield load
         finally:
             stop.set()
-            thread.join()
+            for thread in threads:
+                thread.join()
         print(f"load: {load.sent} sent, {len(load.wrong)} failed")  # noqa: T201  (the summary's figure)
         assert load.wrong == []
-        assert load.sent > 0
+        assert load.sent > 2 * CLIENTS

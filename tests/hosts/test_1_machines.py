@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import socket
+
+import pytest
+
 from tests.hosts.fleet import Fleet
+
+STRANGER_S = 3.0
 
 HARDENING = {
     "NoNewPrivileges": "yes",
@@ -77,8 +84,20 @@ def test_logs_are_in_the_journal_and_in_files(fleet: Fleet, machine: str) -> Non
 
 def test_strangers_are_dropped_by_the_firewall(fleet: Fleet, machine: str) -> None:
     rules = fleet.run(machine, "nft list table inet javacluster")
-    assert "counter" in rules
     assert fleet.address(fleet.all[0]) in rules
+
+
+def test_a_stranger_reaches_no_work_channel(fleet: Fleet, peer: str) -> None:
+    """This machine is no member: what it sends is dropped, and counted, where a member gets a connection."""
+    port = fleet.variable(peer, "javacluster_tcp", "8012")
+    connect = f"timeout 5 bash -c '</dev/tcp/{fleet.address(peer)}/{port}'"
+    other = next(host for host in fleet.all if host != peer)
+    assert fleet.on(other).run(connect).rc == 0
+    with pytest.raises(TimeoutError):
+        socket.create_connection((fleet.address(peer), int(port)), timeout=STRANGER_S)
+    dropped = re.search(r"counter packets (\d+)", fleet.run(peer, "nft list chain inet javacluster members"))
+    assert dropped is not None
+    assert int(dropped[1]) > 0
 
 
 def test_peers_have_a_jdk_and_the_sandbox_from_packages(fleet: Fleet, peer: str) -> None:

@@ -45,11 +45,15 @@ def test_nine_programs_a_dead_follower_a_dead_leader_nine_more(fleet: Fleet) -> 
     fleet.healthy()
 
     more = [f"Request {number} after the death of the leader" for number in range(9)]
-    with ThreadPoolExecutor(1) as pool:
+    flying = [f"in flight {number}" for number in range(3)]
+    with ThreadPoolExecutor(4) as pool:
+        slow = [pool.submit(fleet.submit, SLOW.format(SLOW_MS, text)) for text in flying]
+        eventually(lambda: any(row["running"] for row in fleet.info()["nodes"]), "a program runs", 30)
         fleet.run(leader, "systemctl kill --kill-whom=main -s KILL javacluster && systemctl stop javacluster")
         late = pool.submit(answers, fleet, more)
         assert fleet.leader(leader) != leader
         got = late.result()
+        assert [answer.result().text for answer in slow] == [f"slept {text}" for text in flying]
     assert [answer.text for answer in got] == [f"Hello world! {text}" for text in more]
     assert fleet.info()["epoch"] > epoch
     fleet.run(leader, "systemctl start javacluster")
