@@ -69,7 +69,7 @@ def test_a_rolling_update_and_back_lose_no_request(fleet: Fleet, tmp_path: Path)
         said = fleet.playbook("rolling_update", "-e", f"javacluster_source={changed(tmp_path, '.post1')}")
     assert {".post1" in releases(fleet, host) for host in fleet.all} == {True}
     eventually(lambda: fleet.versions() == {f"{version}.post1" for version in versions}, "all run it")
-    turns = [found.partition(": ")[2] for found in changes(said) if "Restart the service" in found]
+    turns = [found.rpartition(": ")[2] for found in changes(said) if "Restart the service" in found]
     assert sorted(turns) == sorted(f"[{host}]" for host in fleet.all)
     assert turns[0] == f"[{fleet.group('gateways')[0]}]"
     assert turns[-1] == f"[{leader}]"
