@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from types import MappingProxyType
 from typing import Any
-
-import attrs
 
 from cluster.config import GossipSettings
 from cluster.core.effects import FetchFacts, Level, Log, MemberFailed, MemberRecovered, Send, Steps
@@ -21,6 +19,7 @@ from cluster.core.facts import FactsStore, Known
 from cluster.core.failure_detector import FailureDetector
 from cluster.core.gossip_round import PeerCycle, Rows, RowWindow
 from cluster.core.gossip_table import BOOT_MAX, HEARTBEAT_MAX, STILL_ALIVE, Rise, Row, Table
+from cluster.core.membership_view import MembershipSnapshot, MemberView
 from cluster.identity import Boot, NodeId, Status
 from cluster.wire.messages import FactsDelta, FactsWanted, Gossip, GossipEntry, NodeFacts
 
@@ -44,32 +43,6 @@ FETCH_ROUNDS = 4
 
 URGENT = frozenset({"state", "leader", "epoch", "slots", "draining"})
 """Facts that others act on: a change does not wait for the next round."""
-
-
-@attrs.frozen
-class MemberView:
-    """One line of the table; `heartbeat_age_s` is by the local clock, excused silence left out (G4)."""
-
-    node: NodeId
-    status: Status
-    boot: Boot
-    heartbeat: int
-    heartbeat_age_s: float
-    facts: NodeFacts | None
-
-
-@attrs.frozen
-class MembershipSnapshot:
-    """What one node knows of all, itself included, in order of node id.
-
-    Attributes:
-        stretch: factor on its timeouts; above 1 it doubts itself (G4).
-        counters: rounds, refutations, facts fetched, and rows dropped by reason.
-    """
-
-    members: tuple[MemberView, ...]
-    stretch: float
-    counters: Mapping[str, int]
 
 
 class Membership:

@@ -16,7 +16,7 @@ from cluster.core.admission import AdmissionSnapshot
 from cluster.core.allegiance import AllegianceSnapshot
 from cluster.core.election import ElectionSnapshot
 from cluster.core.leadership import LeadershipSnapshot
-from cluster.core.membership import MembershipSnapshot
+from cluster.core.membership_view import MembershipSnapshot
 from cluster.core.record import Record
 from cluster.core.work import WorkSnapshot
 from cluster.identity import Epoch, NodeId, Role, State
