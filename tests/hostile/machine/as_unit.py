@@ -23,7 +23,7 @@ STATE = "hostile"
 UNIT = "javacluster.service"
 
 PROGRAMS = {
-    'System.out.click.echo("hello");': (Verdict.OK, ""),
+    'System.out.print("hello");': (Verdict.OK, ""),
     "var l = new ArrayList<byte[]>(); while (true) l.add(new byte[1 << 20]);": (Verdict.MEMORY_LIMIT, "heap"),
     'var f = sun.misc.Unsafe.class.getDeclaredField("theUnsafe"); f.setAccessible(true);'
     " var u = (sun.misc.Unsafe) f.get(null);"
@@ -71,13 +71,14 @@ class AsUnit(RunnerProcess):
 def main() -> int:
     """The number of programs that ended otherwise than they should."""
     click.echo("\n".join(word for word in AsUnit.prefix if "=" in word))
-    node = AsUnit(Path("/var/lib") / STATE, slots=1, sandbox={"require": WANTED})
+    caps = {"cpu_s": 60.0, "wall_s": 300.0, "compile_s": 120.0}  # emulated: everything takes longer
+    node = AsUnit(Path("/var/lib") / STATE, slots=1, sandbox={"require": WANTED}, caps=caps)
     click.echo(node.start.text)
     if not node.start.started:
         return 1
     wrong = 0
     for body, right in PROGRAMS.items():
-        outcome = node.outcome(program(main_class(body), cpu_s=15.0, wall_s=60.0))
+        outcome = node.outcome(program(main_class(body), cpu_s=15.0, wall_s=120.0, compile_s=120.0), 600.0)
         run = outcome.runs[0] if outcome.runs else None
         told = (run.verdict, run.detail) if run else (outcome.verdict, outcome.message)
         peak = run.peak_memory_bytes >> 20 if run else 0
