@@ -363,6 +363,11 @@ def _verdict_copied(
     return rise
 
 
+def _all_is_news(_self: Table, _node: NodeId, _boot: int, _heartbeat: int) -> bool:
+    """What `_verdict_copied` needs to be asked about rows that have not risen."""
+    return False
+
+
 GOSSIP = frozenset({"first sight is alive", "tombstone forgotten", "hearsay keeps alive"})
 
 MUTATIONS: dict[str, tuple[str, tuple[tuple[Any, str, Any], ...]]] = {
@@ -399,5 +404,5 @@ MUTATIONS: dict[str, tuple[str, tuple[tuple[Any, str, Any], ...]]] = {
     "lost worker's jobs stay": ("W6", ((Dispatch, "_lose", _forget_to_requeue),)),
     "first sight is alive": ("G2", ((Table, "merge", _first_sight_is_alive),)),
     "tombstone forgotten": ("G3", ((Table, "remove", _tombstone_forgotten),)),
-    "hearsay keeps alive": ("G2", ((Table, "merge", _verdict_copied),)),
+    "hearsay keeps alive": ("G2", ((Table, "merge", _verdict_copied), (Table, "knows", _all_is_news))),
 }
