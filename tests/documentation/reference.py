@@ -165,8 +165,11 @@ def command_line_page() -> str:
     return "\n".join(parts)
 
 
-def _command(name: str, command: click.Command, level: int) -> Iterator[str]:
-    context = click.Context(command, info_name=name)
+def _command(
+    name: str, command: click.Command, level: int, parent: click.Context | None = None
+) -> Iterator[str]:
+    settings: dict[str, Any] = command.context_settings
+    context = click.Context(command, parent, info_name=name, **settings)
     yield f"{'#' * level} `{name}` {{ #{name.replace(' ', '-')} }}\n"
     yield f"```text\n{' '.join([name, *command.collect_usage_pieces(context)])}\n```\n"
     yield f"{_paragraphs(command.help or '')}\n"
@@ -184,7 +187,7 @@ def _command(name: str, command: click.Command, level: int) -> Iterator[str]:
         for sub in command.list_commands(context):
             found = command.get_command(context, sub)
             if found is not None and not found.hidden:
-                yield from _command(f"{name} {sub}", found, min(level + 1, 4))
+                yield from _command(f"{name} {sub}", found, min(level + 1, 4), context)
 
 
 def _paragraphs(text: str) -> str:

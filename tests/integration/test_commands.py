@@ -110,14 +110,14 @@ def test_a_taken_port_is_named_with_its_owner_and_nothing_is_left(tmp_path: Path
 
 
 def test_without_a_jdk_up_says_what_to_install(tmp_path: Path) -> None:
-    cluster = Live(tmp_path / "c", 1, {})
+    cluster = Live(tmp_path / "c", 3, {})
     ran = _up_without(cluster, "java.home", str(tmp_path))
     assert _is_one_line(ran, "JDK"), ran
     cluster.down()
 
 
 def test_without_bubblewrap_up_says_what_to_install(tmp_path: Path) -> None:
-    cluster = Live(tmp_path / "c", 1, {})
+    cluster = Live(tmp_path / "c", 3, {})
     ran = _up_without(cluster, "sandbox.bwrap", "no-such-bwrap")
     assert _is_one_line(ran, "bubblewrap"), ran
     cluster.down()
@@ -126,7 +126,7 @@ def test_without_bubblewrap_up_says_what_to_install(tmp_path: Path) -> None:
 def _up_without(cluster: Live, key: str, value: str) -> Ran:
     ran = cluster.command(
         "up",
-        *("--peers", "1", "--set", f"{key}={value}"),
+        *("--peers", "3", "--set", f"{key}={value}"),
         *("--base-port", str(cluster.base_port), "--http-port", str(cluster.http_port)),
     )
     assert ran.code == 69, ran
