@@ -17,7 +17,8 @@ from twisted.internet import stdio
 from twisted.protocols.basic import LineOnlyReceiver
 
 from cluster.config import JavaSettings, SandboxSettings
-from cluster.java.runner import JavaRunner, JavaSnapshot
+from cluster.java.runner import JavaRunner
+from cluster.java.snapshot import JavaSnapshot
 from cluster.limits import Limits
 from cluster.net.reactor import BootTimeReactor, install
 from cluster.wire.jobs import Job, Program

@@ -29,6 +29,7 @@ from cluster.java.pool import RunnerPool
 from cluster.java.progress import Progress, Tell
 from cluster.java.rehearsal import SAMPLE
 from cluster.java.sandbox import Sandbox, SandboxReport
+from cluster.java.snapshot import JavaSnapshot
 from cluster.limits import Limits, bounded
 from cluster.wire.jobs import Compilation, Input, Job, Outcome, Program, Run, Source, Stream, Verdict
 
@@ -45,31 +46,6 @@ _WARM_S = 3600.0
 """For the compiler's warming, too, which has deadlines of its own, from one answer to the next."""
 
 _PROBE = Source("", 'public class Probe { public String run() { return "alive"; } }')
-
-
-@attrs.frozen
-class JavaSnapshot:
-    """What status and metrics show of the Java side; counters since the start."""
-
-    compiler_ready: bool
-    running: int
-    compilations: int
-    recycles: int
-    crashes: int
-    timeouts: int
-    classes_hits: int
-    classes_joined: int
-    warm_starts: int
-    cold_starts: int
-    waiting: int
-    rehearsed: int
-    lost: int
-    """Machines that died while they waited."""
-    struck: int
-    """Programs whose machine something outside killed; they ran once more."""
-    compilers_lost: int
-    archived: bool
-    """Whether waiting machines map their classes from the archive."""
 
 
 @attrs.define(eq=False)

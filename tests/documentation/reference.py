@@ -168,8 +168,7 @@ def command_line_page() -> str:
 def _command(
     name: str, command: click.Command, level: int, parent: click.Context | None = None
 ) -> Iterator[str]:
-    settings: dict[str, Any] = command.context_settings
-    context = click.Context(command, parent, info_name=name, **settings)
+    context = click.Context(command, parent, info_name=name, **command.context_settings)
     yield f"{'#' * level} `{name}` {{ #{name.replace(' ', '-')} }}\n"
     yield f"```text\n{' '.join([name, *command.collect_usage_pieces(context)])}\n```\n"
     yield f"{_paragraphs(command.help or '')}\n"
