@@ -95,9 +95,9 @@ def encoded(text: str | bytes) -> str:
     return base64.b64encode(text.encode() if isinstance(text, str) else text).decode()
 
 
-def archive(**files: bytes) -> str:
+def archive(compression: int = zipfile.ZIP_DEFLATED, **files: bytes) -> str:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as opened:
+    with zipfile.ZipFile(buffer, "w", compression) as opened:
         for name, data in files.items():
             opened.writestr(name.replace("__", "/").replace("_", "."), data)
     return encoded(buffer.getvalue())
@@ -200,6 +200,16 @@ def test_additional_files_are_unpacked(gateway: Gateway) -> None:
         ({"additional_files": encoded("no archive")}, "additional_files", "the archive can't be read"),
         ({"additional_files": archive(x__x=b"")[:20]}, "additional_files", "the archive can't be read"),
         ({"additional_files": archive(big=bytes(11 * MIB))}, "additional_files", "the archive holds more"),
+        (
+            {"additional_files": archive(zipfile.ZIP_BZIP2, big=bytes(11 * MIB))},
+            "additional_files",
+            "the archive's 'big' is neither stored nor deflated",
+        ),
+        (
+            {"additional_files": archive(zipfile.ZIP_LZMA, big=bytes(11 * MIB))},
+            "additional_files",
+            "the archive's 'big' is neither stored nor deflated",
+        ),
     ],
 )
 def test_mistakes_are_told_by_attribute(
