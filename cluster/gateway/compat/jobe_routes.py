@@ -22,34 +22,48 @@ from cluster.gateway.replies import JSON, HttpProblem, Reply
 
 BASE = "/jobe/index.php/restapi"
 
+FILE_OVERHEAD = 256
+"""Bytes that a file counts for beside its contents and its id: empty ones need memory, too."""
+
 
 class Files:
-    """Uploaded files by id, bounded by bytes: the one unused for longest goes first."""
+    """Uploaded files by tenant and id, bounded by bytes: the one unused for longest goes first."""
 
     def __init__(self, bytes_max: int) -> None:
         """Hold so many bytes at most."""
         self._max = bytes_max
-        self._files: OrderedDict[str, bytes] = OrderedDict()
+        self._files: OrderedDict[tuple[str | None, str], bytes] = OrderedDict()
         self.bytes = 0
 
-    def get(self, file_id: str) -> bytes | None:
-        """Its contents, if it is still there."""
-        found = self._files.get(file_id)
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._files)
+
+    def get(self, tenant: str | None, file_id: str) -> bytes | None:
+        """Its contents, if it is still there; another tenant's is not."""
+        key = (tenant, file_id)
+        found = self._files.get(key)
         if found is not None:
-            self._files.move_to_end(file_id)
+            self._files.move_to_end(key)
         return found
 
-    def put(self, file_id: str, data: bytes) -> bool:
+    def put(self, tenant: str | None, file_id: str, data: bytes) -> bool:
         """Keep it; False when it is larger than all the room there is."""
-        if len(data) > self._max:
+        key = (tenant, file_id)
+        size = _size(key, data)
+        if size > self._max:
             return False
-        self.bytes -= len(self._files.pop(file_id, b""))
-        while self._files and self.bytes + len(data) > self._max:
-            _oldest, gone = self._files.popitem(last=False)
-            self.bytes -= len(gone)
-        self._files[file_id] = data
-        self.bytes += len(data)
+        if (old := self._files.pop(key, None)) is not None:
+            self.bytes -= _size(key, old)
+        while self._files and self.bytes + size > self._max:
+            self.bytes -= _size(*self._files.popitem(last=False))
+        self._files[key] = data
+        self.bytes += size
         return True
+
+
+def _size(key: tuple[str | None, str], data: bytes) -> int:
+    return len(data) + len(key[1]) + FILE_OVERHEAD
 
 
 class Jobe:
@@ -81,7 +95,10 @@ class Jobe:
         try:
             caller = self._parts.caller(request)
             program = jobe.program_of(
-                body_of(request), self._parts.limits, settings.source_bytes, self._files.get
+                body_of(request),
+                self._parts.limits,
+                settings.source_bytes,
+                lambda file: self._files.get(caller.name, file),
             )
             return _json(jobe.result_of(await self._parts.run(program, caller)))
         except JobeError as error:
@@ -90,9 +107,10 @@ class Jobe:
             return _refused(problem)
 
     async def put_file(self, request: Request, file: str) -> Reply:
-        """Keep a file under its id."""
+        """Keep a file under its id, for its tenant; it counts for his rate as a program does."""
         try:
-            self._parts.caller(request)
+            caller = self._parts.caller(request)
+            self._parts.access.spend(caller)
         except HttpProblem as problem:
             return _refused(problem)
         if not jobe.valid_file_id(file):
@@ -106,7 +124,7 @@ class Jobe:
         except (binascii.Error, ValueError):
             text = f"put: contents of file {file} are not valid base-64"
             return _json(text, HTTPStatus.BAD_REQUEST)
-        if not self._files.put(file, data):
+        if not self._files.put(caller.name, file, data):
             text = f"put: file {file} is larger than {self._parts.settings.compat.files_bytes} bytes"
             return _json(text, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         return Reply(HTTPStatus.NO_CONTENT)
@@ -114,10 +132,10 @@ class Jobe:
     async def has_file(self, request: Request, file: str) -> Reply:
         """Whether a file is here (HEAD, and GET)."""
         try:
-            self._parts.caller(request)
+            caller = self._parts.caller(request)
         except HttpProblem as problem:
             return _refused(problem)
-        if self._files.get(file) is None:
+        if self._files.get(caller.name, file) is None:
             return _json("head: file not found", HTTPStatus.NOT_FOUND)
         return Reply(HTTPStatus.NO_CONTENT)
 

@@ -12,8 +12,9 @@ import pytest
 
 from cluster.config import CompatSettings, GatewaySettings
 from cluster.gateway.compat.jobe import MISSING, OUTCOMES, limits_of
-from cluster.gateway.compat.jobe_routes import BASE, Files
+from cluster.gateway.compat.jobe_routes import BASE, FILE_OVERHEAD, Files
 from cluster.limits import MIB, Limits
+from cluster.tokens import Token, digest_of
 from cluster.wire.jobs import (
     Compilation,
     DataFile,
@@ -140,16 +141,53 @@ def test_files_are_uploaded_and_used_by_id(gateway: Gateway) -> None:
 
 
 def test_kept_files_are_bounded_and_the_unused_go_first() -> None:
-    files = Files(10)
-    assert files.put("a", b"12345")
-    assert files.put("b", b"12345")
-    assert files.get("a") == b"12345"
-    assert files.put("c", b"1")
-    assert (files.get("a"), files.get("b"), files.bytes) == (b"12345", None, 6)
-    assert files.put("a", b"1")
-    assert files.bytes == 2
-    assert not files.put("d", b"x" * 11)
-    assert files.bytes == 2
+    each = FILE_OVERHEAD + 1
+    files = Files(2 * each + 10)
+    assert files.put(None, "a", b"12345")
+    assert files.put(None, "b", b"12345")
+    assert files.get(None, "a") == b"12345"
+    assert files.put(None, "c", b"1")
+    assert (files.get(None, "a"), files.get(None, "b"), files.bytes) == (b"12345", None, 2 * each + 6)
+    assert files.put(None, "a", b"1")
+    assert files.bytes == 2 * each + 2
+    assert not files.put(None, "d", b"x" * (each + 11))
+    assert files.bytes == 2 * each + 2
+
+
+def test_empty_files_need_room_too() -> None:
+    files = Files(100 * (FILE_OVERHEAD + 8))
+    for number in range(10_000):
+        assert files.put("tenant", f"{number:08}", b"")
+    assert len(files) == 100
+    assert files.bytes == 100 * (FILE_OVERHEAD + 8)
+    assert files.get("tenant", "00009900") == b""
+    assert files.get("tenant", "00009899") is None
+
+
+def test_a_file_is_its_tenants_own() -> None:
+    """Another one neither sees it, nor runs with it, nor changes it."""
+    gateway = Gateway(GatewaySettings(compat=CompatSettings(interfaces=("jobe",))))
+    gateway.access.needed = True
+    gateway.access.replace(
+        [Token(name=name, sha256=digest_of(name), rate=1.0, burst=3) for name in ("mine", "theirs")]
+    )
+
+    def send(tenant: str, method: str, path: str, data: bytes = b"") -> int:
+        headers = JSON | {"X-API-KEY": tenant}
+        code: int = gateway.fetch(method, f"{BASE}/{path}", data=data, headers=headers)[0].code
+        return code
+
+    def contents(text: bytes) -> bytes:
+        return json.dumps({"file_contents": base64.b64encode(text).decode()}).encode()
+
+    run = spec(file_list=[[FILE, "words.txt"]])
+    assert send("mine", "PUT", f"files/{FILE}", contents(b"mine")) == 204
+    assert (send("mine", "HEAD", f"files/{FILE}"), send("theirs", "HEAD", f"files/{FILE}")) == (204, 404)
+    assert send("theirs", "POST", "runs", run) == 404
+    assert send("theirs", "PUT", f"files/{FILE}", contents(b"theirs")) == 204
+    gateway.send("POST", f"{BASE}/runs", data=run, headers=JSON | {"X-API-KEY": "mine"})
+    assert gateway.arrived().program.files == (DataFile("words.txt", b"mine"),)
+    assert [send("theirs", "PUT", f"files/{FILE}", contents(b"")) for _time in range(3)] == [204, 204, 401]
 
 
 @pytest.mark.parametrize(
