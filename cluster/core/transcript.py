@@ -142,10 +142,11 @@ class Transcript:
         return True
 
     def _let_go(self) -> None:
-        """What came on the way is held no longer; the outcome holds it itself."""
-        if self._live:
-            self._room(-self._live)
-            self._live = 0
+        """Give back what came on the way and is held no longer; what the outcome replaced it holds itself."""
+        kept = sum(len(data) for data in self._held.values() if isinstance(data, bytearray))
+        if self._live > kept:
+            self._room(kept - self._live)
+            self._live = kept
 
     def _give(self, key: tuple[int, Stream], *, final: bool) -> Iterator[Happening]:
         held, start = self._held[key], self._given.get(key, 0)

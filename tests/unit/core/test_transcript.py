@@ -99,6 +99,23 @@ def test_nothing_past_its_bounds_is_held() -> None:
     assert texts(narrow, narrow.end(ended(b"1234"))) == [b"1234"]
 
 
+def test_what_an_outcome_does_not_replace_stays_accounted() -> None:
+    """H5: a deleted or expired job goes on holding what it wrote."""
+    held: list[int] = []
+
+    def room(size: int) -> bool:
+        held.append(size)
+        return True
+
+    for outcome, kept in ((None, 7), (Outcome(Verdict.EXPIRED), 7), (ended(b"1234"), 0)):
+        held.clear()
+        story = Transcript(1, MAX, room)
+        story.take(told((0, b"1234")))
+        story.take(told((0, b"123"), stream=Stream.STDERR))
+        story.end(outcome)
+        assert sum(held) == kept
+
+
 def test_a_character_is_told_whole() -> None:
     story = Transcript(1, MAX)
     both = "a€".encode()
