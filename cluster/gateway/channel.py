@@ -63,13 +63,14 @@ class BoundedChannel(HTTPChannel):
     maxHeaders = HEADERS_MAX
     totalHeadersSize = HEADER_BYTES_MAX
     site: BoundedSite
+    _path = b""
+    """Of the request that arrives; HTTPChannel sets it on the instance, and deletes it once it is here."""
 
     def __init__(self, site: BoundedSite, request: type[BoundedRequest]) -> None:
         super().__init__()
         self.site = site
         self.factory = site
         self.requestFactory = request
-        self._path = b""
         self._answering = False
         self._refused = False
         self._told = False

@@ -247,6 +247,14 @@ def test_all_that_was_asked_before_the_end_is_answered(connect: Connect, gateway
     assert connection.transport.disconnecting
 
 
+def test_a_bad_request_behind_a_good_one_is_400(connect: Connect) -> None:
+    """H8: on the same connection."""
+    connection = connect()
+    first = connection.send(b"GET /livez HTTP/1.1\r\nHost: g\r\n\r\n")
+    assert first.startswith(b"HTTP/1.1 200 ")
+    assert connection.send(b"nonsense\r\n\r\n")[len(first) :].startswith(b"HTTP/1.1 400 ")
+
+
 @pytest.mark.parametrize("host", [b"\xff\xfe", b"a..b", b"x" * 300])
 def test_a_malformed_host_is_400(connect: Connect, host: bytes) -> None:
     assert connect().send(b"GET /livez HTTP/1.1\r\nHost: " + host + b"\r\n\r\n").startswith(b"HTTP/1.1 400 ")
