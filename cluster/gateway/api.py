@@ -141,7 +141,10 @@ class Api:
         return json_reply(answered)
 
     async def _run_streaming(self, request: Request, sent: _Sent) -> Reply | None:
-        """The events of a job of its own; without a key it is cancelled or forgotten with its stream."""
+        """The events of a job of its own; without a key it is cancelled or forgotten with its stream.
+
+        A refused one is forgotten even with a key.
+        """
         job = self._open(sent)
         try:
             if job.answered is not None and isinstance(result_of(job.answered), Problem):
@@ -150,6 +153,8 @@ class Api:
         finally:
             if not sent.key:
                 self.jobs.delete(job)
+            elif job.answered is not None and isinstance(job.answered.result, Refusal):
+                self.jobs.forget(job)  # it never ran, see `run`
         return None
 
     async def send_job(self, request: Request) -> Reply:

@@ -311,3 +311,26 @@ def test_what_the_cluster_refuses_at_once_is_an_answer_and_no_stream(
     answer = post(reader, "/v1/run", b'{"source": "class A {}"}', STREAM)
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b"Retry-After: 1\r\n" in answer
+
+
+def test_a_refused_stream_may_be_sent_again_under_its_key(gateway: Gateway, connect: Connect) -> None:
+    """H4: refused at once or once its stream is open, it never ran."""
+    keyed = STREAM + b"Idempotency-Key: k\r\n"
+    body = b'{"source": "class A {}"}'
+    given = gateway.requests._feed
+
+    def refuse(event: Any) -> None:
+        given(event)
+        gateway.answer(Refusal(Reason.OVERLOADED, "full"))
+
+    gateway.requests._feed = refuse
+    assert post(connect(), "/v1/run", body, keyed).startswith(b"HTTP/1.1 503 ")
+    gateway.requests._feed = given
+    late = connect()
+    post(late, "/v1/run", body, keyed)
+    gateway.answer(Refusal(Reason.NO_LEADER, "no leader"))
+    assert names(so_far(late)) == ["queued", "verdict"]
+    again = connect()
+    post(again, "/v1/run", body, keyed)
+    gateway.answer(printed(b"done"))
+    assert text(so_far(again)) == "done"
