@@ -126,7 +126,10 @@ class EventStream:
         document: Callable[[], JobDocument],
         clock: IReactorTime,
     ) -> None:
-        """Begin behind event number `after`; `document` tells the job as it is now."""
+        """Begin behind event number `after`; `document` tells the job as it is now.
+
+        It is asked at the beginning and at the end: an ended job's is as large as all that it wrote.
+        """
         self._request = request
         self._log = log
         self._at = after
@@ -140,8 +143,9 @@ class EventStream:
         log.follow(self)
         request.registerProducer(self, True)
         self._set_timer(KEEP_ALIVE_S, self._keep_alive)
+        told = document()
+        self._job = told.job
         if after < QUEUED_ID:
-            told = document()
             self._write(QUEUED_ID, "queued", QueuedEvent(told.job, told.age_s))
         self.more()
 
@@ -177,22 +181,21 @@ class EventStream:
         self._stop()
 
     def _tell(self, entry: _Entry) -> None:
-        told, happening = self._document(), entry.happening
-        match happening:
+        match entry.happening:
             case None:
-                self._write(entry.number, "verdict", told)
-            case Assigned():
-                event = AssignedEvent(told.job, happening.worker, happening.epoch, happening.attempt)
+                self._write(entry.number, "verdict", self._document())
+            case Assigned(worker, epoch, attempt):
+                event = AssignedEvent(self._job, worker, epoch, attempt)
                 self._write(entry.number, "assigned", event)
             case Restarted():
-                self._write(entry.number, "restarted", RestartedEvent(told.job))
+                self._write(entry.number, "restarted", RestartedEvent(self._job))
             case Compiled(found):
-                compiled = CompiledEvent(told.job, found.seconds, found.diagnostics, found.main_class)
+                compiled = CompiledEvent(self._job, found.seconds, found.diagnostics, found.main_class)
                 self._write(entry.number, "compiled", compiled)
-            case Wrote():
-                self._write(entry.number, "output", self._output(told.job, happening))
+            case Wrote() as wrote:
+                self._write(entry.number, "output", self._output(wrote))
 
-    def _output(self, job: str, wrote: Wrote) -> OutputEvent:
+    def _output(self, wrote: Wrote) -> OutputEvent:
         data = self._log.transcript.text(wrote)
         text: str | UnsetType = UNSET
         encoded: str | UnsetType = UNSET
@@ -201,7 +204,7 @@ class EventStream:
         except UnicodeDecodeError:
             encoded = base64.b64encode(data).decode()
         return OutputEvent(
-            job=job,
+            job=self._job,
             run=wrote.run,
             stream="stdout" if wrote.stream is Stream.STDOUT else "stderr",
             offset=wrote.offset,

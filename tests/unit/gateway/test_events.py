@@ -14,8 +14,11 @@ from twisted.internet.task import Clock
 
 from cluster.config import GatewaySettings
 from cluster.core.events import RequestAbandoned
+from cluster.gateway.api import Api
 from cluster.gateway.channel import STALLED_S
 from cluster.gateway.events import EVENTS_MAX, KEEP_ALIVE_S
+from cluster.gateway.jobs import KeptJob
+from cluster.gateway.schemas import JobDocument
 from cluster.gateway.site import BoundedSite, make_site
 from cluster.wire.jobs import Compilation, Outcome, Piece, Reason, Refusal, Run, Stream, Verdict
 from tests.unit.gateway.connections import Connection
@@ -258,6 +261,29 @@ def test_a_stream_ends_when_its_job_is_deleted(gateway: Gateway, connect: Connec
     assert isinstance(gateway.events[-1], RequestAbandoned)
     assert so_far(reader)[-1].data["problem"]["verdict"] == "cancelled"
     assert reader.send(b"").endswith(b"0\r\n\r\n")
+
+
+def test_a_jobs_document_is_not_built_anew_for_each_event(
+    gateway: Gateway, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """H8: it is as large as all the output, and a reader may come back again and again."""
+    built: list[KeptJob] = []
+    whole = Api._document
+
+    def counted(self: Api, job: KeptJob) -> JobDocument:
+        built.append(job)
+        return whole(self, job)
+
+    monkeypatch.setattr(Api, "_document", counted)
+    post(connect())
+    built.clear()
+    for at in range(50):
+        gateway.progress(out(at, b"."))
+    gateway.answer(printed(b"." * 50))
+    reader = connect()
+    follow(reader)
+    assert names(so_far(reader)).count("output") == 50
+    assert len(built) == 2
 
 
 # --- POST /v1/run with Accept: text/event-stream -----------------------------------------------------
