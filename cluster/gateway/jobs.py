@@ -97,6 +97,7 @@ class KeptJobs:
         self._ended: dict[str, KeptJob] = {}
         """The same jobs, as far as they have ended, the oldest end first."""
         self._keys: dict[str, str] = {}
+        self._ended_bytes = 0
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -201,6 +202,7 @@ class KeptJobs:
         kept = self._jobs.values()
         assert len(kept) <= self._settings.jobs_max  # noqa: S101
         assert self.bytes == sum(job.size for job in kept)  # noqa: S101
+        assert self._ended_bytes == sum(job.size for job in self._ended.values())  # noqa: S101
         assert self._keys == {job.key: job.id for job in kept if job.key}  # noqa: S101
         assert {job.id for job in kept if job.answered is not None} == set(self._ended)  # noqa: S101
 
@@ -213,12 +215,14 @@ class KeptJobs:
         job.answered = attrs.evolve(answered, job=job.id)
         job.ended = self._clock.seconds()
         outcome = answered.result if isinstance(answered.result, Outcome) else None
-        grown = outcome_bytes(outcome) if outcome is not None else 0
-        job.size += grown
-        self.bytes += grown
-        self._ended[job.id] = job
         job.log.end(outcome)
-        self._make_room(0, 0)
+        if self._jobs.get(job.id) is job:  # a reader whose stream ended with it may have let it go
+            grown = outcome_bytes(outcome) if outcome is not None else 0
+            job.size += grown
+            self.bytes += grown
+            self._ended[job.id] = job
+            self._ended_bytes += job.size
+            self._make_room(0, 0)
         self._on_end(job.answered, job.ended - job.created)
         waiters, job.waiters = job.waiters, []
         for waiter in waiters:
@@ -226,14 +230,17 @@ class KeptJobs:
 
     def _grow(self, job: KeptJob, more: int) -> bool:
         """Hold so much more of what a job writes, if there is room (W13)."""
-        if self._jobs.get(job.id) is not job or not self._make_room(more, 0):
+        if self._jobs.get(job.id) is not job or (more > 0 and not self._make_room(more, 0)):
             return False
         job.size += more
         self.bytes += more
         return True
 
     def _make_room(self, size: int, number: int) -> bool:
-        """Let ended jobs go, the oldest first, until so much more fits; False if it can't."""
+        """Let ended jobs go, the oldest first, until so much more fits; False, and none goes, if it can't."""
+        pending = self.bytes - self._ended_bytes
+        if size > 0 and pending + size > self._settings.jobs_bytes:
+            return False
         while (
             len(self._jobs) + number > self._settings.jobs_max
             or self.bytes + size > self._settings.jobs_bytes
@@ -253,7 +260,8 @@ class KeptJobs:
 
     def _drop(self, job: KeptJob) -> None:
         del self._jobs[job.id]
-        self._ended.pop(job.id, None)
+        if self._ended.pop(job.id, None) is not None:
+            self._ended_bytes -= job.size
         self.bytes -= job.size
         job.log.close()
         if job.key:

@@ -13,9 +13,11 @@ from twisted.internet.task import Clock
 from cluster.config import GatewaySettings
 from cluster.core.effects import Answer
 from cluster.core.events import Event, RequestAbandoned, RequestArrived
+from cluster.core.sizes import outcome_bytes
 from cluster.gateway.jobs import Full, KeptJob, KeptJobs, KeyConflict
 from cluster.gateway.relay import Answered, Requests
-from cluster.wire.jobs import Outcome, Program, Source, Verdict
+from cluster.wire.jobs import Outcome, Piece, Program, Run, Source, Stream, Verdict
+from cluster.wire.messages import AttemptKey, Progressed
 from tests.support.deferreds import assert_no_result, failure_result_of, success_result_of
 from tests.unit.gateway.fakes import returned
 
@@ -183,4 +185,63 @@ def test_a_forgotten_job_leaves_nothing(kept: Kept) -> None:
     kept.end(job)
     kept.jobs.forget(job)
     kept.jobs.forget(job)
+    assert (len(kept.jobs), kept.jobs.bytes) == (0, 0)
+
+
+def test_what_fits_in_no_case_costs_no_ended_job(kept: Kept) -> None:
+    first, second = kept.open(), kept.open()
+    kept.end(first)
+    with pytest.raises(Full):
+        kept.open("x" * 20_000)
+    assert [kept.jobs.get(job.id) for job in (first, second)] == [first, second]
+
+
+def wrote(job: KeptJob, data: bytes) -> None:
+    key = AttemptKey(job.id, 1, 1)
+    job.log.take(Progressed(1, 7, key, pieces=(Piece(0, Stream.STDOUT, 0, data),)))
+
+
+@pytest.mark.parametrize("data", [b"live", b"x" * 15_000])
+def test_live_output_is_weighed_until_the_outcome_has_it(kept: Kept, data: bytes) -> None:
+    """W13: once; of a job that ends without a run it stays."""
+    job, other = kept.open(), kept.open()
+    before = kept.jobs.bytes
+    wrote(job, data)
+    assert kept.jobs.bytes == before + len(data)
+    kept.jobs.validate()
+    outcome = Outcome(Verdict.OK, runs=(Run(Verdict.OK, stdout=data),))
+    kept.end(job, outcome)
+    assert kept.jobs.bytes == before + outcome_bytes(outcome)
+    wrote(other, b"more")
+    expired = Outcome(Verdict.EXPIRED)
+    kept.end(other, expired)
+    kept.jobs.validate()
+    kept.jobs.forget(other)
+    assert kept.jobs.bytes == job.size
+
+
+@pytest.mark.parametrize("key", ["", "k"])
+def test_a_job_may_be_let_go_while_it_ends(kept: Kept, key: str) -> None:
+    """Its last reader forgets it as soon as it has the verdict."""
+    job = kept.open(key=key)
+    wrote(job, b"live")
+    end = job.log.end
+
+    def end_and_forget(outcome: Outcome | None) -> None:
+        end(outcome)
+        kept.jobs.forget(job)
+
+    job.log.end = end_and_forget  # type: ignore[method-assign]
+    waiter = job.wait()
+    kept.end(job)
+    success_result_of(waiter)
+    assert (len(kept.jobs), kept.jobs.bytes) == (0, 0)
+    kept.jobs.validate()
+
+
+def test_a_job_too_large_to_be_kept_goes_with_its_end(kept: Kept) -> None:
+    """All that it held is given back, though it is dropped in its own end."""
+    job = kept.open()
+    wrote(job, b"x" * 15_000)
+    kept.end(job, Outcome(Verdict.OK, runs=(Run(Verdict.OK, stdout=b"x" * 15_000, stderr=b"y" * 15_000),)))
     assert (len(kept.jobs), kept.jobs.bytes) == (0, 0)
