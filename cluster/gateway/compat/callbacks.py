@@ -14,6 +14,7 @@ import hashlib
 import hmac
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,10 +33,12 @@ from twisted.internet.interfaces import (
     IResolutionReceiver,
     IStreamClientEndpoint,
 )
+from twisted.internet.protocol import Protocol
 from twisted.internet.ssl import optionsForClientTLS
+from twisted.internet.task import Cooperator
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.client import URI, Agent
+from twisted.web.client import URI, Agent, FileBodyProducer
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory, IResponse
 from zope.interface import implementer
@@ -43,6 +46,7 @@ from zope.interface import implementer
 from cluster.config import CompatSettings
 from cluster.errors import ConfigError
 from cluster.gateway.compat.callback_policy import Policy
+from cluster.limits import MIB
 
 SIGNATURE = "X-Javacluster-Signature"
 """`sha256=` and, in hexadecimal, the HMAC-SHA-256 of the body under `gateway.compat.callback_key_file`."""
@@ -50,6 +54,7 @@ SIGNATURE = "X-Javacluster-Signature"
 KEY_BYTES_MIN = 16
 AT_ONCE = 16
 WAITING_MAX = 1000
+WAITING_BYTES_MAX = 32 * MIB
 PAUSE_S = 1.0
 """Before the second try; doubled before each further one."""
 
@@ -75,6 +80,7 @@ class Callbacks:
         self._key = key
         self._put = put
         self._waiting: deque[tuple[str, bytes]] = deque()
+        self._waiting_bytes = 0
         self._running: set[Deferred[Any]] = set()
         self._stopped = False
         self._policy = Policy(settings.callback_allow)
@@ -86,22 +92,26 @@ class Callbacks:
 
     def send(self, url: str, body: bytes) -> None:
         """Deliver it when its turn comes."""
-        if self._stopped or len(self._waiting) >= WAITING_MAX:
+        full = len(self._waiting) >= WAITING_MAX or self._waiting_bytes + len(body) > WAITING_BYTES_MAX
+        if self._stopped or full:
             self.dropped += 1
             return
         self._waiting.append((url, body))
+        self._waiting_bytes += len(body)
         self._next()
 
     def stop(self) -> None:
         """Forget what waits, and end what is under way."""
         self._stopped = True
         self._waiting.clear()
+        self._waiting_bytes = 0
         for running in tuple(self._running):
             running.cancel()
 
     def _next(self) -> None:
         while self._waiting and len(self._running) < AT_ONCE:
             url, body = self._waiting.popleft()
+            self._waiting_bytes -= len(body)
             done: Deferred[Any] = Deferred.fromCoroutine(self._deliver(url, body))
             self._running.add(done)
             done.addBoth(self._ended, done)
@@ -162,11 +172,12 @@ def guarded_put(reactor: Any, allowed: Sequence[str]) -> Put:  # noqa: ANN401  (
     """A `Put` that connects to nothing that `allowed` does not admit."""
     agent = Agent.usingEndpointFactory(reactor, _Endpoints(reactor, Policy(allowed)))
     client = HTTPClient(agent)
+    steps = Cooperator(scheduler=lambda step: reactor.callLater(0.0, step))
 
     def put(url: str, body: bytes, headers: Mapping[str, str]) -> Deferred[int]:
         answer = client.put(
             url,
-            data=body,
+            data=FileBodyProducer(BytesIO(body), steps),
             headers=Headers({name: [value] for name, value in headers.items()}),
             allow_redirects=False,
             unbuffered=True,
@@ -178,8 +189,10 @@ def guarded_put(reactor: Any, allowed: Sequence[str]) -> Put:  # noqa: ANN401  (
 
 def _status(response: IResponse) -> int:
     """The body is nobody's concern: the connection is closed with it unread."""
+    nobody = Protocol()
+    response.deliverBody(nobody)
+    cast(Any, nobody.transport).loseConnection()
     status: int = response.code
-    cast(Any, response)._transport.loseConnection()  # noqa: SLF001  (treq has no public way to hang up)
     return status
 
 

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IHostnameResolver
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from zope.interface import implementer
 
 from cluster.config import CompatSettings
@@ -22,12 +22,14 @@ from cluster.errors import ConfigError
 from cluster.gateway.compat.callback_policy import NOT_ALLOWED, Policy
 from cluster.gateway.compat.callbacks import (
     AT_ONCE,
+    WAITING_BYTES_MAX,
     WAITING_MAX,
     Callbacks,
     _Looking,
     callbacks_of,
+    guarded_put,
 )
-from tests.support.deferreds import failure_result_of
+from tests.support.deferreds import failure_result_of, success_result_of
 
 ALLOWED = ("grader.example.org", "*.school.example", "192.0.2.7", "10.1.0.0/16")
 
@@ -143,6 +145,37 @@ def test_without_such_an_address_there_is_no_connection() -> None:
     assert reactor.tcpClients == []
 
 
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (b"HTTP/1.1 204 No Content\r\n\r\n", 204),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 200),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\nx", 200),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/\r\nContent-Length: 0\r\n\r\n", 302),
+        (b"HTTP/1.1 500 Oh\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n", 500),
+    ],
+)
+def test_an_answer_is_its_status_and_its_body_is_not_waited_for(answer: bytes, status: int) -> None:
+    """By the real client, on a connection in memory: what it sends, and what it makes of the answer."""
+    reactor = MemoryReactorClock()
+    reactor.nameResolver = _Names(["10.1.0.5"])
+    headers = {"Content-Type": "application/json"}
+    told = guarded_put(reactor, ALLOWED)("http://grader.example.org/done?x=1", b"{}", headers)
+    ((_host, _port, factory, *_rest),) = reactor.tcpClients
+    connection = StringTransport()
+    protocol: Any = factory.buildProtocol(IPv4Address("TCP", "10.1.0.5", 80))
+    protocol.makeConnection(connection)
+    reactor.pump([0.0] * 3)
+    sent = connection.value()
+    assert sent.startswith(b"PUT /done?x=1 HTTP/1.1\r\n")
+    assert sent.endswith(b"\r\n\r\n{}")
+    protocol.dataReceived(answer)
+    assert success_result_of(told) == status
+    assert connection.disconnecting
+    assert len(reactor.tcpClients) == 1
+    assert reactor.getDelayedCalls() == []
+
+
 class _Server:
     """Remembers what was put, and answers when told to."""
 
@@ -185,6 +218,21 @@ def test_few_go_out_at_once_and_few_wait() -> None:
     assert (len(server.waiting), server.callbacks.dropped) == (AT_ONCE, 3)
     server.waiting[0].callback(204)
     assert (len(server.waiting), server.callbacks.sent) == (AT_ONCE + 1, 1)
+
+
+def test_what_waits_is_bounded_by_bytes_too() -> None:
+    server = _Server(MemoryReactorClock())
+    for _number in range(AT_ONCE):
+        server.callbacks.send("http://x/", b"{}")
+    half = bytes(WAITING_BYTES_MAX // 2)
+    for _number in range(3):
+        server.callbacks.send("http://x/", half)
+    assert server.callbacks.dropped == 1
+    server.waiting[0].callback(204)  # one of the halves has its turn, and leaves its room
+    server.callbacks.send("http://x/", half)
+    assert (len(server.waiting), server.callbacks.dropped) == (AT_ONCE + 1, 1)
+    server.callbacks.send("http://x/", b"{}")
+    assert server.callbacks.dropped == 2
 
 
 def test_stopping_ends_what_is_under_way() -> None:
