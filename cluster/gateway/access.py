@@ -79,6 +79,10 @@ class Access:
             self._by_name[token.name] = token
         self._buckets = {name: one for name, one in self._buckets.items() if name in self._by_name}
 
+    def names(self, tenant: str) -> bool:
+        """A token's holder has this name: it is nobody else's."""
+        return tenant in self._by_name
+
     def caller(self, authorization: str | None) -> Caller:
         """Who sends this `Authorization`.
 

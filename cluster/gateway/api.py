@@ -260,7 +260,9 @@ class Api:
         program = program_of(asked, self._limits, self._settings.source_bytes)
         use_cache, keep = cache_wishes(request.getHeader("Cache-Control"))
         self._access.spend(caller)
-        tenant = asked.tenant if caller.name is None else caller.name
+        tenant = caller.name
+        if tenant is None:
+            tenant = "" if self._access.names(asked.tenant) else asked.tenant
         return _Sent(program, use_cache, keep, key or "", tenant, caller.share, asked.progress)
 
     def _open(self, sent: _Sent) -> KeptJob:
@@ -285,10 +287,10 @@ class Api:
         return self._access.caller(request.getHeader("Authorization"))
 
     def _find(self, request: Request, job: str) -> KeptJob:
-        """A job of the caller's own; whose job it is somebody without a token is not asked."""
+        """A job of the caller's own; who has no token finds whatever job belongs to no token's holder."""
         caller = self._caller(request)
         known = self.jobs.get(job, caller.name) if len(job) == ID_DIGITS else None
-        if known is None:
+        if known is None or (caller.name is None and self._access.names(known.tenant)):
             raise HttpProblem(
                 HTTPStatus.NOT_FOUND, "no such job is remembered here; jobs that ended are forgotten in time"
             )

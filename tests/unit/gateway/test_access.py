@@ -209,6 +209,26 @@ def test_a_job_is_its_tenants_own(guarded: Gateway) -> None:
     assert guarded.fetch("GET", f"/v1/jobs/{JOB}", headers=bearer(ANN))[0].code == 200
 
 
+def test_where_anybody_may_a_tenants_name_and_jobs_are_still_its_own(guarded: Gateway) -> None:
+    """H9: who sends no token sends in nobody's lane but his own."""
+    guarded.access.needed = False
+    guarded.send("POST", "/v1/run", headers=JSON, data=b'{"source": "class A {}", "tenant": "ann"}')
+    assert guarded.arrived().tenant == ""
+    guarded.send("POST", "/v1/run", headers=JSON, data=PROGRAM)
+    assert guarded.arrived().tenant == "somebody-else"
+    guarded.fetch("POST", "/v1/jobs", headers=JSON | bearer(ANN), data=PROGRAM)
+    for method, path in (("GET", ""), ("GET", "/events"), ("DELETE", "")):
+        assert guarded.fetch(method, f"/v1/jobs/{JOB}{path}")[0].code == 404
+    guarded.answer(returned(b"ann's"))
+    assert guarded.fetch("GET", f"/v1/jobs/{JOB}", headers=bearer(ANN))[0].code == 200
+
+
+def test_a_job_of_nobody_in_particular_is_found_without_a_token(guarded: Gateway) -> None:
+    guarded.access.needed = False
+    guarded.fetch("POST", "/v1/jobs", headers=JSON, data=PROGRAM)
+    assert guarded.fetch("GET", f"/v1/jobs/{JOB}")[0].code == 200
+
+
 def test_a_token_goes_to_other_gateways_and_to_nobody_else(guarded: Gateway) -> None:
     """H3: they ask for the same one; a peer has no business with it."""
     seen: list[Any] = []
