@@ -9,10 +9,12 @@ import os
 import socket
 from typing import Any
 
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
 from cluster.errors import EnvironmentFault
+
+BACKLOG = 1024
+"""Clients that may wait in the port's queue while a gateway is restarted."""
 
 
 def listen(
@@ -37,12 +39,28 @@ def listen(
         finally:
             os.close(kept)
     try:
-        return reactor.listenTCP(port, factory, interface=host), False
-    except CannotListenError as error:
+        bound = _bind(host, port)
+    except OSError as error:
         raise EnvironmentFault(
-            f"TCP port {port} of {host} can't be bound ({error.socketError}); "
+            f"TCP port {port} of {host} can't be bound ({error}); "
             f"is another node running here, and is this address the machine's own?"
         ) from error
+    with bound:
+        return reactor.adoptStreamPort(bound.fileno(), bound.family, factory), False
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Listen, not by `listenTCP`: what Twisted bound itself it shuts down when it stops, copies and all."""
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        bound.setblocking(False)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        bound.listen(BACKLOG)
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 def _family_of(descriptor: int, host: str, port: int) -> socket.AddressFamily | None:

@@ -96,13 +96,13 @@ def test_a_release_that_does_not_start_stops_the_roll(fleet: Fleet, tmp_path: Pa
     fleet.healthy()
     before, leader = releases(fleet, fleet.peers[0]), fleet.leader()
     with fleet.load():
-        fleet.playbook(
+        said = fleet.playbook(
             "rolling_update",
             *("-e", f"javacluster_source={changed(tmp_path, '.post2', BROKEN)}"),
-            *("-e", "javacluster_ready_s=15"),
+            *("-e", "javacluster_ready_s=20"),
             fails=True,
         )
-        assert [releases(fleet, peer) for peer in fleet.peers].count(before) == len(fleet.peers) - 1
+        assert [releases(fleet, peer) for peer in fleet.peers].count(before) == len(fleet.peers) - 1, said
         assert fleet.leader() == leader
         fleet.playbook("rolling_update", "-e", f"javacluster_release={Path(before).name}")
     assert {releases(fleet, host) for host in fleet.all} == {before}
