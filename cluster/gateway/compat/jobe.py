@@ -116,7 +116,7 @@ def limits_of(parameters: Mapping[str, Any], caps: Limits) -> Limits:
         ("disklimit", "tmp_bytes", MB),
     ):
         value = _number(parameters.get(name))
-        chosen[ours] = None if value is None else max(least, int(value * MB))
+        chosen[ours] = None if value is None else max(least, int(min(value * MB, getattr(caps, ours))))
     return msgspec.structs.replace(
         caps,
         **{name: min(value, getattr(caps, name)) for name, value in chosen.items() if value is not None},
@@ -156,7 +156,7 @@ def valid_file_id(file_id: str) -> bool:
 def _run_spec(body: bytes) -> dict[str, Any]:
     try:
         data = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise JobeError("Non-JSON post data received") from error
     if not isinstance(data, dict):
         raise JobeError("Non-JSON post data received")

@@ -117,7 +117,7 @@ class Jobe:
             return _json("put: the file id must be 8 to 128 letters and digits", HTTPStatus.BAD_REQUEST)
         try:
             sent = msgspec.json.decode(body_of(request), type=_Upload)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return _json("put: missing file_contents parameter", HTTPStatus.BAD_REQUEST)
         try:
             data = binascii.a2b_base64(sent.file_contents, strict_mode=True)

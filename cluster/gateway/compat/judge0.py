@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -94,7 +95,7 @@ def attributes_of(body: bytes, content_type: str) -> dict[str, Any]:
         return dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
     try:
         data = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(NO_JSON) from error
     if not isinstance(data, dict):
         raise ValueError(NO_JSON)  # noqa: TRY004  (one kind of error for one kind of refusal)
@@ -266,7 +267,7 @@ class _Reader:
             number = float(value) if isinstance(value, int | float | str) else float("nan")
         except (ValueError, OverflowError):
             number = float("nan")
-        if number != number or isinstance(value, bool):  # noqa: PLR0124  (not a number)
+        if not math.isfinite(number) or isinstance(value, bool):
             self.wrong(name, "is not a number")
             return default
         if least is not None and number < least:

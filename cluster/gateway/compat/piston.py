@@ -173,7 +173,7 @@ def execution_of(answered: Answered, version: str) -> Execution:
 def _decoded(body: bytes) -> dict[str, Any]:
     try:
         asked = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PistonError(f"the body is not JSON: {error}") from error
     if not isinstance(asked, dict):
         raise PistonError("language is required as a string")

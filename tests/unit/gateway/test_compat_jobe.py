@@ -112,6 +112,7 @@ def test_without_a_good_name_the_compiler_finds_it(gateway: Gateway, name: str |
         ({"memorylimit": 100}, {"memory_bytes": 100_000_000}),
         ({"memorylimit": 1}, {"memory_bytes": 32 * MIB}),
         ({"memorylimit": 4000}, {}),
+        ({"memorylimit": 1e308, "streamsize": "1e308", "disklimit": 1e308}, {}),
         ({"streamsize": 0.5, "disklimit": 20}, {"output_bytes": 500_000, "tmp_bytes": 20_000_000}),
     ],
 )
@@ -196,6 +197,7 @@ def test_a_file_is_its_tenants_own() -> None:
         ("short", b'{"file_contents": ""}', 400),
         (FILE, b"{}", 400),
         (FILE, b"no json", 400),
+        (FILE, b'{"x": ' + b"[" * 1500, 400),
         (FILE, b'{"file_contents": "not base64!"}', 400),
         (FILE, json.dumps({"file_contents": base64.b64encode(bytes(5001)).decode()}).encode(), 413),
     ],
@@ -211,6 +213,7 @@ def test_a_bad_upload_is_refused(gateway: Gateway, file: str, body: bytes, code:
     [
         (b"what", "Non-JSON post data received"),
         (b"[]", "Non-JSON post data received"),
+        (b"[" * 1500, "Non-JSON post data received"),
         (b"{}", "No run_spec attribute found in post data"),
         (b'{"run_spec": 1}', "No run_spec attribute found in post data"),
         (

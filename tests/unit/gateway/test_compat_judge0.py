@@ -173,6 +173,8 @@ def test_additional_files_are_unpacked(gateway: Gateway) -> None:
         ({"cpu_time_limit": 6}, "cpu_time_limit", "must be less than or equal to 5"),
         ({"cpu_time_limit": -1}, "cpu_time_limit", "must be greater than or equal to 0"),
         ({"cpu_time_limit": "NaN"}, "cpu_time_limit", "is not a number"),
+        ({"language_id": "inf"}, "language_id", "is not a number"),
+        ({"cpu_time_limit": "-inf"}, "cpu_time_limit", "is not a number"),
         ({"wall_time_limit": 0.5}, "wall_time_limit", "must be greater than or equal to 1"),
         ({"wall_time_limit": 100000}, "wall_time_limit", "must be less than or equal to 10"),
         ({"memory_limit": 1000}, "memory_limit", "must be greater than or equal to 2048"),
@@ -228,7 +230,7 @@ def test_all_mistakes_are_told_at_once(gateway: Gateway) -> None:
     }
 
 
-@pytest.mark.parametrize("sent", [b"{", b"[]", b"\xff"])
+@pytest.mark.parametrize("sent", [b"{", b"[]", b"\xff", b"[" * 1500])
 def test_what_is_no_object_is_refused(gateway: Gateway, sent: bytes) -> None:
     response, answer = gateway.result(post(gateway, sent))
     assert (response.code, list(json.loads(answer))) == (400, ["error"])

@@ -172,6 +172,7 @@ def test_a_memory_limit_that_no_jvm_starts_with_is_raised(gateway: Gateway) -> N
     ("sent", "message"),
     [
         (b"{", "the body is not JSON"),
+        (b"[" * 1500, "the body is not JSON"),
         (b"[]", "language is required as a string"),
         (body(language=None), "language is required as a string"),
         (body(language=1), "language is required as a string"),
