@@ -49,7 +49,8 @@ def token(name: str, file: Path, rate: float | None, burst: int | None, share: i
     takes the old one back.
     """
     known = tokens.load(file) if file.exists() else ()
-    asked = {key: value for key, value in (("rate", rate), ("burst", burst), ("share", share)) if value}
+    options = {"rate": rate, "burst": burst, "share": share}
+    asked = {key: value for key, value in options.items() if value is not None}
     before = next((one for one in known if one.name == name), None)
     if before is not None and asked:
         raise ConfigError(f"{name} has a token already: change its rate, burst or share in {file}")

@@ -285,6 +285,18 @@ def test_what_is_expected_is_compared_but_for_white_space_at_ends(
     assert document_of(gateway, run, "?fields=status_id", expected_output=expected) == {"status_id": status}
 
 
+@pytest.mark.parametrize(
+    ("merged", "expected", "status"),
+    [(True, "1\n2", 3), (True, "1", 4), (False, "1", 3), (False, "1\n2", 4)],
+)
+def test_what_is_compared_is_what_is_shown(
+    gateway: Gateway, merged: bool, expected: str, status: int
+) -> None:
+    run = Run(Verdict.OK, stdout=b"1\n", stderr=b"2\n", exit_code=0)
+    asked = {"expected_output": expected, "redirect_stderr_to_stdout": merged}
+    assert document_of(gateway, run, "?fields=status_id", **asked) == {"status_id": status}
+
+
 def test_compile_errors_come_as_compile_output(gateway: Gateway) -> None:
     create(gateway)
     gateway.answer(Outcome(Verdict.COMPILE_ERROR, "x", Compilation(text="Main.java:1: error")))
