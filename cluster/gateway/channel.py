@@ -53,6 +53,8 @@ MODERN = (b"/v1/", b"/jobe/", b"/api/v2/", b"/submissions")
 OTHER = "other"
 """The endpoint that refusals here are counted under: no path was looked at yet."""
 
+_NO_URI = Request.uri
+"""A request's, until it was dealt with."""
 _NO_LENGTH = "its length is no number, is given twice, or its Transfer-Encoding is not chunked"
 
 
@@ -269,7 +271,9 @@ class BoundedChannel(HTTPChannel):
         self._look = None
         request: Any = self.requests[0]
         something = request.alive if request.startedWriting else INTERIM
-        if not something or (not request.startedWriting and request.clientproto != b"HTTP/1.1"):
+        # One that still waits for its turn was not told its version yet.
+        version = self._version if request.uri == _NO_URI else request.clientproto
+        if not something or (not request.startedWriting and version != b"HTTP/1.1"):
             self.cut()
         else:
             (request.write if request.startedWriting else cast(ITCPTransport, self.transport).write)(

@@ -9,6 +9,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from cluster.config import GatewaySettings
+from cluster.gateway.channel import INTERIM
 from cluster.gateway.site import make_site
 from cluster.gateway.turns import TURN_S, WINDOW_S, Turns
 from tests.unit.gateway.connections import Connection
@@ -98,3 +99,22 @@ def test_who_waits_for_his_turn_may_send_on_and_may_leave(gateway: Gateway) -> N
     held.pop(0)()
     assert stays.send(b"").count(b"alive\n") == 3
     assert leaves.send_nothing() == b""
+
+
+@pytest.mark.parametrize(("version", "cut"), [(b"1.1", False), (b"1.0", True)])
+def test_who_closes_its_sending_side_while_he_waits_gets_his_answer(
+    gateway: Gateway, version: bytes, *, cut: bool
+) -> None:
+    """H8: as one whose turn has come."""
+    site = make_site(gateway.resource, GatewaySettings(), Clock())
+    held: list[Callable[[], None]] = []
+    site.turns.do = held.append  # type: ignore[method-assign,assignment]  # no turn comes by itself
+    client = Connection(site)
+    client.send(b"GET /livez HTTP/%b\r\nHost: g\r\n\r\n" % version)
+    client.close_sending()
+    assert client.transport.aborting == cut
+    if not cut:
+        assert client.send_nothing() == INTERIM
+        held.pop()()
+        assert client.send_nothing().endswith(b"alive\n")
+        assert client.transport.disconnecting
