@@ -65,6 +65,16 @@ def test_where_anybody_may_a_wrong_token_is_still_wrong() -> None:
         access(anonymous=True).caller("Bearer wrong")
 
 
+@pytest.mark.parametrize("path", [b"/v1/run", b"/v1/run?", b"/v1/jobs?a=b", b"/compileandrun?x?y"])
+def test_a_strangers_body_is_unwelcome_whatever_the_query(path: bytes) -> None:
+    """H8: it need not be read."""
+    problem = access().unwelcome(path, None)
+    assert problem is not None
+    assert problem.status == 401
+    assert access().unwelcome(path, f"Bearer {ANN}") is None
+    assert access().unwelcome(b"/other?" + path, None) is None
+
+
 def test_a_tenant_has_a_burst_and_then_its_rate() -> None:
     clock = Clock()
     it = access(clock=clock)
