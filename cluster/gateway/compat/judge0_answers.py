@@ -83,11 +83,10 @@ def ended_of(answered: Answered, submission: Submission) -> Ended:
     if run is None:
         told = (result.message or result.verdict.value).encode()
         return Ended(status=INTERNAL_ERROR, message=told)
-    stdout, stderr = run.stdout + (run.value or b""), run.stderr
-    if submission.redirect_stderr_to_stdout:
-        stdout, stderr = stdout + stderr, b""
+    merged = submission.redirect_stderr_to_stdout
+    stdout, stderr = _written(run, merged=merged), b"" if merged else run.stderr
     status = _status(run)
-    if status == ACCEPTED and not _as_expected(result, submission.expected_output):
+    if status == ACCEPTED and not _as_expected(result, submission):
         status = WRONG_ANSWER
     memory = sum(one.peak_memory_bytes for one in result.runs) // len(result.runs) // KB
     return Ended(
@@ -228,10 +227,16 @@ def _message(run: Run, status: int) -> bytes | None:
     return (run.message or run.verdict.value).encode()
 
 
-def _as_expected(outcome: Outcome, expected: bytes | None) -> bool:
+def _written(run: Run, *, merged: bool) -> bytes:
+    """Standard output, with standard error behind it where they are to be one."""
+    return run.stdout + (run.value or b"") + (run.stderr if merged else b"")
+
+
+def _as_expected(outcome: Outcome, submission: Submission) -> bool:
     """Whether every run wrote what was expected, white space at the ends of lines and of the text aside."""
+    expected, merged = submission.expected_output, submission.redirect_stderr_to_stdout
     return expected is None or all(
-        _stripped(run.stdout + (run.value or b"")) == _stripped(expected) for run in outcome.runs
+        _stripped(_written(run, merged=merged)) == _stripped(expected) for run in outcome.runs
     )
 
 
