@@ -83,6 +83,10 @@ class Access:
         """A token's holder has this name: it is nobody else's."""
         return tenant in self._by_name
 
+    def hides(self, tenant: str, caller: Caller) -> bool:
+        """This tenant's jobs are not the caller's: he is another, or nobody while the tenant has a token."""
+        return self.names(tenant) if caller.name is None else caller.name != tenant
+
     def caller(self, authorization: str | None) -> Caller:
         """Who sends this `Authorization`.
 

@@ -289,8 +289,8 @@ class Api:
     def _find(self, request: Request, job: str) -> KeptJob:
         """A job of the caller's own; who has no token finds whatever job belongs to no token's holder."""
         caller = self._caller(request)
-        known = self.jobs.get(job, caller.name) if len(job) == ID_DIGITS else None
-        if known is None or (caller.name is None and self._access.names(known.tenant)):
+        known = self.jobs.get(job) if len(job) == ID_DIGITS else None
+        if known is None or self._access.hides(known.tenant, caller):
             raise HttpProblem(
                 HTTPStatus.NOT_FOUND, "no such job is remembered here; jobs that ended are forgotten in time"
             )

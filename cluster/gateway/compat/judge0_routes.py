@@ -272,10 +272,12 @@ class Judge0:
 
     def _known(self, token: str, caller: Caller) -> KeptJob | None:
         try:
-            job = self._parts.jobs().get(uuid.UUID(token).hex, caller.name)
+            job = self._parts.jobs().get(uuid.UUID(token).hex)
         except ValueError:
             return None
-        return job if job is not None and isinstance(job.note, _Note) else None
+        if job is None or self._parts.access.hides(job.tenant, caller):
+            return None
+        return job if isinstance(job.note, _Note) else None
 
     def _find(self, request: Request, token: str) -> KeptJob:
         job = self._known(token, self._caller(request))

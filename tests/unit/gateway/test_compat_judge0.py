@@ -599,3 +599,6 @@ def test_a_submission_is_its_tenants_own() -> None:
     mine = gateway.fetch("GET", f"/submissions/{TOKEN}", headers={"X-Auth-Token": "secret"})[0].code
     theirs = gateway.fetch("GET", f"/submissions/{TOKEN}", headers={"X-Auth-Token": "another"})[0].code
     assert (mine, theirs) == (200, 404)
+    gateway.access.needed = False
+    for method, path in (("GET", f"/{TOKEN}"), ("DELETE", f"/{TOKEN}")):
+        assert gateway.fetch(method, f"/submissions{path}")[0].code == 404, "nor anybody's without a token"
