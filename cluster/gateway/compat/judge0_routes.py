@@ -98,6 +98,7 @@ class Judge0:
             return refused.reply
         except Rejected as rejected:
             return _json(rejected.errors, HTTPStatus.UNPROCESSABLE_ENTITY)
+        self._call_back_later(job)
         token = _token(job)
         if not _flag(request, b"wait"):
             return _json({"token": token}, HTTPStatus.CREATED)
@@ -112,24 +113,28 @@ class Judge0:
         return _json(told, HTTPStatus.CREATED)
 
     async def create_batch(self, request: Request) -> Reply:
-        """Take up to twenty; the answers are in their order, mistakes among them."""
+        """Take up to twenty, or none; the answers are in their order, mistakes among them."""
+        jobs: list[KeptJob] = []
         try:
             caller = self._caller(request)
             given = _batch(_attributes(request).get("submissions"))
             encoded = _flag(request, b"base64_encoded")
             answers: list[object] = []
-            good = False
             for one in given:
                 try:
                     job = self._open(one if isinstance(one, dict) else {}, encoded, caller)
                 except Rejected as rejected:
                     answers.append(rejected.errors)
                 else:
-                    good = True
+                    jobs.append(job)
                     answers.append({"token": _token(job)})
         except Refused as refused:
+            for job in jobs:  # nobody will ever hear of their tokens
+                self._parts.jobs().delete(job)
             return refused.reply
-        return _json(answers, HTTPStatus.CREATED if good else HTTPStatus.UNPROCESSABLE_ENTITY)
+        for job in jobs:
+            self._call_back_later(job)
+        return _json(answers, HTTPStatus.CREATED if jobs else HTTPStatus.UNPROCESSABLE_ENTITY)
 
     async def show(self, request: Request, token: str) -> Reply:
         """A submission as it is now."""
@@ -262,9 +267,13 @@ class Judge0:
         if _overloaded(job):
             parts.jobs().forget(job)
             raise Refused(_FULL, HTTPStatus.SERVICE_UNAVAILABLE)
-        if submission.callback_url:
-            job.wait().addCallback(lambda _ended: self._call_back(job, submission.callback_url))
         return job
+
+    def _call_back_later(self, job: KeptJob) -> None:
+        note = job.note
+        assert isinstance(note, _Note)  # noqa: S101 (for the type checker: `_open` has made it)
+        if url := note.submission.callback_url:
+            job.wait().addCallback(lambda _ended: self._call_back(job, url))
 
     def _call_back(self, job: KeptJob, url: str) -> None:
         told = self._document(job, judge0_answers.DEFAULT_FIELDS, base64=True)

@@ -14,6 +14,7 @@ import attrs
 import pytest
 
 from cluster.config import CompatSettings, GatewaySettings
+from cluster.core.events import RequestAbandoned, RequestArrived
 from cluster.gateway.compat.callbacks import SIGNATURE
 from cluster.gateway.compat.judge0 import Submission
 from cluster.gateway.compat.judge0_answers import ALL_FIELDS, DEFAULT_FIELDS, Moments, document
@@ -466,6 +467,24 @@ def test_a_batch_has_one_to_twenty(gateway: Gateway, method: str, path: str, sen
 def test_a_batch_of_mistakes_alone_is_422(gateway: Gateway) -> None:
     sent = json.dumps({"submissions": [{}]}).encode()
     assert gateway.fetch("POST", "/submissions/batch", data=sent, headers=JSON)[0].code == 422
+
+
+def test_a_batch_is_taken_whole_or_not_at_all(gateway: Gateway) -> None:
+    """Nobody has the tokens of those before the one that was refused: they end, and call nobody back."""
+    gateway.access.needed = True
+    gateway.access.replace([Token(name="course", sha256=digest_of("secret"), rate=1.0, burst=2)])
+    tokens = iter([JOB, "f" * 32])
+    gateway.requests.new_job_id = lambda: next(tokens)
+    one = json.loads(body(callback_url=f"https://{HOST}/done"))
+    sent = json.dumps({"submissions": [one] * 3}).encode()
+    known = {"X-Auth-Token": "secret"}
+    response, answer = gateway.fetch("POST", "/submissions/batch", data=sent, headers=JSON | known)
+    assert (response.code, list(json.loads(answer))) == (429, ["error"])
+    arrived = [event.request for event in gateway.events if isinstance(event, RequestArrived)]
+    cancelled = [event.request for event in gateway.events if isinstance(event, RequestAbandoned)]
+    assert (len(arrived), cancelled) == (2, arrived)
+    assert gateway.fetch("GET", f"/submissions/{TOKEN}", headers=known)[0].code == 404
+    assert gateway.puts == []
 
 
 def test_a_call_back_is_signed_and_holds_the_default_attributes(gateway: Gateway) -> None:
