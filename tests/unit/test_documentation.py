@@ -54,6 +54,13 @@ def test_no_link_is_dead(page: Path) -> None:
             assert anchor in _anchors(file), f"{_id(page)}: {target}"
 
 
+def test_every_page_is_in_the_sites_navigation() -> None:
+    listed = re.findall(
+        r"^ +- .*: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert sorted(listed) == sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
+
+
 @pytest.mark.parametrize("name", sorted(STATIC))
 def test_generated_pages_are_current(name: str) -> None:
     assert (PAGES / name).read_text(encoding="utf-8") == STATIC[name](), (
