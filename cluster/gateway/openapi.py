@@ -288,7 +288,17 @@ def _events_text() -> str:
 
 
 def _events_schema() -> dict[str, Any]:
-    return {"type": "string", "x-events": {name: _reference(kind) for name, kind in _EVENT_TYPES.items()}}
+    """One event, as the stream is a sequence of these; its data is JSON, of the type that its name says."""
+    return {
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {
+            "id": {"type": "string"},
+            "event": {"type": "string", "enum": list(_EVENT_TYPES)},
+            "data": {"type": "string", "contentMediaType": JSON},
+        },
+        "x-events": {name: _reference(kind) for name, kind in _EVENT_TYPES.items()},
+    }
 
 
 def _raw(text: str, kind: str) -> dict[str, Any]:

@@ -19,6 +19,8 @@ pytestmark = pytest.mark.integration
 THOROUGH = bool(os.environ.get("JAVACLUSTER_BROWSER"))
 """Every phase, as in continuous integration; else a look that takes seconds."""
 LIMIT_S = 900 if THOROUGH else 300
+PATIENCE_S = 70
+"""A stream of events lasts until its job has ended, at the latest by its deadline."""
 
 # Any text is a valid body there, and most texts are no Java: by the original's rules that is a 400.
 ORIGINAL = "/compileandrun"
@@ -43,6 +45,7 @@ def test_schemathesis_finds_nothing(tmp_path: Path, guarded: bool) -> None:
             command = [
                 *(sys.executable, "-m", "schemathesis.cli", "run", "--no-color", "--checks", "all"),
                 *("--phases", phases, "-n", "20" if THOROUGH else "3", "--seed", "1"),
+                *("--max-response-time", str(PATIENCE_S)),
                 *(("--header", f"Authorization: Bearer {token}") if guarded else ()),
                 *(*scope, f"http://127.0.0.1:{cluster.http_port}/openapi.json"),
             ]
