@@ -10,6 +10,7 @@ This is the one module that touches the global reactor, and only in `node`.
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 import click
@@ -123,6 +124,11 @@ def node(config: Path) -> None:
     settings = load(config)
     raise_open_files()
 
+    # Before anything imports Twisted's endpoints, which take these words out of the environment (D4).
+    from cluster.telemetry.notify import kept_sockets  # noqa: PLC0415
+
+    kept = kept_sockets(os.environ)
+
     # The reactor that keeps time must be in place before anything imports the global one.
     from cluster.net import reactor as monotonic  # noqa: PLC0415
 
@@ -142,7 +148,7 @@ def node(config: Path) -> None:
         with contextlib.suppress(ReactorNotRunning):  # a signal may have stopped it already
             reactor.stop()
 
-    reactor.callWhenRunning(lambda: maybeDeferred(start, settings, reactor).addBoth(stop))
+    reactor.callWhenRunning(lambda: maybeDeferred(start, settings, reactor, kept).addBoth(stop))
     reactor.run()
     for result in ended:
         if isinstance(result, Failure):

@@ -13,9 +13,10 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from random import SystemRandom
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -55,7 +56,7 @@ from cluster.net.tls import Identity, certificate_ends, contexts, load_keyring, 
 from cluster.runs import NoRuns, RunnerRuns
 from cluster.telemetry.logs import RECEIVED, SENT, LogObserver, NodeLogs
 from cluster.telemetry.metrics import Metrics, Reading
-from cluster.telemetry.notify import Notifier, kept_sockets
+from cluster.telemetry.notify import Notifier
 from cluster.telemetry.readings import (
     access_readings,
     http_readings,
@@ -78,14 +79,18 @@ HTTP = "http"
 JOB_ID_BYTES = 16
 
 
-def start(config: NodeConfig, reactor: Any) -> Deferred[None]:  # noqa: ANN401  (every reactor interface)
-    """Run one node.
+def start(
+    config: NodeConfig,
+    reactor: Any,  # noqa: ANN401  (every reactor interface)
+    kept: Mapping[str, int],
+) -> Deferred[None]:
+    """Run one node; `kept` are the sockets that a service manager held for it, by name (`kept_sockets`).
 
     Returns:
         Fires when the node has stopped, after SIGTERM or SIGINT. Fails with EnvironmentFault or ConfigError
         when it can't start, everything taken down again.
     """
-    return Node(config, reactor).start()
+    return Node(config, reactor, kept).start()
 
 
 class Node:
@@ -93,11 +98,17 @@ class Node:
 
     _log = Logger()
 
-    def __init__(self, config: NodeConfig, reactor: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        config: NodeConfig,
+        reactor: Any,  # noqa: ANN401  (every reactor interface)
+        kept: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         """Nothing is opened before `start`."""
         self._config = config
         self._reactor = reactor
         self._me = NodeId(config.node)
+        self._kept = kept
         self._ended: Deferred[None] = Deferred()
         self._http: list[IListeningPort] = []
         self._stopping = False
@@ -267,7 +278,7 @@ class Node:
             resource, config.gateway, self._reactor, self._metrics.responded, self._access.unwelcome
         )
         self._site = site
-        listening, kept = listen(self._reactor, host, port, site, kept_sockets(os.environ).get(HTTP))
+        listening, kept = listen(self._reactor, host, port, site, self._kept.get(HTTP))
         if not kept and config.me.role is Role.GATEWAY:
             self._notifier.forget(HTTP)
             self._notifier.keep(HTTP, listening.fileno())  # type: ignore[attr-defined]  # (any TCP port's)

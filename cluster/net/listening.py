@@ -35,6 +35,7 @@ def listen(
     if kept is not None:
         try:
             if (family := _family_of(kept, host, port)) is not None:
+                os.set_blocking(kept, False)
                 return reactor.adoptStreamPort(kept, family, factory), True  # it takes a copy
         finally:
             os.close(kept)

@@ -385,11 +385,16 @@ from cluster.cli import main
 from cluster.local import Layout, LocalCluster
 from cluster.errors import ConfigError, EnvironmentFault
 
-async def start(config, reactor):
+async def start(config, reactor, kept):
     from twisted.internet import reactor as installed
     assert reactor is installed
+    assert kept == {{"http": 3}}, "taken before Twisted takes it out of the environment (D4)"
     {ending}
 
+import os
+import twisted.internet.interfaces
+assert "twisted.internet.endpoints" not in sys.modules
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="http")
 cluster.service = sys.modules["cluster.service"] = types.ModuleType("cluster.service")
 cluster.service.start = start
 main(["node", "--config", sys.argv[1]])
