@@ -26,7 +26,11 @@ PATIENCE_S = 70
 ORIGINAL = "/compileandrun"
 
 
-@pytest.mark.parametrize("guarded", [False, True], ids=["open", "with a token"])
+GUARDED = pytest.param(True, id="with a token", marks=pytest.mark.exhaustive)
+"""Takes many minutes: `pytest -m exhaustive tests/integration/test_openapi.py`."""
+
+
+@pytest.mark.parametrize("guarded", [pytest.param(False, id="open"), GUARDED])
 def test_schemathesis_finds_nothing(tmp_path: Path, guarded: bool) -> None:
     """H6, H9: where no token is needed, and where one is, given and left out."""
     phases = "examples,coverage,fuzzing,stateful" if THOROUGH else "fuzzing,stateful"
