@@ -16,6 +16,8 @@ JAVA_MIN = 17
 
 _FIX = "apt-get install openjdk-17-jdk-headless (or set java.home to a JDK's directory)"
 _PROBE_S = 20.0
+_ATTEMPTS = 3
+"""A crowded host may refuse a process or a page at one moment and not at the next."""
 _LIBRARIES = (
     "lib/server/libjvm.so",
     "lib/libjava.so",
@@ -127,16 +129,27 @@ def _outside(root: Path) -> tuple[Path, ...]:
 
 
 def _ask(argv: list[str], **environment: str) -> str:
-    """What a trusted program of the host prints; empty when it fails."""
-    try:
-        done = subprocess.run(
-            argv,
-            env={"LC_ALL": "C", **environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_PROBE_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return (done.stdout + done.stderr).decode("utf-8", "replace")
+    """What a trusted program of the host prints, whatever its exit status.
+
+    A library that the answer lacks is missing in the sandbox, so no answer is a fault, never an empty one.
+
+    Raises:
+        EnvironmentFault: it could not be run, or did not end.
+    """
+    failure: OSError | None = None
+    for _ in range(_ATTEMPTS):
+        try:
+            done = subprocess.run(
+                argv,
+                env={"LC_ALL": "C", **environment},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_PROBE_S,
+                check=False,
+            )
+            return (done.stdout + done.stderr).decode("utf-8", "replace")
+        except OSError as error:
+            failure = error
+        except subprocess.TimeoutExpired as error:
+            raise EnvironmentFault(f"{' '.join(argv)} did not end within {_PROBE_S:g} s") from error
+    raise EnvironmentFault(f"can't run {' '.join(argv)}: {failure}")
