@@ -24,6 +24,7 @@ from twisted.web.http import HTTPChannel
 from twisted.web.server import Request
 from zope.interface import implementer
 
+from cluster.gateway.progress import acknowledged
 from cluster.gateway.replies import HttpProblem, problem_reply
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ LINGER_S = 2.0
 """How long the rest of a refused request is read and thrown away before the connection is closed."""
 
 STALLED_S = 60.0
-"""A client that takes nothing of its answer for so long is cut."""
+"""A client that takes nothing of its answer for so long is cut; however little it takes, it is not."""
+STALL_LOOKS = 6
+"""How often it is looked in that time whether it took something."""
 
 INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
 """Not 102: some clients, Python's `http.client` among them, skip no other interim answer than 100."""
@@ -82,6 +85,8 @@ class BoundedChannel(HTTPChannel):
         self._untaken: Request | None = None
         self._too_slow: IDelayedCall | None = None
         self._stalled: IDelayedCall | None = None
+        self._taken = 0
+        self._looks_left = 0
         self._look: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
@@ -183,7 +188,9 @@ class BoundedChannel(HTTPChannel):
         """The client does not take what it is sent: not for ever."""
         super().pauseProducing()
         if self._stalled is None:
-            self._stalled = self.site.reactor.callLater(STALLED_S, self._takes_nothing)
+            self._taken = self._acknowledged()
+            self._looks_left = STALL_LOOKS
+            self._watch()
 
     def resumeProducing(self) -> None:
         """It does."""
@@ -198,9 +205,22 @@ class BoundedChannel(HTTPChannel):
             self._stalled.cancel()
             self._stalled = None
 
-    def _takes_nothing(self) -> None:
+    def _watch(self) -> None:
+        self._stalled = self.site.reactor.callLater(STALLED_S / STALL_LOOKS, self._look_for_progress)
+
+    def _look_for_progress(self) -> None:
+        """All of a large answer may take its reader an hour; nothing of it for a while: nobody reads."""
         self._stalled = None
-        self.cut()
+        taken = self._acknowledged()
+        self._looks_left = STALL_LOOKS if taken != self._taken else self._looks_left - 1
+        self._taken = taken
+        if self._looks_left:
+            self._watch()
+        else:
+            self.cut()
+
+    def _acknowledged(self) -> int:
+        return acknowledged(cast(Any, self.transport).getHandle())
 
     # --- refusals -----------------------------------------------------------------------------------
 

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import socket
+import sys
+
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.testing import StringTransport
@@ -17,13 +20,16 @@ class Transport(StringTransport):
     """Also remembers an abort, and stops writing after it."""
 
     error = 0
+    taken = 0
 
     def getHandle(self) -> Transport:  # noqa: N802
-        """The socket: asked for its error alone."""
+        """The socket: asked for its error, and for what the other side has taken."""
         return self
 
-    def getsockopt(self, _level: int, _option: int) -> int:
+    def getsockopt(self, level: int, _option: int, size: int = 0) -> int | bytes:
         """What has come back from the other side."""
+        if level == socket.IPPROTO_TCP:
+            return self.taken.to_bytes(8, sys.byteorder).rjust(size, b"\0")
         return self.error
 
     def abortConnection(self) -> None:  # noqa: N802

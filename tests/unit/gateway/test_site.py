@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.task import Clock
 
 from cluster.config import GatewaySettings
@@ -21,12 +22,16 @@ from cluster.gateway.channel import (
     LOOK_AGAIN_S,
     LOOKS_S,
     RECEIVE_S,
+    STALL_LOOKS,
     STALLED_S,
 )
 from cluster.gateway.log_access import FOLLOW_BACKLOG_MAX
 from cluster.gateway.site import BoundedSite, make_site
 from tests.unit.gateway.connections import Connection
 from tests.unit.gateway.fakes import Gateway, returned
+
+STALLING = [STALLED_S / STALL_LOOKS] * STALL_LOOKS
+"""As long as a client may take nothing, look by look."""
 
 HEAD = b"POST /compileandrun HTTP/1.1\r\nHost: g\r\nContent-Type: text/x-java-source\r\n"
 
@@ -292,25 +297,50 @@ def test_an_idle_connection_is_closed_and_a_waiting_one_is_not(
     assert not waiting.transport.disconnecting
 
 
-def test_who_reads_no_answer_gets_no_more_of_them(connect: Connect, clock: Clock, site: BoundedSite) -> None:
-    """H8: a small request has a large answer, and many fit one packet."""
-    connection = connect()
-    producer = connection.transport.producer
+def fill(connection: Connection) -> IPushProducer:
+    """From now on the network takes no more than one write; gives what is then paused."""
+    producer: IPushProducer | None = connection.transport.producer
     assert producer is not None
-    one = b"GET /pages/page.css HTTP/1.1\r\nHost: g\r\n\r\n"
     write = connection.transport.write
 
     def full(data: bytes) -> None:
         write(data)
         producer.pauseProducing()
 
-    connection.transport.write = full  # type: ignore[method-assign]  # a network that is full
+    connection.transport.write = full  # type: ignore[method-assign]
+    return producer
+
+
+def test_who_reads_no_answer_gets_no_more_of_them(connect: Connect, clock: Clock, site: BoundedSite) -> None:
+    """H8: a small request has a large answer, and many fit one packet."""
+    connection = connect()
+    producer = fill(connection)
+    one = b"GET /pages/page.css HTTP/1.1\r\nHost: g\r\n\r\n"
     connection.send(one * 20)
     assert connection.transport.value().count(b"HTTP/1.1 200") == 1
     producer.resumeProducing()
     assert connection.transport.value().count(b"HTTP/1.1 200") == 2
     assert len(site._idle) == 1, "it can make room for others"
-    clock.advance(STALLED_S)
+    clock.pump(STALLING)
+    assert connection.transport.aborting
+    connection.gone()
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_slow_reader_of_a_large_answer_has_all_the_time_it_takes(
+    connect: Connect, clock: Clock, gateway: Gateway
+) -> None:
+    """H8: who takes a packet a minute reads; who takes nothing for a minute does not."""
+    connection = connect()
+    fill(connection)
+    connection.send(HEAD + b"Content-Length: 10\r\n\r\nclass A {}")
+    gateway.answer(returned(b"x" * 1_000_000))
+    for _ in range(100):
+        clock.pump(STALLING[1:])
+        assert not connection.transport.aborting
+        connection.transport.taken += 1448
+        clock.advance(STALLING[0])
+    clock.pump(STALLING)
     assert connection.transport.aborting
     connection.gone()
     assert clock.getDelayedCalls() == []
