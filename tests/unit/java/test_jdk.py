@@ -36,7 +36,7 @@ def test_a_host_that_refuses_a_process_for_a_moment_loses_no_library(monkeypatch
 
 def test_a_host_that_can_run_nothing_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "run", Host("prlimit", refusals=1000))
-    with pytest.raises(EnvironmentFault, match="can't run .*prlimit: .*temporarily unavailable"):
+    with pytest.raises(EnvironmentFault, match=r"can't run .*prlimit: .*temporarily unavailable"):
         jdk.find("")
 
 
