@@ -9,9 +9,9 @@ from twisted.web.client import Agent, HTTPConnectionPool
 
 from cluster.config import NodeConfig
 from cluster.gateway.access import Access
-from cluster.gateway.app import GatewayParts
 from cluster.gateway.compat.callbacks import callbacks_of
 from cluster.gateway.log_access import PeerLogs
+from cluster.gateway.parts import GatewayParts
 from cluster.gateway.relay import Requests
 from cluster.net.reactor import unix_seconds
 

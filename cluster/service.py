@@ -35,7 +35,8 @@ from cluster.core.record import Record
 from cluster.core.views import NodeSettings
 from cluster.errors import ClusterError, EnvironmentFault
 from cluster.gateway.access import access_of
-from cluster.gateway.app import NodeParts, gateway_resource, node_resource
+from cluster.gateway.app import gateway_resource, node_resource
+from cluster.gateway.parts import NodeParts
 from cluster.gateway.relay import Requests
 from cluster.gateway.site import BoundedSite, make_site
 from cluster.gateway.view import ClusterView, view_of

@@ -53,7 +53,9 @@ RETRY_FULL_S = 2.0
 
 LAST_ID_DIGITS = 9
 
+_RUN = "/v1/run"
 _JOB = "/v1/jobs/<job>"
+_EVENTS = f"{_JOB}/events"
 
 
 @attrs.frozen
@@ -81,8 +83,13 @@ class Api:
         view: Callable[[], ClusterView],
         clock: IReactorTime,
         answered: Callable[[Answered, float], None],
+        responded: Callable[[str, int], None],
     ) -> None:
-        """Run programs by `requests`, within `limits`; `answered` hears of every answer and its seconds."""
+        """Run programs by `requests`, within `limits`.
+
+        `answered` hears of every job's answer and its seconds; `responded` of streams that begin, by endpoint
+        and status.
+        """
         self._requests = requests
         self._access = access
         self._settings = settings
@@ -90,6 +97,7 @@ class Api:
         self._view = view
         self._clock = clock
         self._answered = answered
+        self._responded = responded
         self._streams = 0
         self._jobs: KeptJobs | None = None
         self._openapi = b""
@@ -98,11 +106,11 @@ class Api:
     def endpoints(self) -> Iterable[tuple[str, str, Endpoint]]:
         """Path, method, and what answers."""
         return (
-            ("/v1/run", "POST", self.run),
+            (_RUN, "POST", self.run),
             ("/v1/jobs", "POST", self.send_job),
             (_JOB, "GET", self.job),
             (_JOB, "DELETE", self.cancel_job),
-            (f"{_JOB}/events", "GET", self.job_events),
+            (_EVENTS, "GET", self.job_events),
             ("/v1/runtimes", "GET", self.runtimes),
             ("/v1/stats", "GET", self.stats),
             ("/openapi.json", "GET", self.openapi),
@@ -149,7 +157,7 @@ class Api:
         try:
             if job.answered is not None and isinstance(result_of(job.answered), Problem):
                 return json_reply(job.answered)
-            await self._stream(request, job, 0)
+            await self._stream(request, _RUN, job, 0)
         finally:
             if not sent.key:
                 self.jobs.delete(job)
@@ -188,15 +196,16 @@ class Api:
             raise HttpProblem(HTTPStatus.BAD_REQUEST, "Last-Event-ID: must be the id of an event of this job")
         if request.method == b"HEAD":
             return Reply(HTTPStatus.OK, b"", EVENTS)
-        await self._stream(request, known, int(after))
+        await self._stream(request, _EVENTS, known, int(after))
         return None
 
-    async def _stream(self, request: Request, known: KeptJob, after: int) -> None:
+    async def _stream(self, request: Request, endpoint: str, known: KeptJob, after: int) -> None:
         if self._streams >= STREAMS_MAX:
             raise Unavailable(f"{STREAMS_MAX} streams of events are open here: use ?wait= instead")
         begin(request, HTTPStatus.OK, EVENTS)
         for name, value in self._headers(known).items():
             request.setHeader(name, value)
+        self._responded(endpoint, HTTPStatus.OK)
         self._streams += 1
         try:
             await EventStream(request, known.log, after, lambda: self._document(known), self._clock).done

@@ -11,15 +11,13 @@ cancels the method at its `await`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Protocol, cast
+from typing import cast
 
-import attrs
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from klein import Klein
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
@@ -27,15 +25,12 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from cluster.config import GatewaySettings
 from cluster.core.effects import Level
 from cluster.errors import ClusterError, Unavailable
 from cluster.gateway import cluster_info
-from cluster.gateway.access import Access
 from cluster.gateway.api import Api
 from cluster.gateway.assets import Page
 from cluster.gateway.channel import OTHER
-from cluster.gateway.compat.callbacks import Callbacks
 from cluster.gateway.compat.endpoints import compat_endpoints
 from cluster.gateway.compat.parts import CompatParts
 from cluster.gateway.endpoint import Endpoint, argument, begin, integer, preferred
@@ -43,71 +38,20 @@ from cluster.gateway.log_access import (
     FOLLOWERS_MAX,
     LINES_DEFAULT,
     LINES_MAX,
-    LogSource,
     LogStream,
-    PeerLogs,
 )
-from cluster.gateway.relay import Answered, Requests
+from cluster.gateway.parts import GatewayParts, NodeParts
+from cluster.gateway.relay import Answered
 from cluster.gateway.replies import JSON, TEXT, HttpProblem, Reply, job_reply, problem_of, problem_reply
 from cluster.gateway.sources import cache_wishes, read_source
-from cluster.gateway.view import ClusterView
 from cluster.identity import Role
-from cluster.limits import Limits
-from cluster.wire.jobs import Outcome, Refusal, Verdict
+from cluster.wire.jobs import Outcome, Verdict
 
 COMPILE_AND_RUN = "/compileandrun"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 _VARIABLE = re.compile(r"^(/v1/(job)s/)[^/<]+")
 """The part of a path that differs from job to job: answers are counted by route, not by job."""
-
-
-class Observer(Protocol):
-    """Who counts what is answered."""
-
-    def answered(self, result: Outcome | Refusal, cached: bool, seconds: float) -> None:
-        """A job's answer went out, `seconds` after its request came in."""
-        ...
-
-    def responded(self, endpoint: str, status: int) -> None:
-        """Any answer went out."""
-        ...
-
-
-@attrs.frozen
-class NodeParts:
-    """What every node's pages read.
-
-    Attributes:
-        exposition: the metrics, in Prometheus's text format.
-    """
-
-    view: Callable[[], ClusterView]
-    logs: LogSource
-    exposition: Callable[[], bytes]
-    observer: Observer
-    clock: IReactorTime
-
-
-@attrs.frozen
-class GatewayParts:
-    """What a gateway has besides.
-
-    Attributes:
-        requests: where programs are sent.
-        access: who may send them.
-        limits: what a program may use that asks for nothing.
-        utc: seconds since 1970, to be shown and for nothing else.
-        callbacks: delivers what the drop-in interfaces promise to send.
-    """
-
-    requests: Requests
-    access: Access
-    peer_logs: PeerLogs
-    settings: GatewaySettings
-    limits: Limits
-    utc: Callable[[], float]
-    callbacks: Callbacks
 
 
 class NodeSite:
@@ -208,7 +152,13 @@ class NodeSite:
 
     def _add(self, path: str, method: str, endpoint: Endpoint) -> None:
         async def answer(request: IRequest, **parts: str) -> bytes | None:
-            reply = await endpoint(cast(Request, request), **parts)
+            observer, clock = self._parts.observer, self._parts.clock
+            observer.opened(path)
+            began = clock.seconds()
+            try:
+                reply = await endpoint(cast(Request, request), **parts)
+            finally:
+                observer.closed(path, clock.seconds() - began)
             return None if reply is None else self._send(cast(Request, request), path, reply)
 
         self.klein.route(path, methods=[method], endpoint=f"{method} {path}")(answer)
@@ -264,6 +214,7 @@ class GatewaySite(NodeSite):
             parts.view,
             parts.clock,
             self.answered,
+            parts.observer.responded,
         )
         self._page = Page()
         compat = CompatParts(

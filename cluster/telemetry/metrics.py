@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import attrs
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -20,6 +20,8 @@ PHASE_BUCKETS_S = (
     *(1.0, 2.0, 5.0, 10.0, 20.0, 60.0),
 )
 """Upper bounds: a cached answer takes a millisecond, a deadline a minute."""
+ENDPOINT_BUCKETS_S = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0)
+"""Coarse, as there are many endpoints; the phases of jobs tell more."""
 
 
 @attrs.frozen
@@ -87,8 +89,21 @@ class Metrics:
         )
         self._responses = Counter(
             "javacluster_http_responses",
-            "HTTP answers by endpoint and status.",
+            "HTTP answers by endpoint and status; a stream counts when it begins.",
             ("endpoint", "status"),
+            registry=self._registry,
+        )
+        self._open = Gauge(
+            "javacluster_http_open",
+            "HTTP requests that wait for their answers or are being answered: programs, long polls, streams.",
+            ("endpoint",),
+            registry=self._registry,
+        )
+        self._durations = Histogram(
+            "javacluster_http_seconds",
+            "Time from an HTTP request to the end of its answer, or until its client left.",
+            ("endpoint",),
+            buckets=ENDPOINT_BUCKETS_S,
             registry=self._registry,
         )
 
@@ -111,6 +126,15 @@ class Metrics:
     def responded(self, endpoint: str, status: int) -> None:
         """Count an HTTP answer; `endpoint` is a route, never what a client typed."""
         self._responses.labels(endpoint, str(int(status))).inc()
+
+    def opened(self, endpoint: str) -> None:
+        """A request has come whose answer may take its time."""
+        self._open.labels(endpoint).inc()
+
+    def closed(self, endpoint: str, seconds: float) -> None:
+        """It has been answered to the end, or its client has left."""
+        self._open.labels(endpoint).dec()
+        self._durations.labels(endpoint).observe(seconds)
 
     def exposition(self) -> bytes:
         """Prometheus's text format, version 0.0.4."""

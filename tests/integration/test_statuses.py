@@ -371,6 +371,12 @@ H10 = {
         0,
         r'javacluster_http_responses_total\{endpoint="/v1/run",status="200"\} [1-9]',
     ),
+    "requests under way": (0, r'javacluster_http_open\{endpoint="/metrics"\} 1\.0'),
+    "streams": (
+        0,
+        r'javacluster_http_responses_total\{endpoint="/v1/jobs/<job>/events",status="200"\} [1-9]',
+    ),
+    "their time": (0, r'javacluster_http_seconds_count\{endpoint="/v1/jobs/<job>/events"\} [1-9]'),
     "strangers": (0, r'javacluster_tenant_requests_total\{result="refused",tenant=""\} [1-9]'),
     "tenants over their rate": (
         0,

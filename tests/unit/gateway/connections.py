@@ -13,7 +13,11 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from cluster.gateway.channel import STALL_LOOKS, STALLED_S
 from cluster.gateway.site import BoundedSite
+
+STALLING = [STALLED_S / STALL_LOOKS] * STALL_LOOKS
+"""As long as a client may take nothing, look by look."""
 
 
 class Transport(StringTransport):

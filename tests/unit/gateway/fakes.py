@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,9 +17,10 @@ from cluster.config import GatewaySettings
 from cluster.core.effects import Answer, Level, ShowProgress
 from cluster.core.events import Event, RequestArrived
 from cluster.gateway.access import open_to_all
-from cluster.gateway.app import GatewayParts, NodeParts, gateway_resource, node_resource
+from cluster.gateway.app import gateway_resource, node_resource
 from cluster.gateway.compat.callbacks import Callbacks
 from cluster.gateway.log_access import PeerLogs
+from cluster.gateway.parts import GatewayParts, NodeParts
 from cluster.gateway.relay import Requests
 from cluster.gateway.view import ClusterView, NodeView
 from cluster.identity import Role, State, Status
@@ -81,6 +83,8 @@ class FakeObserver:
     def __init__(self) -> None:
         self.answers: list[tuple[Outcome | Refusal, bool, float]] = []
         self.responses: list[tuple[str, int]] = []
+        self.open: Counter[str] = Counter()
+        self.durations: list[tuple[str, float]] = []
 
     def answered(self, result: Outcome | Refusal, cached: bool, seconds: float) -> None:
         """Remember."""
@@ -89,6 +93,15 @@ class FakeObserver:
     def responded(self, endpoint: str, status: int) -> None:
         """Remember."""
         self.responses.append((endpoint, status))
+
+    def opened(self, endpoint: str) -> None:
+        """Remember."""
+        self.open[endpoint] += 1
+
+    def closed(self, endpoint: str, seconds: float) -> None:
+        """Remember."""
+        self.open[endpoint] -= 1
+        self.durations.append((endpoint, seconds))
 
 
 class Gateway:

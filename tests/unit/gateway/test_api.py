@@ -198,9 +198,13 @@ def test_a_long_poll_is_answered_as_soon_as_the_job_ends(gateway: Gateway) -> No
     polls = [gateway.send("GET", f"/v1/jobs/{JOB}?wait=10") for _ in range(2)]
     gateway.clock.advance(9)
     assert_no_result(polls[0])
+    assert gateway.observer.open["/v1/jobs/<job>"] == 2
     gateway.answer(returned(b"done"))
     for poll in polls:
         assert json.loads(gateway.result(poll)[1])["status"] == "finished"
+    assert gateway.observer.responses[1:] == [("/v1/jobs/<job>", 200)] * 2
+    assert gateway.observer.durations[1:] == [("/v1/jobs/<job>", 9)] * 2
+    assert gateway.observer.open["/v1/jobs/<job>"] == 0
     assert gateway.clock.getDelayedCalls() == []
 
 

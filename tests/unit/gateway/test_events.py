@@ -15,13 +15,12 @@ from twisted.internet.task import Clock
 from cluster.config import GatewaySettings
 from cluster.core.events import RequestAbandoned
 from cluster.gateway.api import Api
-from cluster.gateway.channel import STALLED_S
 from cluster.gateway.events import EVENTS_MAX, KEEP_ALIVE_S
 from cluster.gateway.jobs import KeptJob
 from cluster.gateway.schemas import JobDocument
 from cluster.gateway.site import BoundedSite, make_site
 from cluster.wire.jobs import Compilation, Outcome, Piece, Reason, Refusal, Run, Stream, Verdict
-from tests.unit.gateway.connections import Connection
+from tests.unit.gateway.connections import STALLING, Connection
 from tests.unit.gateway.fakes import JOB, Gateway
 
 SOURCE = b'{"source": "class A {}", "progress": true}'
@@ -123,6 +122,37 @@ def test_a_job_tells_its_story_as_it_happens(gateway: Gateway, connect: Connect)
     assert reader.send(b"").endswith(b"0\r\n\r\n"), "the stream is over"
 
 
+def test_a_stream_is_counted_when_it_begins_and_timed_when_it_ends(
+    gateway: Gateway, connect: Connect
+) -> None:
+    """H10: nobody waits a minute to learn that streams are open."""
+    post(connect())
+    reader, leaver = connect(), connect()
+    follow(reader)
+    follow(leaver)
+    events = "/v1/jobs/<job>/events"
+    assert gateway.observer.responses == [("/v1/jobs", 202), (events, 200), (events, 200)]
+    assert gateway.observer.open[events] == 2
+    leaver.gone()
+    assert gateway.observer.open[events] == 1
+    gateway.clock.advance(9)
+    gateway.answer(printed(b"done"))
+    assert gateway.observer.open[events] == 0
+    assert [one for one in gateway.observer.durations if one[0] == events] == [(events, 0), (events, 9)]
+    assert len(gateway.observer.responses) == 3, "each once"
+
+
+def test_a_program_that_is_followed_is_counted_by_its_own_endpoint(
+    gateway: Gateway, connect: Connect
+) -> None:
+    """H10."""
+    post(connect(), "/v1/run", extra=b"Accept: text/event-stream\r\n")
+    assert gateway.observer.responses == [("/v1/run", 200)]
+    assert gateway.observer.open["/v1/run"] == 1
+    gateway.answer(printed(b"done"))
+    assert (gateway.observer.open["/v1/run"], len(gateway.observer.responses)) == (0, 1)
+
+
 def test_only_who_asks_is_told_on_the_way(gateway: Gateway, connect: Connect) -> None:
     post(connect(), body=b'{"source": "class A {}"}')
     assert not gateway.arrived().progress
@@ -220,7 +250,7 @@ def test_a_reader_that_takes_nothing_for_long_is_cut(
     producer = reader.transport.producer
     assert producer is not None
     producer.pauseProducing()
-    clock.advance(STALLED_S)
+    clock.pump(STALLING)
     assert reader.transport.aborting
     reader.gone()
     gateway.answer(printed(b""))

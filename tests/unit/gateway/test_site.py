@@ -22,16 +22,11 @@ from cluster.gateway.channel import (
     LOOK_AGAIN_S,
     LOOKS_S,
     RECEIVE_S,
-    STALL_LOOKS,
-    STALLED_S,
 )
 from cluster.gateway.log_access import FOLLOW_BACKLOG_MAX
 from cluster.gateway.site import BoundedSite, make_site
-from tests.unit.gateway.connections import Connection
+from tests.unit.gateway.connections import STALLING, Connection
 from tests.unit.gateway.fakes import Gateway, returned
-
-STALLING = [STALLED_S / STALL_LOOKS] * STALL_LOOKS
-"""As long as a client may take nothing, look by look."""
 
 HEAD = b"POST /compileandrun HTTP/1.1\r\nHost: g\r\nContent-Type: text/x-java-source\r\n"
 

@@ -66,6 +66,19 @@ def test_responses_are_counted_by_endpoint_and_status() -> None:
     )
 
 
+def test_requests_under_way_are_told_by_endpoint_and_timed_when_they_end() -> None:
+    """H10: long polls and streams too, while they last."""
+    metrics = Metrics(tuple)
+    events = (("endpoint", "/v1/jobs/<job>/events"),)
+    for _ in range(3):
+        metrics.opened("/v1/jobs/<job>/events")
+    metrics.closed("/v1/jobs/<job>/events", 30.0)
+    found = samples(metrics)
+    assert found["javacluster_http_open", events] == 2
+    assert found["javacluster_http_seconds_count", events] == 1
+    assert found["javacluster_http_seconds_sum", events] == 30
+
+
 def test_two_nodes_in_one_process_do_not_mix() -> None:
     one, other = Metrics(tuple), Metrics(tuple)
     one.responded("/", 200)
