@@ -19,7 +19,6 @@ from cluster.client.answers import (
 )
 from cluster.client.blocking import (
     GLANCE_S,
-    PATIENCE_S,
     Reply,
     follow_program,
     log_lines,
@@ -29,6 +28,7 @@ from cluster.client.blocking import (
     run_program,
     token_of_environment,
 )
+from cluster.client.calls import PATIENCE_S
 from cluster.client.session import Client
 from cluster.gateway.schemas import (
     CompilationResult,

@@ -16,11 +16,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from cluster.client.answers import ANSWER_MAX, TRY_LATER, ClusterView, first_line, seconds_of
+from cluster.client.calls import PATIENCE_S
 from cluster.errors import ClusterError, EnvironmentFault, JobError, RemoteProtocolError, Unavailable
 from cluster.gateway.schemas import JobDocument, OutputEvent, ProgramResult, RestartedEvent
-
-PATIENCE_S = 90.0
-"""How long an answer may take: longer than a gateway lets its clients wait (`work.deadline_s`)."""
 
 GLANCE_S = 2.0
 """How long a look at the cluster's state may take."""

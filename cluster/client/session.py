@@ -9,31 +9,16 @@ from __future__ import annotations
 import http.client
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TypeVar, Unpack
 from urllib.parse import urlsplit
 
-from cluster.client.answers import (
-    ANSWER_MAX,
-    ClusterView,
-    ProgramParts,
-    Refused,
-    Retry,
-    decoded,
-    headers_of,
-    new_key,
-    request_of,
-)
-from cluster.errors import RemoteProtocolError, Unavailable
+from cluster.client.answers import ANSWER_MAX, ClusterView, ProgramParts, Refused, Retry, decoded
+from cluster.client.calls import PATIENCE_S, POLL_S, Call, Calls, result_of
+from cluster.errors import RemoteProtocolError
 from cluster.gateway.schemas import JobDocument, ProgramResult, Runtimes
 
 T = TypeVar("T")
-
-PATIENCE_S = 90.0
-"""How long an answer may take: longer than a gateway lets its clients wait (`work.deadline_s`)."""
-
-POLL_S = 30
-"""How long one request for a job's result waits."""
 
 
 class Client:
@@ -42,7 +27,7 @@ class Client:
     Args:
         urls: such as `http://127.0.0.1:8888`; several separated by commas.
         token: sent as `Authorization: Bearer`; empty for none.
-        patience_s: how long one answer may take.
+        patience_s: how long nothing may come of an answer.
         retry: how often a request is sent again.
         sleep: waits between two tries.
     """
@@ -56,10 +41,8 @@ class Client:
         retry: Retry | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._urls = [url.strip().rstrip("/") for url in urls.split(",")]
-        self._token = token
+        self._calls = Calls.to(urls, token, retry)
         self._patience_s = patience_s
-        self._retry = retry or Retry()
         self._sleep = sleep
 
     def run(
@@ -83,8 +66,7 @@ class Client:
             JobError: the request itself is refused.
             RemoteProtocolError: what answers is no gateway, or a broken one.
         """
-        body = request_of(source, parts)
-        return self._send("POST", "/v1/run", ProgramResult, body, key or new_key(), fresh=fresh)
+        return self._send(self._calls.run(source, parts, key, fresh=fresh))
 
     def submit(
         self,
@@ -94,12 +76,11 @@ class Client:
         **parts: Unpack[ProgramParts],
     ) -> JobDocument:
         """Hand in a program and come back for it by its `job` (H5); raises as `run` does."""
-        body = request_of(source, parts)
-        return self._send("POST", "/v1/jobs", JobDocument, body, key or new_key())
+        return self._send(self._calls.submit(source, parts, key))
 
     def job(self, job: str, wait_s: int = 0) -> JobDocument:
         """A job as it is now, or as it is once it has ended or `wait_s` seconds (60 at most) have passed."""
-        return self._send("GET", f"/v1/jobs/{job}?wait={wait_s}", JobDocument)
+        return self._send(self._calls.job(job, wait_s))
 
     def result(self, job: str) -> ProgramResult:
         """A job's result, however long it takes.
@@ -107,47 +88,36 @@ class Client:
         Raises:
             Unavailable: it failed, by no fault of the program.
         """
-        while True:
-            known = self.job(job, POLL_S)
-            if known.result is not None:
-                return known.result
-            if known.problem is not None:
-                raise Unavailable(known.problem.detail)
+        while (result := result_of(self.job(job, POLL_S))) is None:
+            pass
+        return result
 
     def cancel(self, job: str) -> JobDocument:
         """End a job if it is pending, and have it forgotten."""
-        return self._send("DELETE", f"/v1/jobs/{job}", JobDocument)
+        return self._send(self._calls.cancel(job))
 
     def runtimes(self) -> Runtimes:
         """The JDKs of the cluster, and its limits (H6)."""
-        return self._send("GET", "/v1/runtimes", Runtimes)
+        return self._send(self._calls.runtimes())
 
     def cluster(self) -> ClusterView:
         """The cluster's nodes and leader, as the gateway sees them (H2)."""
-        return self._send("GET", "/v1/cluster", ClusterView)
+        return self._send(self._calls.cluster())
 
-    def _send(
-        self, method: str, path: str, kind: type[T], body: bytes = b"", key: str = "", *, fresh: bool = False
-    ) -> T:
-        headers = headers_of(self._token, key, fresh=fresh)
-        for number, pause in enumerate((*self._retry.pauses(), None)):
-            url = self._urls[number % len(self._urls)]
+    def _send(self, call: Call[T]) -> T:
+        for url, pause in self._calls.tries():
             try:
-                return self._once(url, method, path, kind, body, headers)
+                return self._once(url, call)
             except Refused as error:
-                if pause is None:
-                    raise
-                self._sleep(self._retry.pause(pause, error))
+                self._sleep(self._calls.pause(pause, error))
         raise AssertionError("the last try returns or raises")
 
-    def _once(
-        self, url: str, method: str, path: str, kind: type[T], body: bytes, headers: Mapping[str, str]
-    ) -> T:
+    def _once(self, url: str, call: Call[T]) -> T:
         connection = self._connection(url)
         try:
-            connection.request(method, path, body or None, dict(headers))
+            connection.request(call.method, call.path, call.body or None, dict(call.headers))
             response = connection.getresponse()
-            answer = response.read(ANSWER_MAX)
+            body = response.read(ANSWER_MAX)
         except http.client.HTTPException as error:
             # A connection that ended early: the request may have arrived, and its key takes care of that.
             raise Refused(f"{url}: the connection broke: {error!r}") from error
@@ -155,7 +125,8 @@ class Client:
             raise Refused(f"no gateway answers at {url}: {error}") from error
         finally:
             connection.close()
-        return decoded(response.status, response.getheader("Retry-After", ""), answer, kind, response.reason)
+        retry_after = response.getheader("Retry-After", "")
+        return decoded(response.status, retry_after, body, call.answer, response.reason)
 
     def _connection(self, url: str) -> http.client.HTTPConnection:
         parts = urlsplit(url if "//" in url else f"http://{url}")

@@ -16,7 +16,13 @@ import pytest
 
 from treq.client import HTTPClient
 from treq.testing import StubTreq
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
+from twisted.web.client import Agent
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
@@ -229,6 +235,94 @@ def test_what_is_no_address_is_told() -> None:
 
 
 # --- on Twisted --------------------------------------------------------------------------------------
+
+
+class Aborted(StringTransport):
+    """Also remembers an abort, and is gone then."""
+
+    disconnected = False
+    protocol: Any = None
+
+    def abortConnection(self) -> None:  # noqa: N802  (Twisted's name)
+        """Cut."""
+        self.disconnected = True
+        self.protocol.connectionLost(Failure(ConnectionAborted()))
+
+
+class Wire:
+    """A client of its own on a reactor without a network, and what it sends there."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.reactor = MemoryReactorClock()
+        self.client = TwistedClient(
+            self.reactor,
+            "http://gateway",
+            http=HTTPClient(Agent.usingEndpointFactory(self.reactor, self)),
+            **settings,
+        )
+
+    def endpointForURI(self, _uri: object) -> TCP4ClientEndpoint:  # noqa: N802  (Twisted's name)
+        """Where the agent connects to."""
+        return TCP4ClientEndpoint(self.reactor, "192.0.2.1", 80)
+
+    def connect(self) -> Aborted:
+        """The last connection is made."""
+        factory = self.reactor.tcpClients[-1][2]
+        protocol: Any = factory.buildProtocol(None)
+        transport = Aborted()
+        protocol.makeConnection(transport)
+        transport.protocol = protocol
+        return transport
+
+    @property
+    def tries(self) -> int:
+        """How often it has begun to connect."""
+        return len(self.reactor.tcpClients)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n"
+
+
+@pytest.mark.parametrize("stage", ["connecting", "sending", "asking", "reading", "pausing"])
+def test_on_twisted_a_cancelled_call_is_over(stage: str) -> None:
+    """Nothing is sent again, and the connection does not stay."""
+    wire = Wire()
+    running: Deferred[Any] = wire.client.run("class A {}") if stage == "sending" else wire.client.job(JOB)
+    transport = None
+    if stage != "connecting":
+        transport = wire.connect()
+        assert b" /v1/" in transport.value()
+    if transport is not None and stage == "reading":
+        transport.protocol.dataReceived(HEAD + b"{")
+    if transport is not None and stage == "pausing":
+        transport.protocol.connectionLost(Failure(ConnectionDone()))
+    running.cancel()
+    assert failure_result_of(running).check(CancelledError)
+    if transport is not None and stage == "reading":
+        transport.protocol.dataReceived(b"more")
+    wire.reactor.pump([1.0] * 200)
+    assert wire.tries == 1
+    assert wire.reactor.getDelayedCalls() == []
+    if transport is not None and stage != "pausing":
+        assert transport.disconnected or transport.disconnecting
+
+
+def test_on_twisted_patience_is_for_the_whole_answer() -> None:
+    """One that trickles is given up, and asked for again under the same key."""
+    wire = Wire(patience_s=10, retry=Retry(tries=2))
+    running = wire.client.job(JOB)
+    transport = wire.connect()
+    transport.protocol.dataReceived(HEAD)
+    for _ in range(9):
+        wire.reactor.advance(1)
+        transport.protocol.dataReceived(b" ")
+    assert wire.tries == 1
+    wire.reactor.pump([1, 1, 1])
+    assert wire.tries == 2
+    wire.reactor.pump([1] * 10)
+    assert failure_result_of(running).check(Refused)
+    assert wire.tries == 2
+    assert wire.reactor.getDelayedCalls() == []
 
 
 class _Site(Resource):
