@@ -3,8 +3,9 @@
 Order matters at both ends of a life. Going up: the record and the secrets are read, every port is bound, the
 core begins to live, and only then the Java side warms up, so that a node votes and follows long before it can
 run a program; whatever fails on the way takes everything down again and is told in one line. Going down
-(W10): a gateway's port closes first, the core hands over and drains, and when it says `Stopped` (or the
-drain timeout passed) programs, channels and sockets go.
+(W10): a gateway's port closes first, and who is connected may still ask; then the core hands over and drains,
+and when it says `Stopped` (or the drain timeout passed) answers are flushed, and programs, channels and
+sockets go.
 """
 
 from __future__ import annotations
@@ -361,12 +362,16 @@ class Node:
         self._notifier.stopping()
         if self._config.me.role is Role.GATEWAY:
             yield self._close_http()
+            if self._site is not None:
+                yield self._site.leave()
         self._driver.feed(StopRequested())
         patience = self._config.work.drain_s + DRAIN_GRACE_S
         late = self._reactor.callLater(patience, self._on_core_stopped)
         yield self._core_stopped
         if late.active():
             late.cancel()
+        if self._site is not None:
+            yield self._site.flush()
         yield self._close_all()
         self._end(None)
 

@@ -153,6 +153,21 @@ class BoundedChannel(HTTPChannel):
         text = f"the request line and the headers are larger than {HEADER_BYTES_MAX} bytes"
         self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text)
 
+    def checkPersistence(self, request: Request, version: bytes) -> bool:
+        """Whether another request may follow this one."""
+        persistent = bool(super().checkPersistence(request, version))
+        if persistent and self.site.leaving:
+            _say_close(request)
+            return False
+        return persistent
+
+    def last(self) -> None:
+        """No other request will follow the one that is here, if there is one, and its client is told so."""
+        if self.requests and self.persistent:
+            self.persistent = False
+            if not self.requests[0].startedWriting:
+                _say_close(self.requests[0])
+
     def allContentReceived(self) -> None:
         """A request is here whole: its answer may take as long as it takes."""
         if self._refused:
@@ -315,6 +330,10 @@ class BoundedChannel(HTTPChannel):
                 self._send_something()
             else:
                 self._look_after(number + 1)
+
+
+def _say_close(request: Request) -> None:
+    request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
 
 
 def _shown(line: bytes) -> str:

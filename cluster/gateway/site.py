@@ -12,10 +12,11 @@ after a pause in which the client can read the answer: closing at once, with byt
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from io import BytesIO
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol, IReactorTime
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
@@ -27,6 +28,11 @@ from cluster.config import GatewaySettings
 from cluster.gateway.channel import LINGER_S, MODERN, OTHER, BoundedChannel
 from cluster.gateway.replies import HttpProblem, problem_reply
 from cluster.gateway.turns import Turns
+
+LEAVING_S = 1.0
+"""Once the port is closed: how long a connection that is open may still begin a request."""
+FLUSH_S = 2.0
+"""How long clients have to take the last of their answers."""
 
 CountResponse = Callable[[str, int], None]
 
@@ -174,6 +180,7 @@ class BoundedSite(Site):
     Attributes:
         connections: open now.
         evicted: closed so far to make room, while they asked nothing or had not asked it whole.
+        leaving: no connection serves another request after the present or the next one.
         body_bytes: of request bodies that are arriving or wait for their answers.
     """
 
@@ -197,6 +204,9 @@ class BoundedSite(Site):
         self._idle: dict[BoundedChannel, None] = {}
         """Those that owe no answer, the longest without one first."""
         self.body_bytes = 0
+        self.leaving = False
+        self._nobody_asks: Deferred[None] | None = None
+        self._nobody_here: Deferred[None] | None = None
 
     @property
     def connections(self) -> int:
@@ -211,16 +221,49 @@ class BoundedSite(Site):
     def left(self, channel: BoundedChannel) -> None:
         """It is closed."""
         self._open.pop(channel, None)
-        self._idle.pop(channel, None)
+        self.busy(channel)
+        if not self._open:
+            _fire(self._nobody_here)
 
     def busy(self, channel: BoundedChannel) -> None:
         """It has asked, and is owed an answer."""
         self._idle.pop(channel, None)
+        if not self._idle:
+            _fire(self._nobody_asks)
 
     def idle(self, channel: BoundedChannel) -> None:
         """It has its answer."""
-        if channel in self._open:
+        if channel in self._open and not self.leaving:
             self._idle[channel] = None
+
+    def leave(self) -> Deferred[None]:
+        """The port was closed: each connection that is open gets one more answer at most (deployment D4).
+
+        A client that connected in time, or that sends its next request on a connection which it could not
+        know to be closing, is not sent away. Fires once nobody is left who may ask, after `LEAVING_S` at the
+        latest.
+        """
+        self.leaving = True
+        for channel in self._open:
+            channel.last()
+        return self._when(self._idle, "_nobody_asks", LEAVING_S)
+
+    def flush(self) -> Deferred[None]:
+        """Every answer is written: close, once it is taken. Fires when that is done, or `FLUSH_S` passed."""
+        for channel in list(self._open):
+            channel.loseConnection()
+        return self._when(self._open, "_nobody_here", FLUSH_S)
+
+    def _when(self, empty: Mapping[BoundedChannel, None], name: str, at_latest_s: float) -> Deferred[None]:
+        """Fires when nothing is left in `empty`, or the time has passed."""
+        fires: Deferred[None] = Deferred()
+        if empty:
+            late = self.reactor.callLater(at_latest_s, fires.callback, None)
+            fires.addBoth(lambda _: late.cancel() if late.active() else None)
+            setattr(self, name, fires)
+        else:
+            fires.callback(None)
+        return fires
 
     def startFactory(self) -> None:
         """Open no access log."""
@@ -250,6 +293,11 @@ class BoundedSite(Site):
         channel.timeOut = self.timeOut  # type: ignore[assignment]  # a float will do
         channel.callLater = self.reactor.callLater  # type: ignore[assignment,method-assign]  # as Site does
         return channel
+
+
+def _fire(waiting: Deferred[None] | None) -> None:
+    if waiting is not None and not waiting.called:
+        waiting.callback(None)
 
 
 def _count_nothing(_endpoint: str, _status: int) -> None:

@@ -24,7 +24,7 @@ from cluster.gateway.channel import (
     RECEIVE_S,
 )
 from cluster.gateway.log_access import FOLLOW_BACKLOG_MAX
-from cluster.gateway.site import BoundedSite, make_site
+from cluster.gateway.site import FLUSH_S, LEAVING_S, BoundedSite, make_site
 from tests.unit.gateway.connections import STALLING, Connection
 from tests.unit.gateway.fakes import Gateway, returned
 
@@ -419,3 +419,67 @@ def test_following_ends_when_the_client_leaves(connect: Connect, gateway: Gatewa
     assert len(gateway.logs.callbacks) == 1
     connection.gone()
     assert not gateway.logs.callbacks
+
+
+WHOLE = HEAD + b"Content-Length: 10\r\n\r\nclass A {}"
+
+
+def test_d4_who_is_connected_when_the_gateway_leaves_is_still_answered(
+    connect: Connect, gateway: Gateway, site: BoundedSite
+) -> None:
+    """Also on a connection that served before: its client can't know yet."""
+    new, used, trickling = connect(), connect(), connect()
+    used.send(WHOLE)
+    gateway.answer(returned(b"before"))
+    trickling.send(WHOLE[:-5])
+    asked = site.leave()
+    assert not asked.called
+    for connection, rest in ((new, WHOLE), (used, WHOLE), (trickling, WHOLE[-5:])):
+        assert not connection.transport.disconnecting
+        before = len(connection.send_nothing())
+        connection.send(rest)
+        gateway.answer(returned(b"after"))
+        answer = connection.send_nothing()[before:]
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"Connection: close\r\n" in answer
+        assert connection.transport.disconnecting
+    assert asked.called
+
+
+def test_d4_an_answer_that_is_owed_says_that_it_is_the_last(
+    connect: Connect, gateway: Gateway, site: BoundedSite
+) -> None:
+    connection = connect()
+    connection.send(WHOLE)
+    assert site.leave().called, "nobody else may ask"
+    gateway.answer(returned(b"done"))
+    assert b"Connection: close\r\n" in connection.send_nothing()
+    assert connection.transport.disconnecting
+
+
+def test_d4_a_gateway_that_leaves_waits_for_nobody_who_asks_nothing(
+    connect: Connect, site: BoundedSite, clock: Clock
+) -> None:
+    idle = connect()
+    asked = site.leave()
+    clock.advance(LEAVING_S)
+    assert asked.called
+    flushed = site.flush()
+    assert idle.transport.disconnecting
+    assert not flushed.called
+    idle.gone()
+    assert flushed.called
+
+
+def test_d4_a_client_that_does_not_take_its_answer_holds_up_nothing(
+    connect: Connect, site: BoundedSite, clock: Clock
+) -> None:
+    connect()
+    flushed = site.flush()
+    clock.advance(FLUSH_S)
+    assert flushed.called
+
+
+def test_d4_a_gateway_without_clients_leaves_at_once(site: BoundedSite) -> None:
+    assert site.leave().called
+    assert site.flush().called
