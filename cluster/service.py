@@ -276,9 +276,7 @@ class Node:
         if config.me.role is Role.GATEWAY:
             gateway = gateway_parts(self._requests, self._access, config, self._reactor, self._opened)
             resource = gateway_resource(parts, gateway)
-        site = make_site(
-            resource, config.gateway, self._reactor, self._metrics.responded, self._access.unwelcome
-        )
+        site = make_site(resource, config.gateway, self._reactor, self._metrics.responded, resource.unwelcome)
         self._site = site
         listening, kept = listen(self._reactor, host, port, site, self._kept.get(HTTP))
         if not kept and config.me.role is Role.GATEWAY:

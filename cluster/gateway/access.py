@@ -16,8 +16,8 @@ from cluster.errors import ConfigError
 from cluster.gateway.replies import HttpProblem
 from cluster.tokens import Token, digest_of, load
 
-BODIES = frozenset({b"/compileandrun", b"/v1/run", b"/v1/jobs"})
-"""Where programs are sent."""
+Header = Callable[[str], str | None]
+"""A request's header by its name; None where it has none."""
 
 _SCHEME = "bearer"
 _KEY_DIGITS = 8
@@ -107,24 +107,24 @@ class Access:
             raise self._refused("this token is not known here, or not any longer", ', error="invalid_token"')
         return Caller(found.name, found.share)
 
-    def unwelcome(self, path: bytes, authorization: str | None) -> HttpProblem | None:
-        """Why a body sent to this path need not be read: nobody whom we know sends it."""
-        if path.partition(b"?")[0] not in BODIES:
-            return None
-        try:
-            self.caller(authorization)
-        except HttpProblem as problem:
-            return problem
-        return None
-
     def spend(self, caller: Caller) -> None:
-        """Count one program of this caller.
+        """Count one request of this caller that brings a program, before it is parsed: that costs, too.
 
         Raises:
             HttpProblem: 429, he is over his rate; `Retry-After` says when he is not.
         """
+        if (bucket := self.look(caller)) is not None:
+            bucket.level -= 1
+            self.counters[caller.name or "", "taken"] += 1
+
+    def look(self, caller: Caller) -> _Bucket | None:
+        """What he may still send, if there is a bound to it; nothing is counted.
+
+        Raises:
+            HttpProblem: 429, nothing now.
+        """
         if caller.name is None or (token := self._by_name.get(caller.name)) is None:
-            return
+            return None
         now = self._clock()
         bucket = self._buckets.setdefault(caller.name, _Bucket(token.burst, now))
         bucket.level = min(token.burst, bucket.level + (now - bucket.at) * token.rate)
@@ -134,8 +134,7 @@ class Access:
             wait_s = max(1, math.ceil((1 - bucket.level) / token.rate))
             text = f"{caller.name} may send {token.rate:g} programs a second: try again in {wait_s} s"
             raise HttpProblem(HTTPStatus.TOO_MANY_REQUESTS, text, {"Retry-After": str(wait_s)})
-        bucket.level -= 1
-        self.counters[caller.name, "taken"] += 1
+        return bucket
 
     def _refused(self, text: str, error: str) -> HttpProblem:
         self.counters["", "refused"] += 1

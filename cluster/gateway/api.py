@@ -250,6 +250,7 @@ class Api:
 
     def _read(self, request: Request) -> _Sent:
         caller = self._caller(request)
+        self._access.spend(caller)
         assert request.content is not None  # noqa: S101 (for the type checker: set before any handler runs)
         body = request.content.read()
         if len(body) > self._settings.request_bytes:
@@ -268,7 +269,6 @@ class Api:
             )
         program = program_of(asked, self._limits, self._settings.source_bytes)
         use_cache, keep = cache_wishes(request.getHeader("Cache-Control"))
-        self._access.spend(caller)
         tenant = caller.name
         if tenant is None:
             tenant = "" if self._access.names(asked.tenant) else asked.tenant

@@ -28,11 +28,13 @@ from zope.interface import implementer
 from cluster.core.effects import Level
 from cluster.errors import ClusterError, Unavailable
 from cluster.gateway import cluster_info
+from cluster.gateway.access import Header
 from cluster.gateway.api import Api
 from cluster.gateway.assets import Page
 from cluster.gateway.channel import OTHER
-from cluster.gateway.compat.endpoints import compat_endpoints
+from cluster.gateway.compat.endpoints import compat_interfaces
 from cluster.gateway.compat.parts import CompatParts
+from cluster.gateway.door import OUR_OWN, Door
 from cluster.gateway.endpoint import Endpoint, argument, begin, integer, preferred
 from cluster.gateway.log_access import (
     FOLLOWERS_MAX,
@@ -116,6 +118,10 @@ class NodeSite:
     async def metrics(self, _request: Request) -> Reply:
         """For Prometheus (H10)."""
         return Reply(HTTPStatus.OK, self._parts.exposition(), METRICS)
+
+    def unwelcome(self, _path: bytes, _header: Header) -> Reply | None:
+        """The answer to a body that need not even be read: here, none is asked for a token."""
+        return None
 
     def guard(self, request: Request) -> None:
         """Let only those see the logs who may: here, everybody."""
@@ -229,7 +235,9 @@ class GatewaySite(NodeSite):
             gateway.utc,
             gateway.callbacks,
         )
-        self._compat = compat_endpoints(compat)
+        self._compat = compat_interfaces(compat)
+        entrances = (one for interface in self._compat for one in interface.entrances())
+        self._door = Door(gateway.access, (*OUR_OWN, *entrances))
         super().__init__(parts)
 
     def endpoints(self) -> Iterable[tuple[str, str, Endpoint]]:
@@ -238,7 +246,7 @@ class GatewaySite(NodeSite):
             *super().endpoints(),
             *self._api.endpoints(),
             (COMPILE_AND_RUN, "POST", self.compile_and_run),
-            *self._compat,
+            *(endpoint for interface in self._compat for endpoint in interface.endpoints()),
             *self._page.endpoints(),
         )
 
@@ -246,6 +254,7 @@ class GatewaySite(NodeSite):
         """Compile and run bare source: the original's interface (H1)."""
         began = self._parts.clock.seconds()
         caller = self._gateway.access.caller(request.getHeader("Authorization"))
+        self._gateway.access.spend(caller)
         assert request.content is not None  # noqa: S101 (for the type checker: set before any handler runs)
         program = read_source(
             request.content.read(),
@@ -255,7 +264,6 @@ class GatewaySite(NodeSite):
             self._gateway.limits,
         )
         use_cache, keep = cache_wishes(request.getHeader("Cache-Control"))
-        self._gateway.access.spend(caller)
         answer, _leave = self._gateway.requests.submit(
             program, use_cache, keep, tenant=caller.name or "", share=caller.share
         )
@@ -269,6 +277,10 @@ class GatewaySite(NodeSite):
         ok = isinstance(result, Outcome) and result.verdict is Verdict.OK
         self._api.recent.add(self._parts.clock.seconds(), seconds, ok, answered.cached)
         self._parts.observer.answered(result, answered.cached, seconds)
+
+    def unwelcome(self, path: bytes, header: Header) -> Reply | None:
+        """Programs are read from those who may send them, and no faster than they may (H8, H9)."""
+        return self._door.refusal(path, header)
 
     def guard(self, request: Request) -> None:
         """Logs are for those who may send programs (H9)."""
@@ -284,15 +296,21 @@ class GatewaySite(NodeSite):
 
 
 @implementer(IResource)
-class _Front(Resource):
-    """Before Klein: defaults that hold for every answer, and addresses that Klein can't route."""
+class Front(Resource):
+    """Before Klein: defaults that hold for every answer, and addresses that Klein can't route.
+
+    Attributes:
+        site: the endpoints.
+        unwelcome: the answer to a body that need not be read; for `site.make_site`.
+    """
 
     isLeaf = True  # noqa: N815 (Twisted's name)
 
     def __init__(self, site: NodeSite) -> None:
         super().__init__()
-        self._site = site
+        self.site = site
         self._klein = site.klein.resource()
+        self.unwelcome = site.unwelcome
 
     def render(self, request: IRequest) -> int | bytes:
         """Route it."""
@@ -304,7 +322,7 @@ class _Front(Resource):
         if f"/{path.lstrip('/')}".startswith(COMPILE_AND_RUN):
             known.setHeader("Cached-Response", "false")
         if path.startswith("//"):  # Klein would take it for the path with one slash
-            return self._site.failed(known, Failure(NotFound()))
+            return self.site.failed(known, Failure(NotFound()))
         try:
             b"/".join(known.postpath or ()).decode("utf-8")
             known.getRequestHostname().decode("ascii").encode("idna")
@@ -313,18 +331,18 @@ class _Front(Resource):
                 b"".join(values).decode("utf-8")
         except UnicodeError:
             text = "the address or a header is malformed: not UTF-8, or no host"
-            return self._site.failed(known, Failure(HttpProblem(HTTPStatus.BAD_REQUEST, text)))
+            return self.site.failed(known, Failure(HttpProblem(HTTPStatus.BAD_REQUEST, text)))
         return cast("int | bytes", self._klein.render(known))
 
 
-def node_resource(parts: NodeParts) -> IResource:
+def node_resource(parts: NodeParts) -> Front:
     """What every node's HTTP port serves."""
-    return _Front(NodeSite(parts))
+    return Front(NodeSite(parts))
 
 
-def gateway_resource(parts: NodeParts, gateway: GatewayParts) -> IResource:
+def gateway_resource(parts: NodeParts, gateway: GatewayParts) -> Front:
     """What a gateway's HTTP port serves."""
-    return _Front(GatewaySite(parts, gateway))
+    return Front(GatewaySite(parts, gateway))
 
 
 def _path_of(request: Request) -> str:

@@ -25,8 +25,9 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 from cluster.config import GatewaySettings
+from cluster.gateway.access import Header
 from cluster.gateway.channel import LINGER_S, MODERN, OTHER, BoundedChannel
-from cluster.gateway.replies import HttpProblem, problem_reply
+from cluster.gateway.replies import HttpProblem, Reply, problem_reply
 from cluster.gateway.turns import Turns
 
 LEAVING_S = 1.0
@@ -36,8 +37,8 @@ FLUSH_S = 2.0
 
 CountResponse = Callable[[str, int], None]
 
-Unwelcome = Callable[[bytes, str | None], HttpProblem | None]
-"""Given a path as it was sent and an `Authorization`, why a body need not even be read."""
+Unwelcome = Callable[[bytes, Header], Reply | None]
+"""Given a path as it was sent and the headers, the answer to a body that need not even be read."""
 
 _FULL_TEXT = b"too many connections are open here; try later\n"
 _FULL = (
@@ -78,8 +79,8 @@ class BoundedRequest(Request):
         self._limit = settings.request_bytes if self._modern else settings.source_bytes
         if length is not None and length > self._limit:
             self._refuse_large()
-        elif length != 0 and (problem := self._bounds.unwelcome(self.channel._path, self._token())):  # noqa: SLF001
-            self._refuse(problem)
+        elif length != 0 and (reply := self._bounds.unwelcome(self.channel._path, self._header)):  # noqa: SLF001
+            self._answer_early(reply)
 
     def handleContentChunk(self, data: bytes) -> None:
         """A piece of the body: keep it, or refuse."""
@@ -118,11 +119,15 @@ class BoundedRequest(Request):
         text = f"the body is larger than {self._limit} bytes"
         self._refuse(HttpProblem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text))
 
-    def _token(self) -> str | None:
-        sent = self.requestHeaders.getRawHeaders(b"Authorization")
+    def _header(self, name: str) -> str | None:
+        """The last of that name, whatever its bytes are: nobody has looked at them yet."""
+        sent = self.requestHeaders.getRawHeaders(name.encode())
         return None if not sent else sent[-1].decode("utf-8", "replace")
 
     def _refuse(self, problem: HttpProblem) -> None:
+        self._answer_early(problem_reply(problem, plain=not self._modern))
+
+    def _answer_early(self, reply: Reply) -> None:
         """Answer now, whatever else is still coming."""
         self.channel.told()
         self._refused = True
@@ -130,17 +135,16 @@ class BoundedRequest(Request):
         self.content = self._body = BytesIO()
         self.channel.persistent = 0
         self.method, self.clientproto = b"POST", b"HTTP/1.1"
-        reply = problem_reply(problem, plain=not self._modern)
-        self.setResponseCode(problem.status)
+        self.setResponseCode(reply.status)
         for name, value in (
             ("Cached-Response", "false"),
             ("Connection", "close"),
             ("Content-Type", reply.content_type),
             ("Content-Length", str(len(reply.body))),
-            *problem.headers.items(),
+            *reply.headers.items(),
         ):
             self.setHeader(name, value)
-        self._bounds.count_response(OTHER, problem.status)
+        self._bounds.count_response(OTHER, reply.status)
         self.write(reply.body)
         # A client that waits for "100 Continue" will send nothing more, so there is nothing to wait for.
         waits = self.requestHeaders.hasHeader(b"Expect")
@@ -304,7 +308,7 @@ def _count_nothing(_endpoint: str, _status: int) -> None:
     """For a site without metrics."""
 
 
-def _welcome(_path: bytes, _authorization: str | None) -> None:
+def _welcome(_path: bytes, _header: Header) -> None:
     """For a site that asks nobody."""
 
 

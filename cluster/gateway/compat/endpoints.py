@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
 from cluster.gateway.compat.jobe_routes import Jobe
 from cluster.gateway.compat.judge0_routes import Judge0
 from cluster.gateway.compat.parts import CompatParts
 from cluster.gateway.compat.piston_routes import Piston
+from cluster.gateway.door import Entrance
 from cluster.gateway.endpoint import Endpoint
 
-INTERFACES: Mapping[str, Callable[[CompatParts], Jobe | Piston | Judge0]] = {
+
+class Interface(Protocol):
+    """One of them."""
+
+    def endpoints(self) -> Iterable[tuple[str, str, Endpoint]]:
+        """Path, method, and what answers."""
+        ...
+
+    def entrances(self) -> Iterable[Entrance]:
+        """Where it takes bodies."""
+        ...
+
+
+INTERFACES: Mapping[str, Callable[[CompatParts], Interface]] = {
     "jobe": Jobe,
     "piston": Piston,
     "judge0": Judge0,
 }
 
 
-def compat_endpoints(parts: CompatParts) -> tuple[tuple[str, str, Endpoint], ...]:
-    """Path, method, and what answers, for every interface that is switched on."""
-    chosen = dict.fromkeys(parts.settings.compat.interfaces)
-    return tuple(endpoint for name in chosen for endpoint in INTERFACES[name](parts).endpoints())
+def compat_interfaces(parts: CompatParts) -> tuple[Interface, ...]:
+    """Those that are switched on."""
+    return tuple(INTERFACES[name](parts) for name in dict.fromkeys(parts.settings.compat.interfaces))

@@ -16,7 +16,8 @@ from twisted.web.server import Request
 
 from cluster.gateway.compat import jobe
 from cluster.gateway.compat.jobe import JobeError
-from cluster.gateway.compat.parts import CompatParts
+from cluster.gateway.compat.parts import CompatParts, authorization_of
+from cluster.gateway.door import Entrance
 from cluster.gateway.endpoint import Endpoint, body_of
 from cluster.gateway.replies import JSON, HttpProblem, Reply
 
@@ -74,6 +75,10 @@ class Jobe:
         self._parts = parts
         self._files = Files(parts.settings.compat.files_bytes)
 
+    def entrances(self) -> Iterable[Entrance]:
+        """Where bodies are sent that strangers need not send."""
+        return (Entrance(path, authorization_of, _refused) for path in (f"{BASE}/runs", f"{BASE}/files/"))
+
     def endpoints(self) -> Iterable[tuple[str, str, Endpoint]]:
         """Path, method, and what answers."""
         return (
@@ -93,7 +98,7 @@ class Jobe:
         """Compile and run, and wait for it."""
         settings = self._parts.settings
         try:
-            caller = self._parts.caller(request)
+            caller = self._parts.sender(request)
             program = jobe.program_of(
                 body_of(request),
                 self._parts.limits,
@@ -109,8 +114,7 @@ class Jobe:
     async def put_file(self, request: Request, file: str) -> Reply:
         """Keep a file under its id, for its tenant; it counts for his rate as a program does."""
         try:
-            caller = self._parts.caller(request)
-            self._parts.access.spend(caller)
+            caller = self._parts.sender(request)
         except HttpProblem as problem:
             return _refused(problem)
         if not jobe.valid_file_id(file):

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -19,7 +20,8 @@ from cluster.gateway.access import Caller
 from cluster.gateway.compat import judge0, judge0_answers, judge0_info
 from cluster.gateway.compat.judge0 import Given, Rejected, Submission
 from cluster.gateway.compat.judge0_answers import Moments, NotText
-from cluster.gateway.compat.parts import CompatParts
+from cluster.gateway.compat.parts import CompatParts, authorization_of
+from cluster.gateway.door import Entrance
 from cluster.gateway.endpoint import Endpoint, argument, body_of
 from cluster.gateway.jobs import Full, KeptJob
 from cluster.gateway.replies import JSON, TEXT, HttpProblem, Reply
@@ -64,6 +66,11 @@ class Judge0:
         """Submissions are kept with the gateway's jobs, and forgotten with them."""
         self._parts = parts
 
+    def entrances(self) -> Iterable[Entrance]:
+        """Where bodies are sent that strangers need not send."""
+        paths = ("/submissions", "/submissions/", "/submissions/batch")
+        return (Entrance(path, authorization_of, _refused) for path in paths)
+
     def endpoints(self) -> Iterable[tuple[str, str, Endpoint]]:
         """Path, method, and what answers."""
         return (
@@ -91,7 +98,7 @@ class Judge0:
     async def create(self, request: Request) -> Reply:
         """Take a submission; with `wait=true` answer with what became of it."""
         try:
-            caller = self._caller(request)
+            caller = self._sender(request)
             fields = _fields(request)
             job = self._open(_attributes(request), _flag(request, b"base64_encoded"), caller)
         except Refused as refused:
@@ -116,11 +123,14 @@ class Judge0:
         """Take up to twenty, or none; the answers are in their order, mistakes among them."""
         jobs: list[KeptJob] = []
         try:
-            caller = self._caller(request)
+            caller = self._sender(request)
             given = _batch(_attributes(request).get("submissions"))
             encoded = _flag(request, b"base64_encoded")
             answers: list[object] = []
-            for one in given:
+            for number, one in enumerate(given):
+                if number:  # the first was counted with the request
+                    with _in_its_words():
+                        self._parts.access.spend(caller)
                 try:
                     job = self._open(one if isinstance(one, dict) else {}, encoded, caller)
                 except Rejected as rejected:
@@ -236,20 +246,18 @@ class Judge0:
         return versions[-1] if versions else ""
 
     def _caller(self, request: Request) -> Caller:
-        try:
+        with _in_its_words():
             return self._parts.caller(request)
-        except HttpProblem as problem:
-            raise Refused({"error": problem.detail}, problem.status, problem.headers) from problem
+
+    def _sender(self, request: Request) -> Caller:
+        with _in_its_words():
+            return self._parts.sender(request)
 
     def _open(self, given: Given, encoded: bool, caller: Caller) -> KeptJob:
         parts = self._parts
         submission = judge0.submission_of(
             given, encoded, parts.limits, parts.settings.source_bytes, parts.callbacks.refusal
         )
-        try:
-            parts.access.spend(caller)
-        except HttpProblem as problem:
-            raise Refused({"error": problem.detail}, problem.status, problem.headers) from problem
         note = _Note(submission, parts.utc())
         cache = parts.settings.compat.cache
         try:
@@ -310,6 +318,15 @@ class Judge0:
         )
 
 
+@contextlib.contextmanager
+def _in_its_words() -> Iterator[None]:
+    """What is refused inside is refused as Judge0 would."""
+    try:
+        yield
+    except HttpProblem as problem:
+        raise Refused({"error": problem.detail}, problem.status, problem.headers) from problem
+
+
 def _token(job: KeptJob) -> str:
     return str(uuid.UUID(job.id))
 
@@ -344,6 +361,10 @@ def _fields(request: Request) -> tuple[str, ...]:
 
 def _flag(request: Request, name: bytes) -> bool:
     return argument(request, name) == "true"
+
+
+def _refused(problem: HttpProblem) -> Reply:
+    return _json({"error": problem.detail}, problem.status, problem.headers)
 
 
 def _json(value: object, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Reply:

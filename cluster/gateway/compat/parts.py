@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Request
 
 from cluster.config import GatewaySettings
-from cluster.gateway.access import Access, Caller
+from cluster.gateway.access import Access, Caller, Header
 from cluster.gateway.compat.callbacks import Callbacks
 from cluster.gateway.jobs import KeptJobs
 from cluster.gateway.relay import Answered, Requests
@@ -21,6 +21,17 @@ from cluster.wire.jobs import Program
 
 OTHER_HEADERS = ("X-API-KEY", "X-Auth-Token")
 """Where clients of Jobe and of Judge0 send their token."""
+
+
+def authorization_of(header: Header) -> str | None:
+    """A bearer token, or one that is sent as clients of the other systems do; as an `Authorization`."""
+    authorization = header("Authorization")
+    for name in OTHER_HEADERS:
+        if authorization is None and (sent := header(name)):
+            authorization = sent
+    if authorization is not None and " " not in authorization.strip():
+        authorization = f"Bearer {authorization}"
+    return authorization
 
 
 @attrs.frozen
@@ -45,26 +56,25 @@ class CompatParts:
     callbacks: Callbacks
 
     def caller(self, request: Request) -> Caller:
-        """Who asks (H9): by a bearer token, or by one that is sent as the other system's clients send theirs.
+        """Who asks (H9).
 
         Raises:
             HttpProblem: 401.
         """
-        authorization = request.getHeader("Authorization")
-        for name in OTHER_HEADERS:
-            if authorization is None and (sent := request.getHeader(name)):
-                authorization = sent
-        if authorization is not None and " " not in authorization.strip():
-            authorization = f"Bearer {authorization}"
-        return self.access.caller(authorization)
+        return self.access.caller(authorization_of(request.getHeader))
 
-    async def run(self, program: Program, caller: Caller) -> Answered:
-        """Run it and wait; a client's disconnect cancels it (H8).
+    def sender(self, request: Request) -> Caller:
+        """Who sends a program, or what goes with one: it counts for his rate before it is parsed (H9).
 
         Raises:
-            HttpProblem: 429, the caller is over his rate.
+            HttpProblem: 401; or 429, he is over his rate.
         """
+        caller = self.caller(request)
         self.access.spend(caller)
+        return caller
+
+    async def run(self, program: Program, caller: Caller) -> Answered:
+        """Run it and wait; a client's disconnect cancels it (H8)."""
         began = self.clock.seconds()
         cache = self.settings.compat.cache
         answer, _leave = self.requests.submit(

@@ -13,8 +13,9 @@ import msgspec
 from twisted.web.server import Request
 
 from cluster.gateway.compat import piston
-from cluster.gateway.compat.parts import CompatParts
+from cluster.gateway.compat.parts import CompatParts, authorization_of
 from cluster.gateway.compat.piston import PistonError
+from cluster.gateway.door import Entrance
 from cluster.gateway.endpoint import Endpoint, body_of
 from cluster.gateway.replies import JSON, HttpProblem, Reply, job_headers, status_of
 from cluster.wire.jobs import Refusal, Verdict
@@ -28,6 +29,10 @@ class Piston:
     def __init__(self, parts: CompatParts) -> None:
         """Nothing is kept."""
         self._parts = parts
+
+    def entrances(self) -> Iterable[Entrance]:
+        """Where bodies are sent that strangers need not send."""
+        return (Entrance(f"{BASE}/execute", authorization_of, _refused),)
 
     def endpoints(self) -> Iterable[tuple[str, str, Endpoint]]:
         """Path, method, and what answers."""
@@ -57,12 +62,11 @@ class Piston:
 
     async def execute(self, request: Request) -> Reply:
         """Compile and run, and wait for it."""
-        kind = request.getHeader("Content-Type") or ""
-        if not kind.lower().startswith(JSON):
-            return _json({"message": "requests must be of type application/json"}, 415)
         parts = self._parts
         try:
-            caller = parts.caller(request)
+            caller = parts.sender(request)
+            if not (request.getHeader("Content-Type") or "").lower().startswith(JSON):
+                return _json({"message": "requests must be of type application/json"}, 415)
             program, version = piston.program_of(
                 body_of(request), parts.versions(), parts.limits, parts.settings.source_bytes
             )
@@ -70,12 +74,16 @@ class Piston:
         except PistonError as error:
             return _json({"message": str(error)}, HTTPStatus.BAD_REQUEST)
         except HttpProblem as problem:
-            return _json({"message": problem.detail}, problem.status, problem.headers)
+            return _refused(problem)
         result = answered.result
         if isinstance(result, Refusal) or result.verdict in {Verdict.CANCELLED, Verdict.EXPIRED}:
             message = {"message": result.message or "the cluster could not run it: try again"}
             return _json(message, status_of(result), job_headers(answered))
         return _json(piston.execution_of(answered, version))
+
+
+def _refused(problem: HttpProblem) -> Reply:
+    return _json({"message": problem.detail}, problem.status, problem.headers)
 
 
 def _json(value: object, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Reply:

@@ -131,7 +131,7 @@ class Gateway:
             lambda: 1_700_000_000.5 + self.clock.seconds(),
             self.callbacks,
         )
-        self.resource: IResource = gateway_resource(self.node_parts, self.parts)
+        self.resource = gateway_resource(self.node_parts, self.parts)
         self.client = client_of(self.resource)
 
     def _put(self, url: str, body: bytes, headers: Mapping[str, str]) -> Deferred[int]:

@@ -612,6 +612,40 @@ def test_a_rate_is_kept_in_each_systems_words() -> None:
     assert len(gateway.events) == 2
 
 
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        (f"{_JOBE}/runs", b"what"),
+        (f"{_JOBE}/files/randomid0129798", b"what"),
+        ("/api/v2/execute", b"what"),
+        ("/submissions", b"what"),
+        ("/submissions/batch", b"what"),
+    ],
+)
+def test_what_can_not_be_read_counts_for_the_rate_too(path: str, sent: bytes) -> None:
+    """H9: to find that out costs as much."""
+    gateway = _guarded()
+    method = "PUT" if "files" in path else "POST"
+    codes = [
+        gateway.fetch(method, path, data=sent, headers=JSON | {"X-API-KEY": "secret"})[0].code
+        for _time in range(3)
+    ]
+    assert codes == [400, 400, 401 if path.startswith(_JOBE) else 429]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(f"{_JOBE}/languages", "/api/v2/runtimes", "/api/v2/packages", "/languages", "/languages/all"),
+        *("/languages/62", "/statuses", "/config_info", "/about", "/version", "/isolate", "/license"),
+        "/workers",
+    ],
+)
+def test_what_a_service_tells_of_itself_needs_no_token(path: str) -> None:
+    """H9: as `/v1/runtimes` and `/cluster-info` do not."""
+    assert _guarded().fetch("GET", path)[0].code == 200
+
+
 def test_a_submission_is_its_tenants_own() -> None:
     gateway = _guarded()
     gateway.result(post(gateway, body(), headers=JSON | {"X-Auth-Token": "secret"}))
