@@ -1,4 +1,4 @@
-"""The modern interface (H4-H6): JSON runs, jobs to come back to, runtimes, statistics, and its description.
+"""The modern interface (H4-H6): JSON runs, jobs to come back to, runtimes, statistics.
 
 Each method is one endpoint of `app.GatewaySite`; what it raises becomes `application/problem+json` there.
 """
@@ -25,7 +25,6 @@ from cluster.gateway.access import Access, Caller
 from cluster.gateway.endpoint import Endpoint, begin, integer, preferred
 from cluster.gateway.events import EVENTS, STREAMS_MAX, EventStream
 from cluster.gateway.jobs import ID_DIGITS, Full, KeptJob, KeptJobs, KeyConflict
-from cluster.gateway.openapi import document as openapi_document
 from cluster.gateway.programs import program_of, read_request
 from cluster.gateway.relay import Answered, Requests
 from cluster.gateway.replies import JSON, HttpProblem, Reply, job_headers
@@ -72,7 +71,7 @@ class _Sent:
 
 
 class Api:
-    """The endpoints below `/v1` that concern programs, and `/openapi.json`."""
+    """The endpoints below `/v1` that concern programs."""
 
     def __init__(
         self,
@@ -100,7 +99,6 @@ class Api:
         self._responded = responded
         self._streams = 0
         self._jobs: KeptJobs | None = None
-        self._openapi = b""
         self.recent = Recent()
 
     def endpoints(self) -> Iterable[tuple[str, str, Endpoint]]:
@@ -113,7 +111,6 @@ class Api:
             (_EVENTS, "GET", self.job_events),
             ("/v1/runtimes", "GET", self.runtimes),
             ("/v1/stats", "GET", self.stats),
-            ("/openapi.json", "GET", self.openapi),
         )
 
     @property
@@ -238,13 +235,6 @@ class Api:
     async def stats(self, _request: Request) -> Reply:
         """Throughput and latency of the last minutes (H7)."""
         return Reply(HTTPStatus.OK, msgspec.json.encode(self.recent.snapshot(self._clock.seconds())), JSON)
-
-    async def openapi(self, _request: Request) -> Reply:
-        """This interface, described by the schemas that it decodes with (H6)."""
-        self._openapi = self._openapi or openapi_document(
-            self._limits, self._settings, tokens_needed=self._access.needed
-        )
-        return Reply(HTTPStatus.OK, self._openapi, JSON)
 
     # --- what they share ----------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ from cluster.gateway.access import Header
 from cluster.gateway.api import Api
 from cluster.gateway.assets import Page
 from cluster.gateway.channel import OTHER
+from cluster.gateway.compat.described import SCHEMES, compat_paths
 from cluster.gateway.compat.endpoints import compat_interfaces
 from cluster.gateway.compat.parts import CompatParts
 from cluster.gateway.door import OUR_OWN, Door
@@ -42,6 +43,7 @@ from cluster.gateway.log_access import (
     LINES_MAX,
     LogStream,
 )
+from cluster.gateway.openapi import Description, document
 from cluster.gateway.parts import GatewayParts, NodeParts
 from cluster.gateway.relay import Answered
 from cluster.gateway.replies import JSON, TEXT, HttpProblem, Reply, job_reply, problem_of, problem_reply
@@ -236,7 +238,7 @@ class GatewaySite(NodeSite):
             gateway.callbacks,
         )
         self._compat = compat_interfaces(compat)
-        entrances = (one for interface in self._compat for one in interface.entrances())
+        entrances = (one for interface in self._compat.values() for one in interface.entrances())
         self._door = Door(gateway.access, (*OUR_OWN, *entrances))
         super().__init__(parts)
 
@@ -246,8 +248,19 @@ class GatewaySite(NodeSite):
             *super().endpoints(),
             *self._api.endpoints(),
             (COMPILE_AND_RUN, "POST", self.compile_and_run),
-            *(endpoint for interface in self._compat for endpoint in interface.endpoints()),
+            *(endpoint for interface in self._compat.values() for endpoint in interface.endpoints()),
+            *Description(self._describe).endpoints(),
             *self._page.endpoints(),
+        )
+
+    def _describe(self) -> bytes:
+        gateway = self._gateway
+        return document(
+            gateway.limits,
+            gateway.settings,
+            tokens_needed=gateway.access.needed,
+            more=compat_paths(self._compat),
+            more_schemes=SCHEMES if self._compat else {},
         )
 
     async def compile_and_run(self, request: Request) -> Reply:

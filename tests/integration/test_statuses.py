@@ -1,7 +1,8 @@
 """Each endpoint right and wrong, by `curl`: a table of requests and the statuses that they get (H1-H9).
 
-The gateway asks for tokens, so that 401 and 429 are in it too. What only a struck cluster says (502, 503, 504)
-is in `test_quorum_loss.py`, `test_work_clients.py` and the unit tests of the gateway.
+The gateway asks for tokens, so that 401 and 429 are in it too, and serves the drop-in interfaces. What only a
+struck cluster says (502, 503, 504) is in `test_quorum_loss.py`, `test_work_clients.py` and the unit tests of
+the gateway.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -24,156 +26,29 @@ import yaml
 from cluster import tokens
 from cluster.tokens import Token, digest_of, new_token
 from tests.integration.live import Live, eventually, live_cluster
+from tests.integration.status_table import (
+    ANN,
+    ARGUMENT_MAX,
+    AS_ANN,
+    AS_BOB,
+    BOB,
+    DROP_INS,
+    EVE,
+    HELLO,
+    JSON,
+    PROGRAM,
+    SUBMISSION,
+    TABLE,
+    data,
+)
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl"),
 ]
 
-ANN, BOB, EVE = new_token(), new_token(), new_token()
-JAVA = ("-H", "Content-Type: text/x-java-source")
-JSON = ("-H", "Content-Type: application/json")
-AS_ANN = ("-H", f"Authorization: Bearer {ANN}")
-AS_BOB = ("-H", f"Authorization: Bearer {BOB}")
-AS_EVE = ("-H", f"Authorization: Bearer {EVE}")
-HELLO = 'public class A { public String run() { return "hi"; } }'
-PROGRAM = json.dumps({"source": HELLO})
-NOBODY = "0" * 32
-ARGUMENT_MAX = 30_000
-"""A longer argument goes through a pipe: the kernel does not take any length."""
-PROBLEM = "application/problem+json"
-
-
-@attrs.frozen
-class Row:
-    """A request, as arguments of curl, and what must come back.
-
-    Attributes:
-        path: with its query; `{job}` stands for a finished job of Ann's, `{bobs}` for one of Bob's.
-        headers: names that must be there, or whole lines.
-        body: a piece of it.
-    """
-
-    path: str
-    arguments: tuple[str, ...]
-    status: int
-    headers: tuple[str, ...] = ()
-    body: str = ""
-
-
-def data(text: str) -> tuple[str, ...]:
-    return ("--data-binary", text)
-
-
-def put(text: str, *headers: str) -> tuple[str, ...]:
-    """JSON as Ann."""
-    return (*JSON, *AS_ANN, *(part for header in headers for part in ("-H", header)), *data(text))
-
-
-FRESH = "Cached-Response: false"
-TABLE = [
-    # H1: the original's interface; `Cached-Response` on every answer
-    Row("/compileandrun", (*JAVA, *AS_ANN, *data(HELLO)), 200, ("Cached-Response", "X-Job-Id", "Server-Timing"), "hi"),
-    Row("/compileandrun", (*JAVA, *AS_ANN, *data(HELLO)), 200, ("Cached-Response: true", "Age"), "hi"),
-    Row("/compileandrun", ("-H", "Content-Type: text/x-java-source; charset=utf-8", *AS_ANN, *data(HELLO)), 200),
-    Row("/compileandrun", (*JAVA, *AS_ANN, *data("class A {")), 400, (FRESH, "X-Job-Verdict: compile_error"), "Main.java:1"),
-    Row(
-        "/compileandrun",
-        (*JAVA, *AS_ANN, *data("public class A { public String run() { return null.toString(); } }")),
-        400,
-        (FRESH,),
-    ),
-    Row("/compileandrun", (*JAVA, *AS_ANN, *data("")), 400, (FRESH,), "empty"),
-    Row("/compileandrun", (*JSON, *AS_ANN, *data(HELLO)), 400, (FRESH,), "Content-Type"),
-    Row("/compileandrun", (*JAVA, *AS_ANN, "-H", "Content-Encoding: gzip", *data(HELLO)), 400, (FRESH,)),
-    Row("/compileandrun", (*JAVA, *AS_ANN, "-X", "PUT", *data(HELLO)), 405, (FRESH, "Allow: POST")),
-    Row("/compileandrun", AS_ANN, 405, (FRESH, "Allow: POST")),
-    Row("/compileandrun", (*JAVA, *AS_ANN, "-H", "Expect:", *data("x" * 2_000_000)), 413, (FRESH,)),
-    Row("/compileandrun", (*JAVA, *data(HELLO)), 401, (FRESH, "WWW-Authenticate: Bearer")),
-    Row("/compileandrun", (*JAVA, "-H", "Authorization: Bearer jc_no", *data(HELLO)), 401, (FRESH, "invalid_token")),
-    Row("/compileandrun/more", (*JAVA, *AS_ANN, *data(HELLO)), 404, (FRESH,)),
-    # H4
-    Row("/v1/run", put(PROGRAM), 200, ("X-Job-Verdict: ok",), '"value":"hi"'),
-    Row("/v1/run", put(json.dumps({"source": "class A {"})), 200, ("X-Job-Verdict: compile_error",)),
-    Row("/v1/run", put(PROGRAM, "Accept: text/event-stream"), 200, ("text/event-stream",), "event: verdict"),
-    Row("/v1/run", put(PROGRAM, "Idempotency-Key: table"), 200, ("X-Job-Id",)),
-    Row("/v1/run", put(json.dumps({"source": HELLO + " "}), "Idempotency-Key: table"), 409, (PROBLEM,)),
-    Row("/v1/run", put(PROGRAM, "Idempotency-Key;"), 400, (PROBLEM,)),
-    Row("/v1/run", put("{"), 400, (PROBLEM,), "not JSON"),
-    Row("/v1/run", put("[" * 100_000), 422, (PROBLEM,)),
-    Row("/v1/run", put("{}"), 422, (PROBLEM,), "exactly one of"),
-    Row("/v1/run", put('{"source": ' + "[" * 50_000), 422, (PROBLEM,)),
-    Row("/v1/run", put(json.dumps({"source": HELLO, "limits": {"wall_s": 1e9}})), 422, (PROBLEM,), "$.limits.wall_s"),
-    Row("/v1/run", put(json.dumps({"source": HELLO, "bogus": 1})), 422, (PROBLEM,), "bogus"),
-    Row("/v1/run", put(json.dumps({"source": "x" * 1_100_000}), "Expect:"), 413, (PROBLEM,)),
-    Row("/v1/run", (*JAVA, *AS_ANN, *data(HELLO)), 415, (PROBLEM,)),
-    Row("/v1/run", (*AS_ANN, "-X", "GET"), 405, (PROBLEM, "Allow: POST")),
-    Row("/v1/run", (*JSON, *data(PROGRAM)), 401, (PROBLEM, "WWW-Authenticate: Bearer")),
-    # H5
-    Row("/v1/jobs", put(PROGRAM), 202, ("Location: /v1/jobs/",), '"status":"'),
-    Row("/v1/jobs", put("{"), 400, (PROBLEM,)),
-    Row("/v1/jobs", put("{}"), 422, (PROBLEM,)),
-    Row("/v1/jobs", AS_ANN, 405, (PROBLEM, "Allow: POST")),
-    Row("/v1/jobs", (*JSON, *data(PROGRAM)), 401, (PROBLEM,)),
-    Row("/v1/jobs/{job}?wait=10", AS_ANN, 200, ("X-Job-Verdict: ok",), '"status":"finished"'),
-    Row("/v1/jobs/{job}?wait=x", AS_ANN, 400, (PROBLEM,)),
-    Row("/v1/jobs/{job}?wait=61", AS_ANN, 400, (PROBLEM,)),
-    Row("/v1/jobs/{job}", (), 401, (PROBLEM,)),
-    Row("/v1/jobs/{job}", AS_BOB, 404, (PROBLEM,)),
-    Row("/v1/jobs/" + NOBODY, AS_ANN, 404, (PROBLEM,)),
-    Row("/v1/jobs/x", AS_ANN, 404, (PROBLEM,)),
-    Row("/v1/jobs/{job}", (*AS_ANN, "-X", "PATCH"), 405, (PROBLEM, "Allow")),
-    Row("/v1/jobs/{job}/events", AS_ANN, 200, ("text/event-stream",), "id: 1\nevent: queued"),
-    Row("/v1/jobs/{job}/events", (*AS_ANN, "-H", "Last-Event-ID: 1"), 200, ("text/event-stream",), "event: verdict"),
-    Row("/v1/jobs/{job}/events", (*AS_ANN, "-H", "Last-Event-ID: no"), 400, (PROBLEM,)),
-    Row("/v1/jobs/{job}/events", (), 401, (PROBLEM,)),
-    Row("/v1/jobs/{bobs}/events", AS_ANN, 404, (PROBLEM,)),
-    Row("/v1/jobs/{bobs}", (*AS_ANN, "-X", "DELETE"), 404, (PROBLEM,)),
-    Row("/v1/jobs/{bobs}", (*AS_BOB, "-X", "DELETE"), 200),
-    Row("/v1/jobs/{bobs}", AS_BOB, 404, (PROBLEM,)),
-    # H2
-    Row("/cluster-info", (), 200, ("application/json",), '"leader":1'),
-    Row("/cluster-info?format=text", (), 200, ("text/plain",), "Server 1 - LEADER"),
-    Row("/cluster-info", ("-H", "Accept: text/plain"), 200, ("text/plain",), "Server 1 - LEADER"),
-    Row("/cluster-info?format=xml", (), 400, (PROBLEM,)),
-    Row("/cluster-info", data("x"), 405, (PROBLEM, "Allow: GET, HEAD")),
-    Row("/v1/cluster", (), 200, ("application/json",)),
-    # H3
-    Row("/logs/summary?lines=5", AS_ANN, 200, ("text/plain",)),
-    Row("/logs/verbose?lines=5&node=1", AS_ANN, 200, ("text/plain",)),
-    Row("/logs/summary?lines=-1", AS_ANN, 400, (PROBLEM,)),
-    Row("/logs/summary?node=77", AS_ANN, 404, (PROBLEM,)),
-    Row("/logs/summary?node=1&follow=1", AS_ANN, 400, (PROBLEM,)),
-    Row("/logs/summary", (), 401, (PROBLEM,)),
-    Row("/logs/verbose?node=77", AS_ANN, 404, (PROBLEM,)),
-    Row("/logs/verbose?follow=2", AS_ANN, 400, (PROBLEM,)),
-    Row("/logs/verbose", (), 401, (PROBLEM,)),
-    Row("/logs/other", AS_ANN, 404, (PROBLEM,)),
-    # H6, H7
-    Row("/v1/runtimes", (), 200, ("application/json",), '"language":"java"'),
-    Row("/v1/stats", (), 200, ("application/json",)),
-    Row("/livez", (), 200, (), "alive"),
-    Row("/readyz", (), 200, (), "ready"),
-    Row("/metrics", (), 200, ("version=0.0.4",), "javacluster_tokens 3"),
-    Row("/openapi.json", (), 200, ("application/json",), '"openapi":"3.1.0"'),
-    Row("/", (), 200, ("text/plain",), "/v1/run"),
-    Row("/", ("-H", "Accept: text/html"), 200, ("text/html", "Content-Security-Policy"), "<!doctype html>"),
-    Row("/pages/page.js", (), 200, ("text/javascript",)),
-    Row("/pages/..%2f..%2fservice.py", (), 404, (PROBLEM,)),
-    Row("/nothing", (), 404, (PROBLEM,)),
-    Row("/livez", ("-X", "DELETE"), 405, (PROBLEM, "Allow: GET, HEAD")),
-    Row("/livez", ("-X", "OPTIONS"), 204, ("Allow: GET, HEAD",)),
-    # H8: what can't be parsed
-    Row("/v1/run", ("-H", "Content-Length: 5", "-H", "Content-Length: 6", *data("x")), 400, (PROBLEM, FRESH)),
-    Row("/compileandrun", ("-H", "Content-Length: no", *data("x")), 400, (FRESH,), "length"),
-    Row("/livez", tuple(part for n in range(120) for part in ("-H", f"X-{n}: y")), 431, (FRESH,)),
-    Row("/livez", ("-H", "X-Long: " + "y" * 20_000), 431, (FRESH,)),
-    Row("/livez", ("-H", "Host: \xff"), 400),
-    # H9
-    Row("/v1/run", (*JSON, *AS_EVE, *data(PROGRAM)), 200),
-    Row("/v1/run", (*JSON, *AS_EVE, *data(PROGRAM)), 429, (PROBLEM, "Retry-After")),
-    Row("/compileandrun", (*JAVA, *AS_EVE, *data(HELLO)), 429, (FRESH, "Retry-After")),
-]  # fmt: skip
+ONE_IS_ENOUGH = frozenset({"409", "413", "415", "429", "500", "502", "503", "504", "default"})
+"""Statuses that come from what all endpoints share, or from a struck cluster: not asked of each."""
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +61,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         Token(name="eve", sha256=digest_of(EVE), rate=0.001, burst=1),
     )
     file.write_text(tokens.render(rows))
-    with live_cluster(directory / "c", peers=1, gateway__tokens_file=file) as live:
+    settings: dict[str, Any] = {
+        "gateway__tokens_file": file,
+        "gateway__compat__interfaces": "[jobe, piston, judge0]",
+    }
+    with live_cluster(directory / "c", peers=1, **settings) as live:
         yield live
 
 
@@ -225,9 +104,11 @@ def a_job(cluster: Live, token: tuple[str, ...]) -> str:
 
 def test_every_endpoint_right_and_wrong(cluster: Live) -> None:
     job, bobs = a_job(cluster, AS_ANN), a_job(cluster, AS_BOB)
+    said = curl(cluster, "/submissions?wait=true", *JSON, *AS_ANN, *data(SUBMISSION))
+    token = json.loads(said.body)["token"]
     wrong = []
-    for row in TABLE:
-        path = row.path.replace("{job}", job).replace("{bobs}", bobs)
+    for row in (*TABLE, *DROP_INS):
+        path = row.path.replace("{job}", job).replace("{bobs}", bobs).replace("{token}", token)
         said = curl(cluster, path, *row.arguments)
         missing = [text for text in row.headers if text.lower() not in said.head.lower()]
         if said.status != row.status or missing or row.body not in said.body:
@@ -240,19 +121,38 @@ def test_every_endpoint_right_and_wrong(cluster: Live) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def method_of(arguments: tuple[str, ...]) -> str:
+    """What curl makes of them."""
+    if "-X" in arguments:
+        return arguments[arguments.index("-X") + 1]
+    return "GET" if "--data-binary" not in arguments else "POST"
+
+
 def test_every_endpoint_of_the_description_is_in_the_table(cluster: Live) -> None:
+    """Each method of each path: a row that succeeds, one that does not, and each status that it has."""
     described = json.loads(curl(cluster, "/openapi.json").body)["paths"]
-    walked = {row.path.partition("?")[0].replace("{bobs}", "{job}") for row in TABLE}
-    assert set(described) <= walked
-    for path, operations in described.items():
-        for answers in (one["responses"] for one in operations.values() if isinstance(one, dict)):
-            seen = {
-                str(row.status)
-                for row in TABLE
-                if row.path.partition("?")[0].replace("{bobs}", "{job}") == path
-            }
-            wanted = set(answers) - {"500", "502", "503", "504", "409", "413", "415", "429"}
-            assert wanted <= seen, f"{path}: no row with {sorted(wanted - seen)}"
+    literal = {path for path in described if "{" not in path}
+    lacking = []
+    for path, item in described.items():
+        pattern = re.compile("[^/]+".join(map(re.escape, re.split(r"{\w+}", path))))
+        rows = [
+            (method_of(row.arguments), row.status)
+            for row in (*TABLE, *DROP_INS)
+            if pattern.fullmatch(at := row.path.partition("?")[0]) and (at == path or at not in literal)
+        ]
+        for name, operation in item.items():
+            if name == "parameters":
+                continue
+            mine = {status for method, status in rows if method == name.upper()}
+            wanted = {code for code in operation["responses"] if code not in ONE_IS_ENOUGH}
+            missing = [code for code in wanted if int(code) not in mine]
+            if not any(status < 300 for status in mine):
+                missing.append("one that succeeds")
+            if not any(status >= 400 for _method, status in rows):
+                missing.append("one that does not")
+            if missing:
+                lacking.append(f"{name.upper()} {path}: no row with {', '.join(missing)}")
+    assert not lacking, "\n".join(lacking)
 
 
 def test_the_command_line_gives_its_token_and_says_when_it_lacks_one(

@@ -14,7 +14,13 @@ from cluster.gateway.endpoint import Endpoint
 
 
 class Interface(Protocol):
-    """One of them."""
+    """One of them.
+
+    Attributes:
+        open_paths: those that tell of the service itself, and ask for no token.
+    """
+
+    open_paths: frozenset[str]
 
     def endpoints(self) -> Iterable[tuple[str, str, Endpoint]]:
         """Path, method, and what answers."""
@@ -32,6 +38,6 @@ INTERFACES: Mapping[str, Callable[[CompatParts], Interface]] = {
 }
 
 
-def compat_interfaces(parts: CompatParts) -> tuple[Interface, ...]:
-    """Those that are switched on."""
-    return tuple(INTERFACES[name](parts) for name in dict.fromkeys(parts.settings.compat.interfaces))
+def compat_interfaces(parts: CompatParts) -> Mapping[str, Interface]:
+    """Those that are switched on, by their names."""
+    return {name: INTERFACES[name](parts) for name in parts.settings.compat.interfaces}

@@ -70,6 +70,8 @@ def _size(key: tuple[str | None, str], data: bytes) -> int:
 class Jobe:
     """The endpoints. A refusal is a JSON string, as CodeRunner expects."""
 
+    open_paths = frozenset({f"{BASE}/languages", f"{BASE}/languages/"})
+
     def __init__(self, parts: CompatParts) -> None:
         """Keep uploaded files in memory."""
         self._parts = parts
@@ -91,8 +93,8 @@ class Jobe:
 
     async def languages(self, _request: Request) -> Reply:
         """Pairs of language and version."""
-        versions = self._parts.versions()
-        return _json([["java", versions[-1]]] if versions else [])
+        newest = self._parts.newest_version
+        return _json([["java", newest]] if newest else [])
 
     async def runs(self, request: Request) -> Reply:
         """Compile and run, and wait for it."""

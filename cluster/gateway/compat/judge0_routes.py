@@ -1,4 +1,4 @@
-"""Judge0's endpoints: submissions, alone and in batches, and what the service tells of itself."""
+"""Judge0's endpoints for submissions, alone and in batches."""
 
 # mypy: allow-untyped-calls
 # Twisted's web requests are not annotated.
@@ -19,17 +19,16 @@ from twisted.web.server import Request
 from cluster.gateway.access import Caller
 from cluster.gateway.compat import judge0, judge0_answers, judge0_info
 from cluster.gateway.compat.judge0 import Given, Rejected, Submission
+from cluster.gateway.compat.judge0_about import UNKNOWN, Judge0About
 from cluster.gateway.compat.judge0_answers import Moments, NotText
 from cluster.gateway.compat.parts import CompatParts, authorization_of
 from cluster.gateway.door import Entrance
 from cluster.gateway.endpoint import Endpoint, argument, body_of
 from cluster.gateway.jobs import Full, KeptJob
-from cluster.gateway.replies import JSON, TEXT, HttpProblem, Reply
-from cluster.version import __version__
+from cluster.gateway.replies import JSON, HttpProblem, Reply
 from cluster.wire.jobs import Reason, Refusal
 
 _FULL = {"error": "queue is full"}
-_UNKNOWN = {"status": 404, "error": "Not Found"}
 _ENOUGH = "there should be at least one submission in a batch"
 _TOO_MANY = f"number of submissions in a batch should be less than or equal to {judge0.BATCH_MAX}"
 
@@ -65,6 +64,8 @@ class Judge0:
     def __init__(self, parts: CompatParts) -> None:
         """Submissions are kept with the gateway's jobs, and forgotten with them."""
         self._parts = parts
+        self._about = Judge0About(parts)
+        self.open_paths = frozenset(path for path, _method, _endpoint in self._about.endpoints())
 
     def entrances(self) -> Iterable[Entrance]:
         """Where bodies are sent that strangers need not send."""
@@ -80,17 +81,7 @@ class Judge0:
             ("/submissions/batch", "GET", self.show_batch),
             ("/submissions/<token>", "GET", self.show),
             ("/submissions/<token>", "DELETE", self.destroy),
-            ("/languages", "GET", self.languages),
-            ("/languages/", "GET", self.languages),
-            ("/languages/all", "GET", self.all_languages),
-            ("/languages/<language>", "GET", self.language),
-            ("/statuses", "GET", self.statuses),
-            ("/config_info", "GET", self.config_info),
-            ("/about", "GET", self.about),
-            ("/version", "GET", self.version),
-            ("/isolate", "GET", self.isolate),
-            ("/license", "GET", self.license),
-            ("/workers", "GET", self.workers),
+            *self._about.endpoints(),
         )
 
     # --- submissions --------------------------------------------------------------------------------
@@ -193,57 +184,7 @@ class Judge0:
         self._parts.jobs().delete(job)
         return _json(told)
 
-    # --- what it tells of itself --------------------------------------------------------------------
-
-    async def languages(self, _request: Request) -> Reply:
-        """Java, by the two numbers that it has."""
-        return _json(judge0_info.languages(self._java(), archived=False))
-
-    async def all_languages(self, _request: Request) -> Reply:
-        """The same, and that none is archived."""
-        return _json(judge0_info.languages(self._java(), archived=True))
-
-    async def language(self, _request: Request, language: str) -> Reply:
-        """One of them."""
-        number = int(language) if language.isascii() and language.isdigit() and len(language) < 10 else 0  # noqa: PLR2004
-        if number not in judge0.JAVA_IDS:
-            return _json(_UNKNOWN, HTTPStatus.NOT_FOUND)
-        return _json(judge0_info.language(number, self._java()))
-
-    async def statuses(self, _request: Request) -> Reply:
-        """All fourteen."""
-        return _json(judge0_info.statuses())
-
-    async def config_info(self, _request: Request) -> Reply:
-        """This gateway's limits."""
-        return _json(judge0_info.config_info(self._parts.limits, self._parts.settings.compat))
-
-    async def about(self, _request: Request) -> Reply:
-        """Which Judge0 this speaks like."""
-        return _json(judge0_info.about(__version__))
-
-    async def version(self, _request: Request) -> Reply:
-        """The same, as text."""
-        return Reply(HTTPStatus.OK, judge0_info.VERSION.encode(), TEXT)
-
-    async def isolate(self, _request: Request) -> Reply:
-        """What confines the programs here."""
-        levels = sorted({node.sandbox for node in self._parts.view().nodes if node.sandbox})
-        return Reply(HTTPStatus.OK, f"javacluster {__version__}: {', '.join(levels)}\n".encode(), TEXT)
-
-    async def license(self, _request: Request) -> Reply:
-        """Ours."""
-        return Reply(HTTPStatus.OK, b"javacluster is licensed under the Apache License 2.0\n", TEXT)
-
-    async def workers(self, _request: Request) -> Reply:
-        """The slots of the living nodes."""
-        return _json(judge0_info.workers(self._parts.view()))
-
     # --- what they share ----------------------------------------------------------------------------
-
-    def _java(self) -> str:
-        versions = self._parts.versions()
-        return versions[-1] if versions else ""
 
     def _caller(self, request: Request) -> Caller:
         with _in_its_words():
@@ -299,7 +240,7 @@ class Judge0:
     def _find(self, request: Request, token: str) -> KeptJob:
         job = self._known(token, self._caller(request))
         if job is None:
-            raise Refused(_UNKNOWN, HTTPStatus.NOT_FOUND)
+            raise Refused(UNKNOWN, HTTPStatus.NOT_FOUND)
         return job
 
     def _document(self, job: KeptJob, fields: tuple[str, ...], *, base64: bool) -> dict[str, Any]:
@@ -314,7 +255,7 @@ class Judge0:
             Moments(note.created, finished),
             fields,
             base64=base64,
-            version=self._java(),
+            version=self._parts.newest_version,
         )
 
 

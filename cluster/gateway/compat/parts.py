@@ -84,6 +84,11 @@ class CompatParts:
         self.answered(answered, self.clock.seconds() - began)
         return answered
 
+    @property
+    def newest_version(self) -> str:
+        """Of those JDKs; empty where there is none."""
+        return next(reversed(self.versions()), "")
+
     def versions(self) -> list[str]:
         """Of the JDKs of the living nodes."""
         return sorted(

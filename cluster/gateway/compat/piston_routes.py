@@ -26,6 +26,8 @@ BASE = "/api/v2"
 class Piston:
     """The endpoints. A refusal is an object with a `message`."""
 
+    open_paths = frozenset({f"{BASE}/runtimes", f"{BASE}/packages"})
+
     def __init__(self, parts: CompatParts) -> None:
         """Nothing is kept."""
         self._parts = parts
