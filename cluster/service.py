@@ -37,6 +37,7 @@ from cluster.core.views import NodeSettings
 from cluster.errors import ClusterError, EnvironmentFault
 from cluster.gateway.access import access_of
 from cluster.gateway.app import gateway_resource, node_resource
+from cluster.gateway.compat.callbacks import Callbacks
 from cluster.gateway.parts import NodeParts
 from cluster.gateway.relay import Requests
 from cluster.gateway.site import BoundedSite, make_site
@@ -61,6 +62,7 @@ from cluster.telemetry.metrics import Metrics, Reading
 from cluster.telemetry.notify import Notifier
 from cluster.telemetry.readings import (
     access_readings,
+    callback_readings,
     http_readings,
     java_readings,
     loop_readings,
@@ -118,6 +120,7 @@ class Node:
         self._opened: list[tuple[str, Any]] = []
         self._weak_sandbox: bool | None = None
         self._site: BoundedSite | None = None
+        self._callbacks: Callbacks | None = None
 
     # --- going up -----------------------------------------------------------------------------------
 
@@ -276,6 +279,7 @@ class Node:
         if config.me.role is Role.GATEWAY:
             gateway = gateway_parts(self._requests, self._access, config, self._reactor, self._opened)
             resource = gateway_resource(parts, gateway)
+            self._callbacks = gateway.callbacks
         site = make_site(resource, config.gateway, self._reactor, self._metrics.responded, resource.unwelcome)
         self._site = site
         listening, kept = listen(self._reactor, host, port, site, self._kept.get(HTTP))
@@ -341,6 +345,8 @@ class Node:
             yield from http_readings(self._site.connections, self._site.evicted, self._site.body_bytes)
         if self._config.me.role is Role.GATEWAY:
             yield from access_readings(len(self._access), self._access.counters)
+        if self._callbacks is not None:
+            yield from callback_readings(self._callbacks.results)
         yield from machine_readings(self._certificate_ends, self._weak_sandbox)
         if self._runner is not None:
             yield from java_readings(attrs.asdict(self._runner.snapshot()))

@@ -80,6 +80,13 @@ def access_readings(tokens: int, counters: Mapping[tuple[str, str], int]) -> Ite
         yield _counter("tenant_requests", text, value, {"tenant": tenant, "result": result})
 
 
+def callback_readings(results: Mapping[str, int]) -> Iterator[Reading]:
+    """What became of the call-backs that a gateway owed to clients of Judge0's interface."""
+    for result, value in results.items():
+        text = "Call-backs: delivered, given up after the last try, or never tried as too many waited."
+        yield _counter("callbacks", text, value, {"result": result})
+
+
 def machine_readings(certificate_ends: float, weak_sandbox: bool | None) -> Iterator[Reading]:
     """What no core knows: when the certificate ends (Unix time), and whether the sandbox is weak."""
     text = "When this node's certificate ends."

@@ -7,7 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -27,7 +29,7 @@ RUN_S = 900
 MARK = "=== end of block {} ==="
 
 PRELUDE = r"""
-set -eu
+set -euo pipefail
 export PATH={bin}:$PATH JAVACLUSTER_DIRECTORY={work}/cluster
 cd {work}
 ln -s {root}/examples examples
@@ -36,7 +38,7 @@ javacluster() {{
   if [ "$1" = up ]; then shift; set -- up --base-port {base} --http-port {port} "$@"; fi
   command javacluster "$@"
 }}
-curl() {{ command curl "${{@//:8888/:{port}}}"; }}
+curl() {{ command curl $curl_must "${{@//:8888/:{port}}}"; }}
 python() {{ command python "${{@//:8888/:{port}}}"; }}
 .venv/bin/javacluster() {{ javacluster "$@"; }}
 make() {{
@@ -54,9 +56,18 @@ def _pages() -> Iterator[Path]:
             yield page
 
 
+REFUSED = re.compile(r"HTTP/1\.1 [45]\d\d")
+"""In what a block prints: its request is meant to be refused. Every other one must succeed."""
+
+
 def _script(blocks: list[Block], port: int) -> Iterator[str]:
-    """What is run, with a line after each block that tells its output from the next one's."""
-    for block in blocks:
+    """What is run of these, with a line after each block that tells its output from the next one's."""
+    for number, block in enumerate(blocks):
+        if block.mark != "run":
+            continue
+        told = blocks[number + 1] if number + 1 < len(blocks) else None
+        refused = told is not None and told.mark == "prints" and REFUSED.search(told.text)
+        yield f"curl_must={'' if refused else '--fail-with-body'}"
         if block.language == "python":
             text = block.text.replace(":8888", f":{port}")
             yield f"command python - <<'END-OF-PYTHON'\n{text}\nEND-OF-PYTHON"
@@ -79,7 +90,7 @@ def test_its_commands_do_what_it_says(page: Path, tmp_path: Path) -> None:
         "port": base + 1,
     }
     starts = re.match(r"(javacluster|make) up|token=", runs[0].text)
-    lines = ["" if starts else "javacluster up", *_script(runs, base + 1)]
+    lines = ["" if starts else "javacluster up", *_script(blocks, base + 1)]
     script = PRELUDE.format(**values) + "\n".join(lines)
     environment = {**os.environ, "JAVACLUSTER_DIRECTORY": str(tmp_path / "cluster")}
     log = tmp_path / "output"
@@ -104,6 +115,60 @@ def test_its_commands_do_what_it_says(page: Path, tmp_path: Path) -> None:
             output = told.partition(MARK.format(ran.line))[0].rpartition("=== end of block")[2]
             line = missing(block.text, output)
             assert not line, f"{page.name}:{block.line}: not printed: {line}\n{output[-2000:]}"
+
+
+PAGE = """
+<!-- run -->
+
+    curl --silent http://127.0.0.1:8888/there
+"""
+REFUSAL = """
+<!-- run -->
+
+    curl --silent --include http://127.0.0.1:8888/nowhere
+
+<!-- prints -->
+
+    HTTP/1.1 404 Not Found
+"""
+LOST = PAGE.replace("/there", "/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("page", "good"),
+    [
+        (PAGE, True),
+        (LOST, False),
+        (LOST.rstrip() + " | cat", False),
+        (LOST.replace("curl", "x=$(curl").rstrip() + " | cat)", False),
+        (REFUSAL, True),
+        (PAGE + REFUSAL, True),
+        (REFUSAL + LOST, False),
+        (PAGE + REFUSAL.replace("404 Not Found", "…"), False),
+    ],
+)
+def test_a_request_that_fails_fails_its_page(tmp_path: Path, page: str, good: bool) -> None:
+    """Unless what it prints says that it is refused; also where its answer goes into a pipe."""
+
+    class Server(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/there" else 404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_arguments: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.server_port
+        values = {"bin": "/nowhere", "work": tmp_path, "root": ROOT, "base": port, "port": port}
+        script = PRELUDE.format(**values) + "\n".join(_script(list(blocks_of(page)), port))
+        done = subprocess.run(["bash", "-c", script], capture_output=True, timeout=RUN_S, check=False)
+        server.shutdown()
+    assert (done.returncode == 0) == good, done.stdout + done.stderr
 
 
 def test_the_site_builds_without_a_warning_and_asks_nobody(tmp_path: Path) -> None:

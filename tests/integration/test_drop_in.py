@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -286,6 +287,9 @@ class _Listener(BaseHTTPRequestHandler):
 
 
 def test_a_call_back_comes_signed_and_to_nobody_else(cluster: Live) -> None:
+    def metrics() -> str:
+        return cluster.request("GET", "/metrics").text
+
     server = HTTPServer(("127.0.0.1", 0), _Listener)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -295,7 +299,10 @@ def test_a_call_back_comes_signed_and_to_nobody_else(cluster: Live) -> None:
         body = {"source_code": text, "language_id": 62, "callback_url": url}
         answer = cluster.request("POST", "/submissions", json.dumps(body).encode(), HEADERS)
         token = json.loads(answer.text)["token"]
-        eventually(lambda: _Listener.got, "the call-back")
+        eventually(lambda: 'callbacks_total{result="sent"} 1.0' in metrics(), "the call-back")
+        counted = re.findall(r'javacluster_callbacks_total\{result="(\w+)"\} (\S+)', metrics())
+        assert dict(counted) == {"sent": "1.0", "failed": "0.0", "dropped": "0.0"}
+        # One that counts as sent is not tried again: exactly one has come, and no other will.
         ((path, headers, sent),) = _Listener.got
     finally:
         server.shutdown()

@@ -90,6 +90,11 @@ class Callbacks:
         """Why no call-back goes there; empty when one may."""
         return self._policy.refusal(url)
 
+    @property
+    def results(self) -> Mapping[str, int]:
+        """How many were delivered, given up, never tried."""
+        return {"sent": self.sent, "failed": self.failed, "dropped": self.dropped}
+
     def send(self, url: str, body: bytes) -> None:
         """Deliver it when its turn comes."""
         full = len(self._waiting) >= WAITING_MAX or self._waiting_bytes + len(body) > WAITING_BYTES_MAX
