@@ -6,11 +6,13 @@ That its commands do what it says is `tests/integration/test_documentation.py`.
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.documentation.blocks import blocks_of, missing
+from tests.documentation.figures import COMPARISON, figures, with_figures
 from tests.documentation.reference import DOCS, PAGES, STATIC, metrics_page
 
 ROOT = DOCS.parent
@@ -66,6 +68,36 @@ def test_generated_pages_are_current(name: str) -> None:
     assert (PAGES / name).read_text(encoding="utf-8") == STATIC[name](), (
         "run `python -m tests.documentation` and commit what it writes"
     )
+
+
+def test_the_comparison_has_the_figures_of_the_benchmarks() -> None:
+    """Newer ones are written there by the same command."""
+    assert (DOCS / COMPARISON).read_text(encoding="utf-8") == with_figures(DOCS), (
+        "run `python -m tests.documentation` and commit what it writes"
+    )
+
+
+def test_the_engines_figures_are_taken_once_they_are_there(tmp_path: Path) -> None:
+    shutil.copytree(DOCS, tmp_path / "docs")
+    docs = tmp_path / "docs"
+    head = (
+        "| program | way | p50 ms | p90 ms | p99 ms | jobs/s | CPU ms a job | times faster | wrong |\n"
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+    )
+    rows = (
+        "| hello | javac, java | 800.0 | 1 | 2 | 1.2 | 900 | 1.0 | 0 |\n"
+        "| hello | cluster, HTTP | 24.5 | 1 | 2 | 30.1 | 60 | 25.1 | 0 |\n"
+        "| streams | cluster, HTTP | 99.9 | 1 | 2 | 9.9 | 60 | 9.9 | 0 |\n"
+    )
+    page = f"# E\n\n## One after another\n\n{head}{rows}\n## 8 clients\n\n{head}{rows}\n## Memory\n\n- x\n"
+    (docs / "benchmarks" / "java.md").write_text(page, encoding="utf-8")
+    (first, second, *_others) = figures(docs)
+    assert first[0] == "hello, one after another"
+    assert (
+        first[1] == "24.5 ms at p50, 30.1 a second; plain `javac`, then `java`: 800.0 ms at p50, 1.2 a second"
+    )
+    assert second[0] == "hello, 8 clients"
+    assert "24.5 ms" in with_figures(docs)
 
 
 def test_metrics_are_told_with_type_labels_and_words() -> None:
