@@ -25,6 +25,9 @@ REQUIRED = "JAVACLUSTER_BROWSER"
 
 PATIENCE_S = 40.0
 
+FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
+"""Of Chromium."""
+
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
@@ -44,7 +47,7 @@ def chrome() -> Iterator[Chrome]:
         pytest.skip(missing)
     options = ChromeOptions()
     options.binary_location = browser
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+    for argument in FLAGS:
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     chrome = Chrome(options=options, service=ChromeService(driver))
