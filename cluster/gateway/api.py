@@ -191,9 +191,11 @@ class Api:
         after = request.getHeader("Last-Event-ID") or "0"
         if not (after.isascii() and after.isdigit() and len(after) <= LAST_ID_DIGITS):
             raise HttpProblem(HTTPStatus.BAD_REQUEST, "Last-Event-ID: must be the id of an event of this job")
+        if known.log.has_all(int(after)):  # what keeps a browser's EventSource from coming back for ever
+            return Reply(HTTPStatus.NO_CONTENT, headers=self._headers(known))
         if request.method == b"HEAD":
             return Reply(HTTPStatus.OK, b"", EVENTS)
-        await self._stream(request, _EVENTS, known, int(after))
+        await self._stream(request, _EVENTS, known, known.log.seen(int(after)))
         return None
 
     async def _stream(self, request: Request, endpoint: str, known: KeptJob, after: int) -> None:

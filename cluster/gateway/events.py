@@ -91,6 +91,14 @@ class EventLog:
         at = bisect_right(self._entries, number, key=lambda entry: entry.number)
         return self._entries[at] if at < len(self._entries) else None
 
+    def seen(self, number: int) -> int:
+        """As far as a reader can have come who says that he has seen the event of that number."""
+        return min(number, self._last)
+
+    def has_all(self, number: int) -> bool:
+        """Nothing will ever follow what that reader has seen."""
+        return self.ended and number >= self._last
+
     def follow(self, reader: EventStream) -> None:
         """Tell it when there is more."""
         self._readers[reader] = None

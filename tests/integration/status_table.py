@@ -104,6 +104,7 @@ TABLE = [
     Row("/v1/jobs/{job}", (*AS_ANN, "-X", "PATCH"), 405, (PROBLEM, "Allow")),
     Row("/v1/jobs/{job}/events", AS_ANN, 200, ("text/event-stream",), "id: 1\nevent: queued"),
     Row("/v1/jobs/{job}/events", (*AS_ANN, "-H", "Last-Event-ID: 1"), 200, ("text/event-stream",), "event: verdict"),
+    Row("/v1/jobs/{job}/events", (*AS_ANN, "-H", "Last-Event-ID: 999999999"), 204, ("X-Job-Verdict: ok",)),
     Row("/v1/jobs/{job}/events", (*AS_ANN, "-H", "Last-Event-ID: no"), 400, (PROBLEM,)),
     Row("/v1/jobs/{job}/events", (), 401, (PROBLEM,)),
     Row("/v1/jobs/{bobs}/events", AS_ANN, 404, (PROBLEM,)),

@@ -122,6 +122,35 @@ def test_a_job_tells_its_story_as_it_happens(gateway: Gateway, connect: Connect)
     assert reader.send(b"").endswith(b"0\r\n\r\n"), "the stream is over"
 
 
+def test_who_has_seen_the_end_is_told_that_no_more_will_come(gateway: Gateway, connect: Connect) -> None:
+    """H5: a browser's EventSource comes back by itself after the end, and only 204 tells it not to."""
+    post(connect())
+    reader = connect()
+    follow(reader)
+    gateway.answer(printed(b"done"))
+    last = so_far(reader)[-1].id
+    for seen in (last, last + 1, 999_999_999):
+        again = connect()
+        head, _, body = follow(again, seen).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 204 ")
+        assert b"X-Job-Verdict: ok" in head
+        assert body == b""
+    assert names(events_of(follow(connect(), last - 1))) == ["verdict"]
+    assert gateway.observer.open["/v1/jobs/<job>/events"] == 0
+
+
+def test_who_claims_to_have_seen_what_is_still_to_come_sees_it(gateway: Gateway, connect: Connect) -> None:
+    """H5: and its stream ends with the job."""
+    post(connect())
+    reader = connect()
+    follow(reader, 999_999_999)
+    assert so_far(reader) == []
+    gateway.progress(out(0, b"one"))
+    gateway.answer(printed(b"one"))
+    assert names(so_far(reader)) == ["assigned", "output", "compiled", "verdict"]
+    assert reader.send(b"").endswith(b"0\r\n\r\n")
+
+
 def test_a_stream_is_counted_when_it_begins_and_timed_when_it_ends(
     gateway: Gateway, connect: Connect
 ) -> None:
