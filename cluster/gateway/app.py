@@ -88,9 +88,9 @@ class NodeSite:
 
     async def cluster_info(self, request: Request) -> Reply:
         """The cluster as this node sees it (H2)."""
-        form = argument(request, b"format") or (
-            "json" if preferred(request, JSON, "text/plain") == JSON else "text"
-        )
+        form = argument(request, b"format")
+        if form is None:
+            form = "json" if preferred(request, JSON, "text/plain") == JSON else "text"
         view = self._parts.view()
         if form == "text":
             return Reply(HTTPStatus.OK, cluster_info.as_text(view))

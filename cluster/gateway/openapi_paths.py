@@ -118,7 +118,10 @@ def paths_of(settings: GatewaySettings) -> dict[str, Any]:
                 "getJobEvents",
                 "A job's events, from the beginning or behind `Last-Event-ID`; ends after the verdict.",
                 {
-                    "200": {"description": _events_text(), "content": {_EVENTS: {"schema": _events_schema()}}},
+                    "200": {
+                        "description": _events_text(),
+                        "content": {_EVENTS: {"schema": _events_schema()}},
+                    },
                     "204": {"description": "The job has ended, and `Last-Event-ID` is its last event's."},
                 },
                 (400, 401, 404, 503),

@@ -307,6 +307,7 @@ TABLE = [
     ("GET", "/v1/stats", b"", {}, 200, "application/json"),
     ("GET", "/v1/cluster", b"", {}, 200, "application/json"),
     ("GET", "/v1/cluster?format=xml", b"", {}, 400, PROBLEM),
+    ("GET", "/v1/cluster?format=", b"", {}, 400, PROBLEM),
     ("GET", "/openapi.json", b"", {}, 200, "application/json"),
     ("OPTIONS", "/v1/run", b"", {}, 204, None),
     ("GET", "/pages/page.css", b"", {}, 200, "text/css; charset=utf-8"),
