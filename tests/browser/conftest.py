@@ -39,12 +39,21 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 @pytest.fixture(scope="session")
 def chrome() -> Iterator[Chrome]:
     """One browser for all tests."""
-    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (browser and driver):
+    chrome = start_chrome()
+    if chrome is None:
         missing = "needs chromium and chromium-driver: apt-get install chromium chromium-driver"
         if os.environ.get(REQUIRED):
             pytest.fail(missing)
         pytest.skip(missing)
+    yield chrome
+    chrome.quit()
+
+
+def start_chrome() -> Chrome | None:
+    """A headless Chromium; None where it or its driver is not installed. Nothing is downloaded."""
+    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (browser and driver):
+        return None
     options = ChromeOptions()
     options.binary_location = browser
     for argument in FLAGS:
@@ -52,8 +61,7 @@ def chrome() -> Iterator[Chrome]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     chrome = Chrome(options=options, service=ChromeService(driver))
     chrome.set_script_timeout(PATIENCE_S)
-    yield chrome
-    chrome.quit()
+    return chrome
 
 
 @attrs.frozen

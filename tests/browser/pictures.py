@@ -14,9 +14,9 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver import Chrome
 
-from tests.browser.conftest import FLAGS, Page
+from tests.browser.conftest import Page, start_chrome
 from tests.documentation.reference import DOCS
 from tests.integration.live import Live, eventually, live_cluster
 
@@ -60,12 +60,10 @@ def main() -> None:
 
 @contextlib.contextmanager
 def browser() -> Iterator[Chrome]:
-    """A headless one."""
-    options = ChromeOptions()
-    for argument in FLAGS:
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = Chrome(options=options, service=ChromeService())
+    """One that is closed in the end."""
+    chrome = start_chrome()
+    if chrome is None:
+        sys.exit("needs chromium and chromium-driver: apt-get install chromium chromium-driver")
     try:
         yield chrome
     finally:

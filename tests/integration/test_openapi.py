@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -34,25 +35,42 @@ SETTINGS = """
 """
 """A log that is followed has no end."""
 
-SCOPES = {
-    "modern": ("--exclude-path", ORIGINAL),
-    "original": ("--include-path", ORIGINAL, "--exclude-checks", "positive_data_acceptance"),
-}
+SCOPES = (
+    ("--exclude-path", ORIGINAL),
+    ("--include-path", ORIGINAL, "--exclude-checks", "positive_data_acceptance"),
+)
+
+
+DROP_INS = (
+    *(part for name in ("jobe", "piston", "judge0") for part in ("--include-tag", name)),
+    *("--exclude-checks", "positive_data_acceptance,negative_data_rejection"),
+)
+"""What they take is defined by other systems and not by a schema: looked for are faults, bodies that are read
+without a token, and methods that are not theirs.
+"""
 
 
 @pytest.mark.parametrize("guarded", [False, True], ids=["open", "with a token"])
 def test_schemathesis_finds_nothing(tmp_path: Path, guarded: bool) -> None:
     """H6, H9: where no token is needed, and where one is, given and left out."""
-    settings: dict[str, Any] = {}
+    _run(tmp_path, SCOPES, guarded=guarded)
+
+
+def test_nor_does_it_in_the_drop_in_interfaces(tmp_path: Path) -> None:
+    """With tokens, as each of them has its own way to ask for one."""
+    _run(tmp_path, (DROP_INS,), guarded=True, gateway__compat__interfaces="[jobe, piston, judge0]")
+
+
+def _run(place: Path, scopes: Iterable[tuple[str, ...]], *, guarded: bool, **settings: Any) -> None:
     token = new_token()
     if guarded:
-        file = tmp_path / "tokens.yml"
+        file = place / "tokens.yml"
         row = Token(name="ann", sha256=digest_of(token), rate=100_000, burst=100_000)
         file.write_text(tokens.render((row,)))
         settings["gateway__tokens_file"] = file
-    (tmp_path / "schemathesis.toml").write_text(SETTINGS)
-    with live_cluster(tmp_path / "c", **settings) as cluster:
-        for scope in SCOPES.values():
+    (place / "schemathesis.toml").write_text(SETTINGS)
+    with live_cluster(place / "c", **settings) as cluster:
+        for scope in scopes:
             command = [
                 *(sys.executable, "-m", "schemathesis.cli", "run", "--no-color", "--checks", "all"),
                 *("--phases", PHASES, "-n", str(EXAMPLES), "--generation-deterministic"),
@@ -61,6 +79,6 @@ def test_schemathesis_finds_nothing(tmp_path: Path, guarded: bool) -> None:
                 *(*scope, f"http://127.0.0.1:{cluster.http_port}/openapi.json"),
             ]
             done = subprocess.run(
-                command, capture_output=True, text=True, timeout=LIMIT_S, cwd=tmp_path, check=False
+                command, capture_output=True, text=True, timeout=LIMIT_S, cwd=place, check=False
             )
             assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
