@@ -91,11 +91,17 @@ class _Reader:
 
 
 class _Pool:
-    """The constant pool: only text and class names are kept."""
+    """The constant pool: only text and class names are kept.
+
+    However often a class file names one of them, it is decoded once: 64 KiB of text can be the name of each
+    of 65,535 methods.
+    """
 
     def __init__(self, reader: _Reader) -> None:
         self._texts: dict[int, bytes] = {}
         self._classes: dict[int, int] = {}
+        self._decoded: dict[int, str] = {}
+        self._names: dict[int, str] = {}
         count = reader.u2()
         index = 1
         while index < count:
@@ -111,16 +117,18 @@ class _Pool:
             index += 2 if tag in _WIDE else 1
 
     def text(self, index: int) -> str:
-        try:
-            return _modified_utf8(self._texts[index])
-        except KeyError:
-            raise MalformedClass("no such text") from None
+        if (known := self._decoded.get(index)) is not None:
+            return known
+        if index not in self._texts:
+            raise MalformedClass("no such text")
+        return self._decoded.setdefault(index, _modified_utf8(self._texts[index]))
 
     def class_name(self, index: int) -> str:
-        try:
-            return self.text(self._classes[index]).replace("/", ".")
-        except KeyError:
-            raise MalformedClass("no such class") from None
+        if (known := self._names.get(index)) is not None:
+            return known
+        if index not in self._classes:
+            raise MalformedClass("no such class")
+        return self._names.setdefault(index, self.text(self._classes[index]).replace("/", "."))
 
 
 def _modified_utf8(data: bytes) -> str:
@@ -171,14 +179,18 @@ def _skip_attributes(reader: _Reader) -> None:
 
 
 def _is_nested(reader: _Reader, pool: _Pool, this: str) -> bool:
-    """Whether the attribute InnerClasses lists the class itself (JVMS 4.7.6)."""
-    nested = False
+    """Whether the attribute InnerClasses lists the class itself; there is at most one (JVMS 4.7.6)."""
+    nested, listed = False, False
     for _ in range(reader.u2()):
         name = pool.text(reader.u2())
         body = reader.take(reader.u4())
-        if name == "InnerClasses":
-            inner = _Reader(body)
-            for _ in range(inner.u2()):
-                nested = pool.class_name(inner.u2()) == this or nested
-                inner.take(6)
+        if name != "InnerClasses":
+            continue
+        if listed:
+            raise MalformedClass("two lists of inner classes")
+        listed = True
+        inner = _Reader(body)
+        for _ in range(inner.u2()):
+            nested = pool.class_name(inner.u2()) == this or nested
+            inner.take(6)
     return nested

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import subprocess
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -209,3 +210,38 @@ def test_a_damaged_class_file_parses_or_is_malformed(sample: bytes, at: int, val
     assert isinstance(choose([bytes(damaged)]), NoEntry | Entry)
     with pytest.raises(MalformedClass):
         parse(sample[: cut % len(sample)])
+
+
+def _class_of_one_text(methods: int, lists: int = 0) -> bytes:
+    """A class whose name, and the names and types of whose methods, are one long text; built by hand."""
+    name = b"a" * 60_000
+    constants = [
+        b"\x01" + struct.pack(">H", len(name)) + name,
+        b"\x07" + struct.pack(">H", 1),
+        b"\x01" + struct.pack(">H", 12) + b"InnerClasses",
+    ]
+    method = struct.pack(">HHHH", 0, 1, 1, 0)
+    entries = 1000
+    inner = struct.pack(">HIH", 3, 2 + 8 * entries, entries) + struct.pack(">HHHH", 2, 0, 0, 0) * entries
+    head = struct.pack(">IHHH", 0xCAFEBABE, 0, 61, len(constants) + 1) + b"".join(constants)
+    body = struct.pack(">HHHHH", 0, 2, 0, 0, 0) + struct.pack(">H", methods) + method * methods
+    return head + body + struct.pack(">H", lists) + inner * lists
+
+
+def test_a_class_that_names_one_long_text_again_and_again_is_kept_once() -> None:
+    """600 KiB would come to 8 GB otherwise."""
+    data = _class_of_one_text(methods=65_535)
+    tracemalloc.start()
+    try:
+        found = parse(data)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(found.methods) == 65_535
+    assert most < 30 * len(data)
+
+
+def test_a_second_list_of_inner_classes_is_malformed() -> None:
+    assert parse(_class_of_one_text(methods=0, lists=1)).nested
+    with pytest.raises(MalformedClass, match="two lists"):
+        parse(_class_of_one_text(methods=0, lists=2))
