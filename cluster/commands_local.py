@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
 from cluster import client
 from cluster.config import poor_number
+from cluster.documents import read_yaml
 from cluster.errors import ConfigError, EnvironmentFault, Unavailable
 from cluster.local import GATEWAY, PEERS, PEERS_MAX, Layout, LocalCluster
 
@@ -51,8 +51,8 @@ def _setting(_ctx: click.Context, _option: click.Parameter, texts: tuple[str, ..
         if not equals or not all(key.split(".")):
             raise click.BadParameter(f"`{text}` is not KEY=VALUE, such as work.queue_timeout_s=3")
         try:
-            settings[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
+            settings[key] = read_yaml(value)
+        except ConfigError:
             raise click.BadParameter(f"`{value}` is not a YAML value") from None
     return settings
 

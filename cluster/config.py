@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-import yaml
 from msgspec import Meta
 
 from cluster.config_gateway import CacheSettings as CacheSettings  # noqa: PLC0414  (told again on purpose)
 from cluster.config_gateway import CompatSettings as CompatSettings  # noqa: PLC0414
 from cluster.config_gateway import GatewaySettings as GatewaySettings  # noqa: PLC0414
 from cluster.config_sections import Bytes, Count, Id, OptionalPort, Port, Seconds, Section
+from cluster.documents import read_yaml
 from cluster.errors import ConfigError
 from cluster.identity import NodeId, Role
 from cluster.limits import MIB, Limits, limit_problems
@@ -306,10 +306,7 @@ def parse(text: str) -> NodeConfig:
     Raises:
         ConfigError: with one line a problem.
     """
-    try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"not YAML: {' '.join(str(error).split())}") from error
+    raw = read_yaml(text)
     if not isinstance(raw, dict):
         raise ConfigError("$: expected a mapping of settings")
     profile = raw.get("profile", "lan")

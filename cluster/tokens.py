@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import secrets
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import yaml
 from msgspec import Meta
 
+from cluster.documents import read_yaml
 from cluster.errors import ConfigError
 from cluster.limits import SHARE_MAX, TENANT_MAX
 
@@ -69,10 +70,7 @@ def parse(text: str) -> tuple[Token, ...]:
     Raises:
         ConfigError: with the place of what is wrong.
     """
-    try:
-        raw: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"not YAML: {' '.join(str(error).split())}") from error
+    raw = read_yaml(text)
     try:
         found = msgspec.convert({} if raw is None else raw, _File).tokens
     except msgspec.ValidationError as error:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 import yaml
 
+from cluster import tokens
 from cluster.config import PROFILES, NodeConfig, load, parse
 from cluster.errors import ConfigError
 from cluster.identity import Role
@@ -45,6 +46,33 @@ def test_what_is_left_out_has_the_defaults_of_the_lan() -> None:
     config = _parse()
     assert (config.timing.heartbeat_s, config.timing.lease_s, config.timing.guard_s) == (0.1, 0.4, 0.425)
     assert (config.gossip.interval_s, config.limits.wall_s) == (0.25, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("cluster: [", "not YAML: "),
+        ("cluster: 2001-99-99", "not YAML: a value in it is none of its kind (month must be in 1..12)"),
+        ('cluster: !!int ""', "not YAML: a value"),
+        ("cluster: !!bool maybe", "not YAML: a value"),
+        ("cluster: !!timestamp soon", "not YAML: a value"),
+        ("cluster: 0x_", "not YAML: a value"),
+        ("cluster: " + "9" * 5000, "not YAML: a value"),
+        ('"\\uD800": 1', "not YAML: a value"),
+        ('cluster: "\\uD800"', "not YAML: a value"),
+        ("[" * 3000, "not YAML that can be read: it is nested too deeply"),
+        ("- " * 3000, "not YAML that can be read: it is nested too deeply"),
+    ],
+)
+def test_a_file_that_is_no_yaml_is_a_problem_of_one_line_whatever_pyyaml_raises(
+    text: str, words: str
+) -> None:
+    for read in (parse, tokens.parse):
+        with pytest.raises(ConfigError) as caught:
+            read(text)
+        (problem,) = caught.value.problems
+        assert problem.startswith(words)
+        assert "\n" not in problem
 
 
 def test_voters_are_the_peers_in_order() -> None:
