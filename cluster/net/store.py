@@ -182,13 +182,13 @@ class RecordStore:
         advice = "move it away and run `javacluster init`: the node then watches until it may vote again (N5)"
         try:
             stored = msgspec.json.decode(raw, type=Stored)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise StorageError(f"{self._path}: damaged ({error}); {advice}") from error
         if hashlib.sha256(bytes(stored.record)).hexdigest() != stored.checksum:
             raise StorageError(f"{self._path}: damaged (its checksum is wrong); {advice}")
         try:
             return msgspec.json.decode(stored.record, type=Record)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise StorageError(f"{self._path}: written by another version ({error}); use that one") from error
 
     def _replace(self, record: Record) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import subprocess
@@ -275,6 +276,16 @@ def test_n3_a_damaged_record_is_never_taken_for_a_good_one(directory: Path, at: 
     raw = bytearray(path.read_bytes())
     raw[at % (len(raw) - 1)] ^= 0x04
     path.write_bytes(bytes(raw))
+    with pytest.raises(StorageError, match=r"javacluster init|another version"):
+        load(directory)
+
+
+@pytest.mark.parametrize("inside", [b"[" * 5000, b'{"a":' * 5000, b"1", b"{}", b"[]", b"9" * 5000])
+def test_n3_a_record_with_a_right_checksum_and_nonsense_inside_is_refused(
+    directory: Path, inside: bytes
+) -> None:
+    checksum = hashlib.sha256(inside).hexdigest().encode()
+    (directory / RECORD).write_bytes(b'{"record":' + inside + b',"checksum":"' + checksum + b'"}')
     with pytest.raises(StorageError, match=r"javacluster init|another version"):
         load(directory)
 
