@@ -178,7 +178,7 @@ def _text(spec: Mapping[str, Any], name: str) -> str:
 def _source_name(spec: Mapping[str, Any]) -> str:
     """The source's name; empty where the compiler is to name it after its class."""
     name = spec.get("sourcefilename")
-    if name is None or name in {"", _LEGACY_NAME}:
+    if name is None or name in ("", _LEGACY_NAME):  # compared, not looked up: it may be anything
         return ""
     if not isinstance(name, str) or _BAD_NAME.search(name):
         raise JobeError("The sourcefilename for the run_spec is illegal")

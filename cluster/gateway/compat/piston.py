@@ -189,7 +189,7 @@ def _files(files: list[dict[str, Any]], limits: Limits) -> tuple[tuple[Source, .
         if not isinstance(name, str):
             raise PistonError(f"files[{index}].name must be a string")
         encoding = file.get("encoding")
-        text = encoding not in {"base64", "hex"}
+        text = encoding not in ("base64", "hex")  # compared, not looked up: it may be anything
         data = _bytes(index, file["content"], encoding)
         if text and first is None:
             first = Source(name if is_source_name(name) else "", as_text(name, data))

@@ -224,6 +224,7 @@ def test_a_bad_upload_is_refused(gateway: Gateway, file: str, body: bytes, code:
         (spec(language_id="cobol"), "Language 'cobol' is not known"),
         (spec(sourcefilename="../Evil.java"), "The sourcefilename for the run_spec is illegal"),
         (spec(sourcefilename=".hidden.java"), "The sourcefilename for the run_spec is illegal"),
+        (spec(sourcefilename={}), "The sourcefilename for the run_spec is illegal"),
         (spec(file_list=[["id", "f"]]), "Invalid file specifier"),
         (spec(file_list=[[FILE, "../f"]]), "Invalid file specifier"),
         (spec(file_list="x"), "Invalid file specifier"),

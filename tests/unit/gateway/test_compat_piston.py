@@ -134,12 +134,14 @@ def test_files_are_told_apart_by_encoding_and_name(gateway: Gateway) -> None:
         {"content": SOURCE},
         {"name": "lib/Helper.java", "content": "package lib;", "encoding": "utf8"},
         {"name": "words.txt", "content": "one\n", "encoding": "strange"},
+        {"name": "more.txt", "content": "two\n", "encoding": ["base64"]},
         {"name": "hex.bin", "content": "00ff", "encoding": "hex"},
     ]
     asked = program(gateway, files=files)
     assert asked.sources == (Source("", SOURCE), Source("lib/Helper.java", "package lib;"))
     assert asked.files == (
         DataFile("hex.bin", b"\x00\xff"),
+        DataFile("more.txt", b"two\n"),
         DataFile("raw.bin", b"\x00\xff"),
         DataFile("words.txt", b"one\n"),
     )
