@@ -27,7 +27,7 @@ from cluster.core.events import ChannelId, RunProgressed
 from cluster.core.ledger import Ledger
 from cluster.core.runs import ExecutionSnapshot, Kept, Run
 from cluster.core.sizes import outcome_bytes
-from cluster.identity import Boot, Epoch, NodeId
+from cluster.identity import MAX_EPOCH_JUMP, Boot, Epoch, NodeId
 from cluster.wire.jobs import Outcome, Verdict
 from cluster.wire.messages import (
     Assign,
@@ -116,9 +116,9 @@ class Execution:
                 self._forget(job)
             return ()
         fence = self._ledger.record
-        if frame.epoch < fence.fence_epoch or (
-            frame.epoch == fence.fence_epoch and leader != fence.fence_leader
-        ):
+        implausible = frame.epoch > fence.accepted + MAX_EPOCH_JUMP  # followed once, it is for ever (N6)
+        another = frame.epoch == fence.fence_epoch and leader != fence.fence_leader
+        if frame.epoch < fence.fence_epoch or another or implausible:
             self._fenced += 1
             return (SendFrame(channel, Fenced(fence.fence_epoch)),)
         if isinstance(frame, CancelRun):

@@ -11,7 +11,7 @@ from cluster.core.dispatch import Dispatch
 from cluster.core.effects import Close, Persist, StartRun, StopRun
 from cluster.core.execution import Execution
 from cluster.core.submission import Submission
-from cluster.identity import Epoch, NodeId, Role
+from cluster.identity import MAX_EPOCH_JUMP, Epoch, NodeId, Role
 from cluster.wire.jobs import Outcome, Reason, Refusal, Verdict
 from cluster.wire.messages import (
     Assign,
@@ -245,6 +245,15 @@ def test_l6_work_of_a_lower_epoch_or_another_leader_of_the_same_is_fenced() -> N
         steps = execution.receive(7, leader, BOOT, Assign(epoch, 1, job("a"), 9.0), 0.0)
         assert quiet(steps) == [s for s in steps if frames([s], Fenced)]
         assert frames(steps, Fenced, 7) == [Fenced(4)]
+
+
+def test_n6_an_order_of_an_epoch_far_beyond_any_raises_no_fence() -> None:
+    """It would be durable, and this worker would follow no real leader ever again."""
+    execution = executing(fence=4)
+    far = 4 + MAX_EPOCH_JUMP + 1
+    for order in (Assign(far, 1, job("a"), 60.0), CancelRun(far, ("a",))):
+        assert frames(execution.receive(7, LEADER, BOOT, order, 0.0), Fenced, 7) == [Fenced(4)]
+    assert execution.load()[1] == 0
 
 
 def test_l6_the_first_work_of_a_higher_epoch_starts_once_the_fence_is_durable() -> None:
