@@ -65,6 +65,7 @@ class Channel(Protocol):
     Attributes:
         number: its name in events (`ChannelId`).
         dialled: the node that we meant to reach; None if it came to us.
+        address: where it came from; empty if we dialled.
         peer: the node that its certificate names, once open.
         heard: a frame has arrived.
         queued: bytes that wait to be sent.
@@ -73,11 +74,17 @@ class Channel(Protocol):
     transport: TLSMemoryBIOProtocol  # set before anything is called
 
     def __init__(
-        self, number: ChannelId, owner: ChannelOwner, reactor: IReactorTime, dialled: NodeId | None
+        self,
+        number: ChannelId,
+        owner: ChannelOwner,
+        reactor: IReactorTime,
+        dialled: NodeId | None,
+        address: str = "",
     ) -> None:
         """Nothing happens before the connection is made."""
         self.number = number
         self.dialled = dialled
+        self.address = address
         self.peer: NodeId | None = None
         self.heard = False
         self.queued = 0

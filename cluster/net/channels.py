@@ -35,7 +35,11 @@ from cluster.net.tls import Identity
 from cluster.wire.messages import Frame
 
 HALF_OPEN_MAX = 64
-"""Connections whose handshake is not done; one more closes the oldest."""
+"""Connections whose handshake is not done; one more closes the oldest of the address that has the most.
+
+Each costs some hundred microseconds of public-key arithmetic, and one turn of the reactor does as many at
+most: far less than a lease.
+"""
 
 CHANNELS_PER_PEER = 4
 """Open channels that one node dialled to us; one more closes its oldest. It needs one; the others linger."""
@@ -85,12 +89,12 @@ class _ChannelFactory(ServerFactory):
 
     noisy = False
 
-    def __init__(self, build: Callable[[], Channel]) -> None:
+    def __init__(self, build: Callable[[str], Channel]) -> None:
         self._build = build
 
-    def buildProtocol(self, addr: IAddress | None) -> Channel:  # noqa: ARG002, N802
+    def buildProtocol(self, addr: IAddress | None) -> Channel:  # noqa: N802
         """One connection, one channel."""
-        return self._build()
+        return self._build(str(getattr(addr, "host", "")))
 
 
 class Channels:
@@ -210,15 +214,18 @@ class Channels:
         port, self._port = self._port, None
         return succeed(None) if port is None else port.stopListening() or succeed(None)
 
-    def _accepted(self) -> Channel:
+    def _accepted(self, address: str) -> Channel:
+        """Take a connection; whoever floods makes room for others, not they for it (X2)."""
         if len(self._half_open) >= HALF_OPEN_MAX:
-            oldest = next(channel for channel in self._half_open.values() if channel.dialled is None)
+            came = [channel for channel in self._half_open.values() if channel.dialled is None]
+            ((crowd, _),) = Counter(channel.address for channel in came).most_common(1)
+            oldest = next(channel for channel in came if channel.address == crowd)
             oldest.abort("too many connections at once", "half_open")
-        return self._new_channel(None)
+        return self._new_channel(None, address)
 
-    def _new_channel(self, dialled: NodeId | None) -> Channel:
+    def _new_channel(self, dialled: NodeId | None, address: str = "") -> Channel:
         self._last_number += 1
-        channel = Channel(self._last_number, self, self._reactor, dialled)
+        channel = Channel(self._last_number, self, self._reactor, dialled, address)
         self._half_open[channel.number] = channel
         return channel
 
@@ -230,7 +237,7 @@ class Channels:
             self._dial_failed(dialling, f"node {dialling.to} takes no channels")
             return
 
-        def build() -> Channel:
+        def build(_address: str) -> Channel:
             dialling.channel = self._new_channel(dialling.to)
             return dialling.channel
 

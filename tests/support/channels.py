@@ -123,9 +123,9 @@ class Net:
             return fail(Refused())
         return succeed(self.join(factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1)), self.nodes[to]))
 
-    def join(self, client: Any, server: Node) -> Any:
+    def join(self, client: Any, server: Node, address: str = "127.0.0.1") -> Any:
         """Connect a client's protocol to a node."""
-        accepting = server.factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 2))
+        accepting = server.factory.buildProtocol(IPv4Address("TCP", address, 2))
         self.pumps.append(
             iosim.connect(
                 accepting,

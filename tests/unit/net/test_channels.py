@@ -215,6 +215,16 @@ def test_half_open_connections_are_bounded_and_the_oldest_goes(net: Net) -> None
     assert len(leader.of(ChannelOpened)) == 1
 
 
+def test_x2_a_flood_from_one_address_makes_room_for_others(net: Net) -> None:
+    leader = net.node(1)
+    other = net.join(Raw(), leader, address="10.0.0.2")
+    flood = [net.join(Raw(), leader, address="10.0.0.3") for _ in range(3 * many.HALF_OPEN_MAX)]
+    net.settle()
+    assert not other.lost
+    assert sum(not raw.lost for raw in flood) == many.HALF_OPEN_MAX - 1
+    assert leader.channels.faults["half_open"] == 2 * many.HALF_OPEN_MAX + 1
+
+
 def test_channels_of_one_peer_are_bounded_and_the_oldest_goes(net: Net) -> None:
     leader = net.node(1)
     raws = [open_raw(net) for _ in range(many.CHANNELS_PER_PEER + 1)]
