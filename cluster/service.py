@@ -50,6 +50,7 @@ from cluster.limits import JOINED_MAX
 from cluster.net.addresses import Addresses, is_literal
 from cluster.net.channels import Channels, endpoints_of
 from cluster.net.datagram import DatagramPort
+from cluster.net.descriptors import within_descriptors
 from cluster.net.driver import Driver, Ports
 from cluster.net.flood import FloodGuard
 from cluster.net.listening import listen
@@ -280,7 +281,8 @@ class Node:
             gateway = gateway_parts(self._requests, self._access, config, self._reactor, self._opened)
             resource = gateway_resource(parts, gateway)
             self._callbacks = gateway.callbacks
-        site = make_site(resource, config.gateway, self._reactor, self._metrics.responded, resource.unwelcome)
+        bounds = within_descriptors(config)
+        site = make_site(resource, bounds, self._reactor, self._metrics.responded, resource.unwelcome)
         self._site = site
         listening, kept = listen(self._reactor, host, port, site, self._kept.get(HTTP))
         if not kept and config.me.role is Role.GATEWAY:
