@@ -56,6 +56,10 @@ test: $(VENV)/.development system ## every test that needs neither root nor othe
 sim: $(VENV)/.development ## whole clusters under simulated faults, an invariant each event; SEEDS=20000 for more
 	@$(BIN)/python -m tests.simulation sweep --seeds $(or $(SEEDS),2000)
 
+.PHONY: fuzz
+fuzz: $(VENV)/.fuzz ## look for bytes that break a parser's promise, SECONDS for each (30)
+	@$(BIN)/python -m tests.fuzz run --seconds $(or $(SECONDS),30)
+
 .PHONY: test-hosts
 test-hosts: $(VENV)/.hosts ## Vagrant, Ansible and testinfra on machines with systemd, made and destroyed (root, Debian)
 	@if [ "$$(id -u)" != 0 ]; then echo 'test-hosts needs root: it makes machines and a bridge' >&2; exit 69; fi
@@ -134,6 +138,11 @@ $(VENV)/.runtime: $(BIN)/python pyproject.toml setup.py constraints.txt
 $(VENV)/.development: $(VENV)/.runtime
 	@echo 'installing the tools for tests and checks into $(VENV)'
 	@$(PIP) --group dev
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/.development
+	@echo 'installing atheris into $(VENV)'
+	@$(PIP) --group fuzz
 	@touch $@
 
 $(VENV)/.hosts: $(VENV)/.development
