@@ -33,6 +33,10 @@ class EnvironmentFault(ClusterError):
     """The machine lacks something; the text says what, and how to get it."""
 
 
+class HostExhausted(EnvironmentFault):
+    """The machine lacks something now, such as memory or processes; another try may work."""
+
+
 class StorageError(EnvironmentFault):
     """The durable record can't be read or written (N4)."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from cluster.core.events import RunFinished
+from cluster.core.events import RunFinished, RunUnstarted
 from cluster.java.runner import JavaRunner
 from cluster.net.driver import Driver
 from cluster.wire.jobs import Job, Outcome
@@ -20,9 +20,9 @@ class RunnerRuns:
     def start(self, job: Job, remaining_s: float) -> None:
         """Compile and run; the core hears of the end."""
 
-        def finished(outcome: Outcome) -> None:
+        def finished(outcome: Outcome | None) -> None:
             if self.driver is not None:
-                self.driver.feed(RunFinished(job.id, outcome))
+                self.driver.feed(RunUnstarted(job.id) if outcome is None else RunFinished(job.id, outcome))
 
         self.runner.run(job, remaining_s).addCallback(finished)
 

@@ -30,7 +30,7 @@ from twisted.python.failure import Failure
 from cluster import tokens as tokens_file
 from cluster.config import NodeConfig
 from cluster.core.effects import Level
-from cluster.core.events import CapacityChanged, RunnerDescribed, StopRequested
+from cluster.core.events import CapacityChanged, RunnerDescribed, RunnerTroubled, StopRequested
 from cluster.core.node import NodeCore
 from cluster.core.record import Record
 from cluster.core.views import NodeSettings
@@ -212,6 +212,7 @@ class Node:
             config.limits,
             lambda slots: self._feed(CapacityChanged(slots)),
             self._feed,
+            lambda trouble: self._feed(RunnerTroubled(trouble)),
         )
         self._opened.append(("runner", runner.stop))
         return runner

@@ -87,6 +87,13 @@ class RunFinished:
 
 
 @attrs.frozen
+class RunUnstarted:
+    """The host can't work on a job that `StartRun` gave it, though another may: it is to be handed back."""
+
+    job: str
+
+
+@attrs.frozen
 class RunProgressed:
     """A run whose job asks for its progress is compiled, or has written something (W13)."""
 
@@ -108,6 +115,13 @@ class RunnerDescribed:
 
     java: str
     sandbox: str
+
+
+@attrs.frozen
+class RunnerTroubled:
+    """What this host lacks to run programs, for people (G5); empty: it has it again."""
+
+    trouble: str
 
 
 @attrs.frozen
@@ -161,9 +175,11 @@ Event = (
     | Persisted
     | PersistFailed
     | RunFinished
+    | RunUnstarted
     | RunProgressed
     | CapacityChanged
     | RunnerDescribed
+    | RunnerTroubled
     | RequestArrived
     | RequestAbandoned
     | LoopLagged

@@ -167,6 +167,18 @@ class Execution:
         log = self._log(f"finished job {job[:8]}: {outcome.verdict}")
         return (log,) if self._channel is None else (log, self._to_leader(Finished(run.key, outcome)))
 
+    def run_unstarted(self, job: str, now: float) -> Effects:
+        """This host can't work on it now: another may (W10)."""
+        run = self._runs.get(job)
+        if run is not None and run.expired:
+            return self.run_finished(job, Outcome(Verdict.CANCELLED), now)
+        if run is None:
+            self._strays += 1
+            return ()
+        del self._runs[job]
+        self._alarms.clear(job)
+        return (*self._hand_back(self._channel, run.key), self._log(f"job {job[:8]} can't be run here now"))
+
     def drain(self, now: float) -> Effects:
         """Take nothing new and finish what runs, for `drain_s` at most (W10)."""
         if self._draining:

@@ -17,7 +17,7 @@ from cluster.wire.messages import FactsDelta, FactsWanted, NodeFacts
 Known = tuple[int, int, int]
 """(node, boot, version) of facts held; boot and version are 0 for none."""
 
-TRIMMED = ("sandbox", "software", "java", "host")
+TRIMMED = ("trouble", "sandbox", "software", "java", "host")
 """Texts that give way when facts are too long, in the order of what people miss least."""
 
 ENVELOPE_MAX = 32

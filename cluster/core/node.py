@@ -51,6 +51,9 @@ from cluster.wire.messages import FactsDelta, FactsReply, FactsRequest, FactsWan
 RESIGN_LINGER_PERIODS = 3
 """W10: heartbeat periods that a leader stays after its RESIGN, which it repeats meanwhile."""
 
+TROUBLE_MAX = 160
+"""Characters of what a host says that it lacks (G5); its log has all of it."""
+
 WORTH_WAITING_FOR = frozenset({Status.ALIVE, Status.SUSPECT})
 """W7: whose report a new leader waits for. Whoever is suspected may be starved, and still run things."""
 
@@ -166,10 +169,18 @@ class NodeCore:
             case events.RunnerDescribed():
                 self.work.java = event.java
                 return self.membership.update_facts(now, java=event.java, sandbox=event.sandbox)
+            case events.RunnerTroubled():
+                return self._on_trouble(event.trouble, now)
             case events.StopRequested():
                 return self._on_stop(now)
             case _:
                 return self.work.local(event, now, may_act=may_act)
+
+    def _on_trouble(self, trouble: str, now: float) -> Steps:
+        """The host can't run programs, or can again: everybody may know; its part in the protocol stays."""
+        said = f"can't run programs: {trouble}" if trouble else "can run programs again"
+        changed = self.membership.update_facts(now, trouble=trouble[:TROUBLE_MAX])
+        return (Log(Level.SUMMARY, f"{self._me}: this host {said}"), *changed)
 
     def _on_datagram(self, event: events.DatagramArrived, now: float) -> Steps:
         message = event.message

@@ -46,6 +46,8 @@ class Office:
         self._held: deque[FrameArrived | ChannelClosed] = deque()
         self.dispatch: Dispatch | None = None
         self.epoch = Epoch(0)
+        self.refused = 0
+        """HELLOs whose sender was not taken on."""
 
     def __len__(self) -> int:
         """How many frames and closings are held."""
@@ -125,6 +127,7 @@ class Office:
             return ()
         problem = self._terms.problem_with(peer, hello) if peer is not None else ""
         if problem:
+            self.refused += 1
             text = f"{self._terms.me}: refusing server {hello.node}: {problem}"
             return (Log(Level.SUMMARY, text), Close(channel, problem))
         if hello.epoch > self.epoch:

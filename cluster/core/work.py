@@ -35,6 +35,7 @@ from cluster.core.events import (
     RequestArrived,
     RunFinished,
     RunProgressed,
+    RunUnstarted,
 )
 from cluster.core.execution import Execution
 from cluster.core.hello import Terms
@@ -65,7 +66,7 @@ from cluster.wire.messages import (
     Welcome,
 )
 
-LocalEvent = RunFinished | RunProgressed | CapacityChanged | RequestArrived | RequestAbandoned
+LocalEvent = RunFinished | RunUnstarted | RunProgressed | CapacityChanged | RequestArrived | RequestAbandoned
 
 FROM_LEADER = (Welcome, Assign, CancelRun, Recount, Release, Ping)
 """Frames that go to the worker's half when they travel on `OWN_CHANNEL`."""
@@ -81,7 +82,11 @@ class Load(NamedTuple):
 
 @attrs.frozen
 class WorkSnapshot:
-    """For status, metrics and logs; a part that this node does not have is None."""
+    """For status, metrics and logs; a part that this node does not have is None.
+
+    Attributes:
+        refused: HELLOs whose sender was not taken on (X2).
+    """
 
     welcomed: bool
     channels: int
@@ -89,6 +94,7 @@ class WorkSnapshot:
     dispatch: DispatchSnapshot | None
     execution: ExecutionSnapshot | None
     submission: SubmissionSnapshot | None
+    refused: int = 0
 
 
 class Work:
@@ -298,6 +304,8 @@ class Work:
         """Something happened at this node itself: a run's end, a client's request."""
         steps: Steps = ()
         match event:
+            case RunUnstarted() if self.execution is not None:
+                steps = self.execution.run_unstarted(event.job, now)
             case RunFinished() if self.execution is not None:
                 steps = self.execution.run_finished(event.job, event.outcome, now)
             case RunProgressed() if self.execution is not None:
@@ -368,6 +376,7 @@ class Work:
             self.dispatch.snapshot() if self.dispatch else None,
             self.execution.snapshot() if self.execution else None,
             self.submission.snapshot() if self.submission else None,
+            self._office.refused,
         )
 
     def validate(self) -> None:

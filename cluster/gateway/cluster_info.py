@@ -37,6 +37,7 @@ class NodeInfo(msgspec.Struct, frozen=True):
     sandbox: str
     epoch: int
     draining: bool
+    trouble: str
 
 
 class ClusterInfo(msgspec.Struct, frozen=True):

@@ -26,6 +26,7 @@ class NodeView:
         sandbox: the level that its probe found (S4).
         epoch: the epoch that it says it follows or leads; 0 when none.
         draining: it takes no new work (W10).
+        trouble: what its host lacks to run programs, as it says; empty when nothing.
     """
 
     id: int
@@ -46,6 +47,7 @@ class NodeView:
     sandbox: str = ""
     epoch: int = 0
     draining: bool = False
+    trouble: str = ""
 
 
 @attrs.frozen
@@ -114,9 +116,10 @@ def view_of(snapshot: NodeSnapshot, cluster: str, members: Sequence[Member]) -> 
                 sandbox=said.sandbox,
                 epoch=said.epoch,
                 draining=said.draining,
+                trouble=said.trouble,
             )
         )
-    reason = _not_ready(snapshot)
+    reason = _not_ready(snapshot, next((row.trouble for row in rows if row.id == snapshot.me), ""))
     return ClusterView(
         me=snapshot.me,
         role=snapshot.role,
@@ -142,7 +145,7 @@ def _state_of(node: int, facts: NodeFacts | None, snapshot: NodeSnapshot) -> Sta
     return facts.state
 
 
-def _not_ready(snapshot: NodeSnapshot) -> str:
+def _not_ready(snapshot: NodeSnapshot, trouble: str) -> str:
     """Why this node can't do what its role is for; empty when it can."""
     if snapshot.stopping:
         return "stopping"
@@ -152,6 +155,6 @@ def _not_ready(snapshot: NodeSnapshot) -> str:
         return "no leader: fewer than a quorum of peers can be reached, or an election is under way"
     execution = snapshot.work.execution
     if execution is not None and execution.slots == 0:
-        return "the compiler is starting"
+        return f"this host can't run programs: {trouble}" if trouble else "the compiler is starting"
     leads = snapshot.leader == snapshot.me
     return "" if leads or snapshot.work.welcomed else "not connected to the leader yet"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from signal import SIGKILL
 from typing import Protocol
 
 import attrs
@@ -16,11 +17,12 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from cluster.errors import RemoteProtocolError
+from cluster.errors import HostExhausted, RemoteProtocolError
 from cluster.java.frames import CRASHED, Answer, AnswerBuffer, decode_answer, encode_request
 from cluster.java.jvm import Ending, Jvm
 from cluster.java.rehearsal import PROGRAMS
 from cluster.java.sandbox import STDERR, STDIN, STDOUT
+from cluster.java.scarcity import fault_of, says_so
 from cluster.wire.jobs import Source
 
 WARM_ROUNDS = 8
@@ -30,11 +32,16 @@ START_S = 120.0
 TRIES = 2
 """How many compilers one source may bring down; then the source is to blame."""
 FIRST_TRIES = 1
-"""Repetitions granted to a machine on which no compiler ever started."""
+"""Repetitions granted to a machine on which no compiler ever started, unless what it lacks may pass."""
+
+UNAVAILABLE = "unavailable"
+"""Instead of an answer: there is no compiler now, and no other could be started."""
 
 _RETRY_S = 0.5
 _RETRY_MAX_S = 10.0
 _COMPLAINT_MAX = 2000
+_SIGNAL_BASE = 128
+"""Bubblewrap adds it to the number of the signal that ended what it started."""
 
 
 class Spawn(Protocol):
@@ -172,7 +179,8 @@ class Compiler:
 
     Attributes:
         on_ready: called with whether there is a compiler now, when that changes.
-        on_hopeless: called instead of trying again when none ever became ready.
+        on_hopeless: called instead of trying again when none ever became ready, for no reason that may pass.
+        on_trouble: called with why none could be started, and with nothing once one is ready.
         complaint: what the last one said that did not start.
     """
 
@@ -195,6 +203,7 @@ class Compiler:
         self._compilations = self._recycles = self._crashes = self._timeouts = self._gone = 0
         self.on_ready: Callable[[bool], None] = lambda _ready: None
         self.on_hopeless: Callable[[], None] = lambda: None
+        self.on_trouble: Callable[[str], None] = lambda _why: None
         self.complaint = ""
 
     def start(self) -> None:
@@ -204,7 +213,9 @@ class Compiler:
     def compile(
         self, sources: Sequence[Source], limit_s: float, remaining_s: float
     ) -> Deferred[Answer | str]:
-        """Compile; fires with an answer, or with why there is none: `compile` (its limit) or `expired`.
+        """Compile; fires with an answer, or with why there is none.
+
+        That is `compile` (its limit), `expired`, or `UNAVAILABLE`.
 
         Cancelling the Deferred takes the request out of the queue, or ignores its answer.
         """
@@ -256,7 +267,8 @@ class Compiler:
             self._spawn(jvm)
         except OSError as error:
             self._log.error("can't start a compiler: {error}", error=error)
-            self._again()
+            self.complaint = f"no process can be started: {error}"
+            self._again(passing=isinstance(fault_of("", error), HostExhausted))
             return
         self._spare = instance
         self._all.add(instance)
@@ -265,14 +277,23 @@ class Compiler:
         jvm.ended.addCallback(self._ended, instance)
         instance.warm()
 
-    def _again(self) -> None:
-        if not self._proven and self._failures >= FIRST_TRIES:
+    def _again(self, *, passing: bool) -> None:
+        if not self._proven and not passing and self._failures >= FIRST_TRIES:
             self.on_hopeless()
             return
+        if self._proven or passing:
+            self.on_trouble(self.complaint.strip() or "the compiler was killed while it started")
+        if self._proven and self._active is None:
+            self._give_up_waiting()
         delay = min(_RETRY_S * 2**self._failures, _RETRY_MAX_S)
         self._failures = min(self._failures + 1, 10)
         if self._retry is None and not self._stopping:
             self._retry = self._clock.callLater(delay, self._start_spare)
+
+    def _give_up_waiting(self) -> None:
+        """What waits for a compiler may as well wait elsewhere."""
+        while self._queue:
+            self._queue.popleft().result.callback(UNAVAILABLE)
 
     def _promote(self) -> None:
         """A spare takes the place of an active one that is missing."""
@@ -287,6 +308,8 @@ class Compiler:
         ready = self._active is not None and self._active.ready
         if ready != self._told:
             self._told = ready
+            if ready:
+                self.on_trouble("")
             self.on_ready(ready)
 
     def _answered(self, ticket: _Ticket, answer: Answer) -> None:
@@ -308,7 +331,7 @@ class Compiler:
             self.complaint = instance.jvm.complaint or instance.complaint
             if not self._stopping:
                 self._log.error("a compiler did not start: {why}", why=self.complaint.strip())
-                self._again()
+                self._again(passing=says_so(self.complaint) or _was_killed(ending))
             return ending
         if instance is self._active:
             self._active = None
@@ -364,3 +387,8 @@ class Compiler:
 def _pass_on(ending: Ending, to: Deferred[Ending]) -> Ending:
     to.callback(ending)
     return ending
+
+
+def _was_killed(ending: Ending) -> bool:
+    """Whether somebody outside ended it by force, as a kernel without memory does."""
+    return ending.signal == SIGKILL or ending.exit_code == _SIGNAL_BASE + SIGKILL

@@ -73,6 +73,16 @@ class Answer:
     classes: Mapping[str, bytes]
 
 
+def first_error(answer: Answer) -> str:
+    """The first thing that is wrong with a source, on one line."""
+    for found in answer.diagnostics:
+        if found.severity == "error":
+            return (
+                f"{found.file}:{found.line}: {found.message.splitlines()[0] if found.message else found.code}"
+            )
+    return "the source does not compile"
+
+
 def encode_request(number: int, sources: Sequence[Source]) -> bytes:
     """A request to the compiler, with its length.
 

@@ -13,8 +13,9 @@ import zipfile
 from importlib import resources
 from pathlib import Path
 
-from cluster.errors import EnvironmentFault
+from cluster.errors import HostExhausted
 from cluster.java.jdk import Jdk
+from cluster.java.scarcity import fault_of
 
 COMPILER = "javacluster.internal.Compiler"
 LAUNCHER = "javacluster.internal.Launcher"
@@ -67,7 +68,7 @@ def build(jdk: Jdk, state_directory: Path) -> Path:
         if not _usable(jar):
             _make(jdk, sources, jar)
     except OSError as error:
-        raise EnvironmentFault(f"can't write {jar}: {error.strerror or error}") from error
+        raise fault_of(f"can't write {jar}: {error.strerror or error}", error) from error
     return jar
 
 
@@ -100,12 +101,10 @@ def _make(jdk: Jdk, sources: dict[str, bytes], jar: Path) -> None:
                 argv, capture_output=True, timeout=_BUILD_S, check=False, env={"LC_ALL": "C.UTF-8"}
             )
         except subprocess.TimeoutExpired:
-            raise EnvironmentFault(
-                f"{jdk.javac} took more than {_BUILD_S:.0f} s for two small files"
-            ) from None
+            raise HostExhausted(f"{jdk.javac} took more than {_BUILD_S:.0f} s for two small files") from None
         if done.returncode:
             said = done.stderr.decode("utf-8", "replace").strip()[:2000]
-            raise EnvironmentFault(f"{jdk.javac} can't compile the harness: {said}")
+            raise fault_of(f"{jdk.javac} can't compile the harness: {said}")
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
             for path in sorted((work / "classes").rglob("*.class")):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import attrs
 
-from cluster.errors import EnvironmentFault
+from cluster.errors import EnvironmentFault, HostExhausted
+from cluster.java.scarcity import fault_of
 
 JAVA_MIN = 17
 
@@ -134,7 +135,7 @@ def _ask(argv: list[str], **environment: str) -> str:
     A library that the answer lacks is missing in the sandbox, so no answer is a fault, never an empty one.
 
     Raises:
-        EnvironmentFault: it could not be run, or did not end.
+        EnvironmentFault: it could not be run, or did not end; a HostExhausted where that may pass.
     """
     failure: OSError | None = None
     for _ in range(_ATTEMPTS):
@@ -151,5 +152,5 @@ def _ask(argv: list[str], **environment: str) -> str:
         except OSError as error:
             failure = error
         except subprocess.TimeoutExpired as error:
-            raise EnvironmentFault(f"{' '.join(argv)} did not end within {_PROBE_S:g} s") from error
-    raise EnvironmentFault(f"can't run {' '.join(argv)}: {failure}")
+            raise HostExhausted(f"{' '.join(argv)} did not end within {_PROBE_S:g} s") from error
+    raise fault_of(f"can't run {' '.join(argv)}: {failure}", failure)

@@ -109,6 +109,9 @@ class RunnerPool:
         self._looks = 0
         self._strangers = 0
         self._warm = self._cold = self._lost = 0
+        self.trouble = ""
+        """Why no machine can be started now; empty: they can, as far as is known."""
+        self.on_trouble: Callable[[str], None] = lambda _why: None
 
     def fill(self) -> None:
         """Begin to start what is missing."""
@@ -144,7 +147,12 @@ class RunnerPool:
         else:
             self._follow(limits)
         self._cold += 1
-        return self._start(limits)
+        try:
+            return self._start(limits)
+        except OSError as error:
+            self._tell(f"no process can be started: {error}")
+            self._tend_in(_RETRY_S)
+            raise
 
     def _follow(self, limits: Limits) -> None:
         """Programs of another shape have become the rule: the waiting machines take it on."""
@@ -180,10 +188,22 @@ class RunnerPool:
             one = self._start(self._limits)
         except OSError as error:
             self._log.error("can't start a virtual machine: {error}", error=error)
+            if not self._waiting:
+                self._tell(f"no process can be started: {error}")
             self._tend_in(_RETRY_S)
             return
         self._waiting.append(one)
-        one.on_ready = lambda: self._tend_in(0)
+        one.on_ready = self._is_ready
+
+    def _is_ready(self) -> None:
+        self._tell("")
+        self._tend_in(0)
+
+    def _tell(self, trouble: str) -> None:
+        """Say it when it changes."""
+        if trouble != self.trouble:
+            self.trouble = trouble
+            self.on_trouble(trouble)
 
     def _rehearse(self) -> None:
         """The next step of the machine that is furthest: one is whole before the next begins."""
@@ -218,6 +238,8 @@ class RunnerPool:
             if not self._stopping:
                 self._lost += 1
                 self._log.warn("a waiting virtual machine died: {why}", why=one.complaint.strip())
+                if not one.ready and not any(other.ready for other in self._waiting):
+                    self._tell(one.complaint.strip() or "a virtual machine was killed while it started")
                 self._tend_in(_RETRY_S)
         return ending
 

@@ -3,35 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
 import msgspec
 
-from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, inlineCallbacks, succeed
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cluster.config import JavaSettings, SandboxSettings
-from cluster.errors import EnvironmentFault
+from cluster.errors import EnvironmentFault, HostExhausted
 from cluster.java import cells, harness, jdk
-from cluster.java.archive import Sample
 from cluster.java.classes import CompiledClasses
-from cluster.java.compiler import Compiler
+from cluster.java.compiler import UNAVAILABLE, Compiler
 from cluster.java.entry import Entry, NoEntry, choose
 from cluster.java.flags import compiler_allowance, compiler_flags
-from cluster.java.frames import CRASHED, FAILED, Answer
+from cluster.java.frames import CRASHED, FAILED, first_error
 from cluster.java.jvm import Jvm
 from cluster.java.oneshot import OneShot, Task
 from cluster.java.pool import RunnerPool
 from cluster.java.progress import Progress, Tell
-from cluster.java.rehearsal import SAMPLE
+from cluster.java.proof import prove
 from cluster.java.sandbox import Sandbox, SandboxReport
-from cluster.java.snapshot import JavaSnapshot
+from cluster.java.scarcity import start_fault
+from cluster.java.snapshot import JavaSnapshot, snapshot_of
 from cluster.limits import Limits, bounded
-from cluster.wire.jobs import Compilation, Input, Job, Outcome, Program, Run, Source, Stream, Verdict
+from cluster.wire.jobs import Compilation, Job, Outcome, Program, Run, Stream, Verdict
 
 T = TypeVar("T")
 
@@ -40,12 +42,13 @@ TRIES = 4
 STRIKES = 1
 """How often a program runs again whose machine something outside killed."""
 
-_FIRST_COMPILE_S = 60.0
-"""For one of the first compilations, however slow the machine is just now."""
-_WARM_S = 3600.0
-"""For the compiler's warming, too, which has deadlines of its own, from one answer to the next."""
+AGAIN_S = 5.0
+AGAIN_MAX_S = 60.0
+"""Between two tries to start on a host that lacks something: doubled up to this."""
 
-_PROBE = Source("", 'public class Probe { public String run() { return "alive"; } }')
+
+class Unstarted(Exception):
+    """A job that this host can't work on now; nothing of it was told to anybody."""
 
 
 @attrs.define(eq=False)
@@ -68,6 +71,7 @@ class JavaRunner:
         caps: the most that a job's limits may ask; also the shape of the waiting virtual machines.
         on_capacity: called with the number of jobs that can be taken when it changes: 0 without a compiler.
         on_progress: called with what a job that asks for it has come to, while it runs (W13).
+        on_trouble: called with what this host lacks to run programs, and with nothing when it has it again.
 
     Attributes:
         java_version: such as `17.0.15`; empty before `start` is done.
@@ -85,6 +89,7 @@ class JavaRunner:
         caps: Limits,
         on_capacity: Callable[[int], None],
         on_progress: Tell = lambda _progress: None,
+        on_trouble: Callable[[str], None] = lambda _why: None,
     ) -> None:
         self._reactor = reactor
         self._java = java
@@ -94,6 +99,11 @@ class JavaRunner:
         self._caps = caps
         self._on_capacity = on_capacity
         self._on_progress = on_progress
+        self._on_trouble = on_trouble
+        self._troubles: dict[str, str] = {}
+        self._told = ""
+        self._pause: Deferred[None] | None = None
+        self._stopping = False
         self._sandbox: Sandbox | None = None
         self._compiler: Compiler | None = None
         self._classes: CompiledClasses | None = None
@@ -108,96 +118,91 @@ class JavaRunner:
     def start(self) -> Generator[Deferred[Any], Any, SandboxReport]:
         """Find the JDK, build the harness, warm the compiler, prove the sandbox by a real run (S4).
 
-        Fails with EnvironmentFault, whose text says what to install or change.
+        A host that lacks what may come back, such as memory, is tried again until there is enough or `stop`
+        is called. Fails with EnvironmentFault, whose text says what to install or change.
         """
-        threads = self._reactor.getThreadPool()
-
-        def in_thread(work: Callable[..., Any], *args: object) -> Deferred[Any]:
-            return deferToThreadPool(self._reactor, threads, work, *args)
-
         # First of all: a group with another process in it can't be divided, and what follows starts some.
         group, no_cells = None, ""
         if self._settings.mode == "bubblewrap":
-            group, no_cells = yield in_thread(cells.enter)
-        kit = yield in_thread(jdk.find, self._java.home)
-        kept = yield in_thread(harness.directory, self._directory)
-        jar = yield in_thread(harness.build, kit, kept)
-        subtree = cells.Subtree(group, in_thread) if group is not None else None
-        self._sandbox = Sandbox(self._reactor, self._settings, kit, jar, self._directory, subtree)
-        report = self._sandbox.report(kit.version, no_cells)
-        self._pool = RunnerPool(self._reactor, self._sandbox, self._slots, self._caps)
-        self._compiler = Compiler(
-            self._reactor,
-            self._spawn_compiler,
-            confined=self._sandbox.confined,
-            recycle_after=self._java.compiler_recycle_after,
-        )
-        self._classes = CompiledClasses(self._reactor, self._compiler)
-        try:
-            yield self._prove(self._sandbox, self._pool, self._compiler)
-        except EnvironmentFault:
-            yield self.stop()
-            raise
-        self.java_version = kit.version
-        if not self._sandbox.confined:
-            self._log.critical("{text}", text=report.text)
-        self._serving = True
-        self._compiler.on_ready = self._capacity
-        self._pool.fill()
-        self._capacity(self._compiler.snapshot().ready)
-        return report
+            group, no_cells = yield self._in_thread(cells.enter)
+        wait = AGAIN_S
+        while True:
+            try:
+                report: SandboxReport = yield self._try_to_start(group, no_cells)
+            except (OSError, RuntimeError, EnvironmentFault) as error:  # also "can't start new thread"
+                yield self._take_down()
+                fault = start_fault(error)
+                if self._stopping or not isinstance(fault, HostExhausted):
+                    raise fault from error
+                self._note("start", f"{fault}; trying again in {wait:g} s")
+                self._pause = deferLater(self._reactor, wait)
+                yield self._pause
+                wait = min(2 * wait, AGAIN_MAX_S)
+            else:
+                return report
+
+    def _in_thread(self, work: Callable[..., T], *args: object) -> Deferred[T]:
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work, *args)
 
     @inlineCallbacks
-    def _prove(
-        self, sandbox: Sandbox, pool: RunnerPool, compiler: Compiler
-    ) -> Generator[Deferred[Any], Any, None]:
-        """Compile and run something: what works for this works for a job."""
-        compiler.start()
-        first = compiler.compile((_PROBE,), _FIRST_COMPILE_S, _WARM_S)
-        compiler.on_hopeless = first.cancel
-        try:
-            answer = yield first
-        except CancelledError:
-            answer = None
-        if not isinstance(answer, Answer) or not answer.classes:
-            raise EnvironmentFault(self._advice(f"the compiler does not start: {compiler.complaint.strip()}"))
-        source, main_class = SAMPLE
-        sample = yield compiler.compile((source,), _FIRST_COMPILE_S, _WARM_S)
-        threads = self._reactor.getThreadPool()
-        if isinstance(sample, Answer) and sample.classes:
-            found = Sample(main_class, sample.classes)
-            self._archived = yield deferToThreadPool(self._reactor, threads, sandbox.prepare, found)
-        try:
-            one = pool.take(self._caps)
-        except OSError as error:
-            raise EnvironmentFault(self._advice(f"no process can be started: {error}")) from error
-        run = yield one.run(Task(Entry("Probe", "run"), answer.classes, Input(), self._caps), 60.0)
-        if run.value != b"alive":
-            raise EnvironmentFault(
-                self._advice(f"a first program does not run: {run.verdict}: {run.message}")
-            )
-
-    def _advice(self, problem: str) -> str:
-        problem = " ".join(problem.split())[:1500]
-        if self._settings.mode != "bubblewrap":
-            return problem
-        return (
-            f"{problem}. If that is about namespaces: sysctl kernel.unprivileged_userns_clone=1 "
-            "user.max_user_namespaces=10000 and, on Ubuntu, kernel.apparmor_restrict_unprivileged_userns=0; "
-            "or, for trusted programs only, sandbox.mode: none"
+    def _try_to_start(
+        self, group: Path | None, no_cells: str
+    ) -> Generator[Deferred[Any], Any, SandboxReport]:
+        kit = yield self._in_thread(jdk.find, self._java.home)
+        kept = yield self._in_thread(harness.directory, self._directory)
+        jar = yield self._in_thread(harness.build, kit, kept)
+        subtree = cells.Subtree(group, self._in_thread) if group is not None else None
+        sandbox = self._sandbox = Sandbox(self._reactor, self._settings, kit, jar, self._directory, subtree)
+        report = sandbox.report(kit.version, no_cells)
+        pool = self._pool = RunnerPool(self._reactor, sandbox, self._slots, self._caps)
+        compiler = self._compiler = Compiler(
+            self._reactor,
+            self._spawn_compiler,
+            confined=sandbox.confined,
+            recycle_after=self._java.compiler_recycle_after,
         )
+        self._classes = CompiledClasses(self._reactor, compiler)
+        compiler.on_trouble = partial(self._note, "compiler")
+        self._archived = yield prove(
+            pool,
+            compiler,
+            self._caps,
+            partial(self._in_thread, sandbox.prepare),
+            namespaces=sandbox.confined,
+        )
+        self.java_version = kit.version
+        if not sandbox.confined:
+            self._log.critical("{text}", text=report.text)
+        self._serving = True
+        compiler.on_ready = lambda _ready: self._capacity()
+        pool.on_trouble = partial(self._note, "pool")
+        pool.fill()
+        self._note("start", "")
+        self._capacity()
+        return report
 
     def _spawn_compiler(self, jvm: Jvm) -> None:
         sandbox = _there(self._sandbox)
         java = (*compiler_flags(self._java.compiler_memory_bytes), harness.COMPILER)
         jvm.place = sandbox.spawn(jvm, java, compiler_allowance(self._java.compiler_memory_bytes), boot=False)
 
-    def _capacity(self, ready: bool) -> None:
+    def _capacity(self) -> None:
         if self._serving:
-            self._on_capacity(self._slots if ready else 0)
+            able = _there(self._compiler).snapshot().ready and not _there(self._pool).trouble
+            self._on_capacity(self._slots if able else 0)
 
-    def run(self, job: Job, remaining_s: float) -> Deferred[Outcome]:
-        """Compile and run; never fails.
+    def _note(self, part: str, trouble: str) -> None:
+        """What keeps this host from running programs; empty: that part of it does not."""
+        self._troubles[part] = " ".join(trouble.split())
+        if part == "pool":
+            self._capacity()  # before any job is handed back for it
+        told = "; ".join(filter(None, self._troubles.values()))
+        if told != self._told:
+            self._told = told
+            self._on_trouble(told)
+
+    def run(self, job: Job, remaining_s: float) -> Deferred[Outcome | None]:
+        """Compile and run; never fails. None: this host can't work on it now, somebody else may.
 
         Args:
             job: at most one of an id at a time.
@@ -207,13 +212,15 @@ class JavaRunner:
         self._works[job.id] = work
         pool = _there(self._pool)
         pool.begin()
-        done: Deferred[Outcome] = self._perform(job, work, remaining_s)
+        done: Deferred[Outcome | None] = self._perform(job, work, remaining_s)
 
-        def broken(failure: Failure) -> Outcome:
+        def broken(failure: Failure) -> Outcome | None:
+            if failure.check(Unstarted):
+                return None
             self._log.failure("a job could not be performed", failure)
             return Outcome(Verdict.INTERNAL_ERROR, "the worker failed; its log says why")
 
-        def settled(outcome: Outcome) -> Outcome:
+        def settled(outcome: Outcome | None) -> Outcome | None:
             pool.end()
             if work.progress is not None:
                 work.progress.end()
@@ -236,7 +243,9 @@ class JavaRunner:
             work.progress.again()
 
     @inlineCallbacks
-    def _perform(self, job: Job, work: _Work, remaining_s: float) -> Generator[Deferred[Any], Any, Outcome]:
+    def _perform(
+        self, job: Job, work: _Work, remaining_s: float
+    ) -> Generator[Deferred[Any], Any, Outcome | None]:
         deadline = self._reactor.seconds() + remaining_s
         limits = bounded(job.program.limits, self._caps)
         compiled = yield self._compile(job.program, limits, work, remaining_s)
@@ -275,8 +284,10 @@ class JavaRunner:
         except CancelledError:
             return Outcome(Verdict.CANCELLED, "cancelled")
         finally:
-            work.stop = _nothing
+            work.stop = lambda: None
         compilation = Compilation(seconds=self._reactor.seconds() - began)
+        if answer == UNAVAILABLE:
+            raise Unstarted
         if answer == "expired":
             return Outcome(Verdict.EXPIRED, "the job's deadline passed before it was compiled", compilation)
         if answer == "compile":
@@ -288,7 +299,7 @@ class JavaRunner:
         if answer.status == CRASHED:
             return Outcome(Verdict.COMPILE_ERROR, answer.crash, compilation)
         if answer.status == FAILED:
-            return Outcome(Verdict.COMPILE_ERROR, _first_error(answer), compilation)
+            return Outcome(Verdict.COMPILE_ERROR, first_error(answer), compilation)
         chosen = choose(answer.classes.values(), program.main_class)
         if isinstance(chosen, NoEntry):
             text = f"{answer.text}error: {chosen.message}\n"
@@ -316,8 +327,8 @@ class JavaRunner:
             return succeed(Run(Verdict.EXPIRED, message="the job's deadline passed"))
         try:
             one: OneShot = _there(self._pool).take(task.limits)
-        except OSError as error:
-            return succeed(Run(Verdict.INTERNAL_ERROR, message=f"no process can be started: {error}"))
+        except OSError:
+            return fail(Unstarted())
         work.stop = one.cancel
         if work.progress is not None:
             work.progress.runs(number, {stream: one.written(stream) for stream in Stream})
@@ -326,6 +337,8 @@ class JavaRunner:
         def again(run: Run) -> Run | Deferred[Run]:
             unborn = run.verdict is Verdict.INTERNAL_ERROR and not one.handed
             left = tries - unborn, strikes - one.struck
+            if unborn and left[0] < 1 and _there(self._pool).trouble:
+                raise Unstarted
             if not (unborn or one.struck) or left[0] < 1 or left[1] < 0 or work.cancelled:
                 return run
             self._struck += one.struck
@@ -338,54 +351,39 @@ class JavaRunner:
     def stop(self) -> Generator[Deferred[Any], Any, None]:
         """End everything; fires when no process is left."""
         self._serving = False
+        self._stopping = True
+        if self._pause is not None:
+            self._pause.cancel()
         for job_id in tuple(self._works):
             self.cancel(job_id)
-        if self._compiler is not None:
-            yield self._compiler.stop()
-        if self._pool is not None:
-            yield self._pool.stop()
-        if self._sandbox is not None:
-            yield self._sandbox.settled()
+        yield self._take_down()
+
+    @inlineCallbacks
+    def _take_down(self) -> Generator[Deferred[Any], Any, None]:
+        compiler, pool, sandbox = self._compiler, self._pool, self._sandbox
+        if compiler is not None:
+            yield compiler.stop()
+        if pool is not None:
+            yield pool.stop()
+        if sandbox is not None:
+            yield sandbox.settled()
+        self._compiler = self._pool = self._sandbox = None
 
     def snapshot(self) -> JavaSnapshot:
         """Figures for status and metrics."""
-        compiler = self._compiler.snapshot() if self._compiler else None
-        pool = self._pool.snapshot() if self._pool else None
-        return JavaSnapshot(
-            compiler_ready=bool(compiler and compiler.ready),
+        return snapshot_of(
+            self._compiler,
+            self._pool,
+            self._classes,
             running=len(self._works),
-            compilations=compiler.compilations if compiler else 0,
-            recycles=compiler.recycles if compiler else 0,
-            crashes=compiler.crashes if compiler else 0,
-            timeouts=compiler.timeouts if compiler else 0,
-            classes_hits=self._classes.hits if self._classes else 0,
-            classes_joined=self._classes.joined if self._classes else 0,
-            warm_starts=pool.warm_starts if pool else 0,
-            cold_starts=pool.cold_starts if pool else 0,
-            waiting=pool.waiting if pool else 0,
-            rehearsed=pool.rehearsed if pool else 0,
-            lost=pool.lost if pool else 0,
             struck=self._struck,
-            compilers_lost=compiler.lost if compiler else 0,
             archived=self._archived,
+            troubled=bool(self._told),
         )
 
 
 _FINAL = frozenset({Verdict.CANCELLED, Verdict.EXPIRED, Verdict.INTERNAL_ERROR})
 """After one of these the remaining inputs are not tried."""
-
-
-def _first_error(answer: Answer) -> str:
-    for found in answer.diagnostics:
-        if found.severity == "error":
-            return (
-                f"{found.file}:{found.line}: {found.message.splitlines()[0] if found.message else found.code}"
-            )
-    return "the source does not compile"
-
-
-def _nothing() -> None:
-    """Where there is nothing to stop."""
 
 
 def _there(part: T | None) -> T:

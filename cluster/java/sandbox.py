@@ -212,6 +212,9 @@ class Sandbox:
             transport = self._reactor.spawnProcess(
                 protocol, argv[0], argv, env=_ENVIRONMENT, childFDs=children
             )
+        except BaseException:
+            self._leave(cell)
+            raise
         finally:
             for descriptor in held:
                 os.close(descriptor)

@@ -134,6 +134,8 @@ def _membership(snapshot: NodeSnapshot) -> Iterator[Reading]:
 def _work(snapshot: NodeSnapshot) -> Iterator[Reading]:
     work = snapshot.work
     yield _gauge("channels", "Open work channels.", work.channels)
+    text = "HELLOs refused: another role, cluster, voter list or timing than it may say (X2)."
+    yield _counter("hellos_refused", text, work.refused)
     yield _gauge("held_frames", "Frames that a leader without its lease holds back (L3).", work.held)
     if work.execution is not None:
         execution = work.execution

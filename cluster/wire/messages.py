@@ -145,6 +145,7 @@ class NodeFacts(msgspec.Struct, frozen=True):
         sandbox: level that the probe found, for people and `/cluster-info`.
         leader, epoch: what it follows or leads; -1 and 0 when nothing.
         draining: it takes no new work.
+        trouble: what its host lacks to run programs, for people; empty when it lacks nothing.
     """
 
     node: int
@@ -165,6 +166,7 @@ class NodeFacts(msgspec.Struct, frozen=True):
     leader: int = -1
     epoch: int = 0
     draining: bool = False
+    trouble: str = ""
 
 
 class Gossip(Message, tag="g", frozen=True):

@@ -8,7 +8,7 @@ let before = null;
 function kindOf(node, view) {
   if (node.status === "FAILED" || node.status === "UNKNOWN") return "bad";
   if (node.id === view.leader) return "lead";
-  if (node.status === "SUSPECT" || node.state === "LOOKING" || node.draining) return "warn";
+  if (node.status === "SUSPECT" || node.state === "LOOKING" || node.draining || node.trouble) return "warn";
   return node.role === "gateway" ? "gate" : "good";
 }
 
@@ -18,6 +18,7 @@ function wordOf(node, view) {
   if (node.id === view.leader) return "leader";
   if (node.status === "SUSPECT") return "suspect";
   if (node.draining) return "draining";
+  if (node.trouble) return "can't run programs";
   if (node.role === "gateway") return "gateway";
   return (node.state ?? "alive").toLowerCase();
 }

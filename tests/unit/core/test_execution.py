@@ -124,3 +124,24 @@ def test_a_job_that_is_handed_back_does_not_wait_for_the_fence() -> None:
     steps = execution.receive(1, LEADER, BOOT, order, 1.0)
     assert [frame.key.job for frame in frames(steps, Returned)] == ["a"]
     assert any(isinstance(step, Persist) and not step.then for step in steps)
+
+
+def test_a_job_that_this_host_can_not_work_on_is_handed_back() -> None:
+    """W10: nothing of it ran, so that another worker may have it, and this one again under a new attempt."""
+    execution = make()
+    assign(execution, "a")
+    assert frames(execution.run_unstarted("a", 1.0), Returned) == [Returned(AttemptKey("a", 1, 1))]
+    assert execution.load() == (2, 0)
+    assert execution.next_deadline() is None
+    steps = execution.receive(7, LEADER, BOOT, Assign(1, 2, job("a"), 60.0), 2.0)
+    assert [step for step in steps if isinstance(step, StartRun)]
+    assert execution.run_unstarted("ghost", 3.0) == ()
+    execution.validate()
+
+
+def test_a_job_that_could_not_be_begun_before_its_deadline_is_expired() -> None:
+    execution = make()
+    assign(execution, "a", left=3.0)
+    execution.tick(3.0)
+    (finished,) = frames(execution.run_unstarted("a", 3.1), Finished)
+    assert finished.outcome.verdict is Verdict.EXPIRED

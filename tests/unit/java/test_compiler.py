@@ -9,11 +9,11 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from cluster.java.compiler import WARM_ROUNDS, Compiler
+from cluster.java.compiler import UNAVAILABLE, WARM_ROUNDS, Compiler
 from cluster.java.frames import CRASHED, SUCCEEDED, Answer
 from cluster.java.jvm import Jvm
 from cluster.java.rehearsal import PROGRAMS
-from cluster.java.sandbox import STDIN, STDOUT
+from cluster.java.sandbox import STDERR, STDIN, STDOUT
 from cluster.wire.jobs import Source
 from tests.unit.java.fakes import FakeJvm
 
@@ -167,3 +167,60 @@ def test_a_compiler_that_crashed_is_replaced() -> None:
     assert len(scene.machines) == 2
     scene.machines[1].warm()
     assert scene.machines[0].fake.kills
+
+
+def troubled(scene: Scene) -> list[str]:
+    """What is said of trouble from here on."""
+    told: list[str] = []
+    scene.compiler.on_trouble = told.append
+    return told
+
+
+def test_a_host_without_memory_is_tried_until_there_is_some() -> None:
+    """It says what is missing, and never gives up for what may pass."""
+    scene = Scene()
+    hopeless: list[bool] = []
+    scene.compiler.on_hopeless = lambda: hopeless.append(True)
+    told = troubled(scene)
+    for number in range(5):
+        scene.machines[number].fake.say(STDERR, b"Cannot allocate memory (errno=12)")
+        scene.machines[number].fake.end(1)
+        scene.clock.advance(10.0)
+    assert told == ["Cannot allocate memory (errno=12)"] * 5
+    assert hopeless == []
+    scene.machines[5].warm()
+    assert told[-1] == ""
+    assert scene.capacity == [True]
+
+
+def test_a_compiler_that_the_kernel_kills_is_started_again() -> None:
+    scene = Scene()
+    told = troubled(scene)
+    for number in range(3):
+        scene.machines[number].fake.end(signal=9)
+        scene.clock.advance(10.0)
+    assert told == ["the compiler was killed while it started"] * 3
+    assert len(scene.machines) == 4
+
+
+def test_what_no_time_mends_is_told_after_the_second_try() -> None:
+    scene = Scene()
+    hopeless: list[bool] = []
+    scene.compiler.on_hopeless = lambda: hopeless.append(True)
+    for number in range(2):
+        scene.machines[number].fake.say(STDERR, b"No permissions to create a new namespace")
+        scene.machines[number].fake.end(1)
+        scene.clock.advance(10.0)
+    assert hopeless == [True]
+    assert len(scene.machines) == 2
+
+
+def test_jobs_do_not_wait_for_a_compiler_that_can_not_be_started() -> None:
+    scene = Scene()
+    scene.machines[0].warm()
+    scene.machines[0].fake.end()
+    scene.compile()
+    assert scene.results == [], "it may be there again at once"
+    scene.machines[1].fake.say(STDERR, b"fork: Resource temporarily unavailable")
+    scene.machines[1].fake.end(1)
+    assert scene.results == [UNAVAILABLE]

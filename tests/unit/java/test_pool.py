@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from typing import Any
 
 import attrs
+import pytest
 
+from twisted.internet.error import ProcessTerminated
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
@@ -168,3 +171,40 @@ def test_nobody_rehearses_until_the_node_has_been_without_work_for_a_while() -> 
     assert scene.orders(0) + scene.orders(1) == b""
     scene.clock.advance(CALM_S / 5)
     assert scene.orders(0) == WARM_ORDER
+
+
+def test_a_host_that_can_start_no_machine_says_so_until_it_can() -> None:
+    scene = Scene()
+    told: list[str] = []
+    scene.pool.on_trouble = told.append
+    spawn = scene.spawn
+
+    def refuse(*_: Any, **__: Any) -> Place:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    scene.spawn = refuse  # type: ignore[method-assign]
+    with pytest.raises(BlockingIOError):
+        scene.pool.take(CAPS)
+    assert told == ["no process can be started: [Errno 11] Resource temporarily unavailable"]
+    scene.clock.advance(3.0)
+    assert len(told) == 1, "once"
+    scene.spawn = spawn  # type: ignore[method-assign]
+    scene.clock.advance(1.0)
+    assert len(told) == 1, "one that starts is no proof yet"
+    scene.say(0, b"R")
+    assert told[-1] == ""
+
+
+def test_a_machine_that_dies_while_it_starts_is_trouble_unless_another_waits() -> None:
+    scene = Scene()
+    told: list[str] = []
+    scene.pool.on_trouble = told.append
+    scene.full()
+    scene.started[0].processEnded(Failure(ProcessTerminated(1)))
+    scene.clock.advance(2.0)
+    scene.started[2].processEnded(Failure(ProcessTerminated(1)))
+    assert told == [], "one still waits"
+    scene.started[1].processEnded(Failure(ProcessTerminated(1)))
+    scene.clock.advance(2.0)
+    scene.started[3].processEnded(Failure(ProcessTerminated(1)))
+    assert told == ["a virtual machine was killed while it started"]
