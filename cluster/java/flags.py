@@ -87,6 +87,10 @@ _ARCHIVE = ("-XX:+UnlockDiagnosticVMOptions", "-XX:ArchiveRelocationMode=0")
 """The archive is mapped where it was made for: at another address every pointer in it had to be changed."""
 
 
+_SPEAKS_APART = ("-XX:+DisplayVMOutputToStderr", "-Xlog:disable", "-Xlog:all=warning:stderr")
+"""What the machine itself has to say, such as why it does not start, is no answer on its output."""
+
+
 def archive_flags() -> tuple[str, ...]:
     """Flags for making the archive: those that it depends on."""
     return ("-XX:-UsePerfData", "-XX:TieredStopAtLevel=1", *_ARCHIVE)
@@ -134,6 +138,7 @@ def compiler_flags(memory_bytes: int) -> tuple[str, ...]:
         "-XX:ReservedCodeCacheSize=64m",
         "-XX:ActiveProcessorCount=1",
         "-XX:+ExitOnOutOfMemoryError",
+        *_SPEAKS_APART,
         "--add-exports=jdk.compiler/com.sun.tools.javac.api=ALL-UNNAMED",
         "--add-exports=jdk.compiler/com.sun.tools.javac.util=ALL-UNNAMED",
     )
