@@ -33,7 +33,7 @@ from cluster.core.effects import Level
 from cluster.core.events import CapacityChanged, RunnerDescribed, RunnerTroubled, StopRequested
 from cluster.core.node import NodeCore
 from cluster.core.record import Record
-from cluster.core.views import NodeSettings
+from cluster.core.views import NodeSettings, facts_of
 from cluster.errors import ClusterError, EnvironmentFault
 from cluster.gateway.access import access_of
 from cluster.gateway.app import gateway_resource, node_resource
@@ -71,8 +71,7 @@ from cluster.telemetry.readings import (
     readings_of,
     traffic_readings,
 )
-from cluster.version import __version__
-from cluster.wire.messages import Datagram, NodeFacts
+from cluster.wire.messages import Datagram
 from cluster.wire.sealing import Opener, Sealer
 
 DRAIN_GRACE_S = 2.0
@@ -185,18 +184,7 @@ class Node:
         self._notifier.ready()
 
     def _make_core(self, record: Record) -> NodeCore:
-        member = self._config.me
-        facts = NodeFacts(
-            node=self._me,
-            boot=record.boot,
-            version=1,
-            role=member.role,
-            host=member.host,
-            udp=member.udp,
-            tcp=member.tcp,
-            http=member.http,
-            software=__version__,
-        )
+        facts = facts_of(self._config, record.boot)
         return NodeCore(NodeSettings.of(self._config), record, facts, SystemRandom(), now(self._reactor))
 
     def _make_runner(self) -> JavaRunner | None:

@@ -20,6 +20,8 @@ from cluster.core.membership_view import MembershipSnapshot
 from cluster.core.record import Record
 from cluster.core.work import WorkSnapshot
 from cluster.identity import Epoch, NodeId, Role, State
+from cluster.version import __version__
+from cluster.wire.messages import NodeFacts
 
 
 @attrs.frozen
@@ -92,3 +94,19 @@ class NodeSnapshot:
     admission: AdmissionSnapshot | None
     membership: MembershipSnapshot
     work: WorkSnapshot
+
+
+def facts_of(config: NodeConfig, boot: int) -> NodeFacts:
+    """What a node says of itself when a life begins (G5)."""
+    me = config.me
+    return NodeFacts(
+        node=me.id,
+        boot=boot,
+        version=1,
+        role=me.role,
+        host=me.host,
+        udp=me.udp,
+        tcp=me.tcp,
+        http=me.http,
+        software=__version__,
+    )
