@@ -304,7 +304,8 @@ class GatewaySite(NodeSite):
         known = self._parts.view().node(node)
         if known is None:
             raise HttpProblem(HTTPStatus.NOT_FOUND, f"node={node}: no such node is known here")
-        token = authorization if known.role is Role.GATEWAY else None
+        # To nobody who only says that it is one: it would have the tokens of all who read its log.
+        token = authorization if known.configured and known.role is Role.GATEWAY else None
         return Reply(HTTPStatus.OK, await self._gateway.peer_logs.tail(known, kind, lines, token))
 
 

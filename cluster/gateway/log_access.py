@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Protocol
 
@@ -36,6 +37,8 @@ PEER_LOG_MAX = 8 * 1024 * 1024
 """Bytes taken from another node's log at most."""
 
 _BAD_GATEWAY = 502
+_HOST = re.compile(r"[A-Za-z0-9._:-]+")
+"""A name or an address; what else is in it could be another path, or another host."""
 
 
 class LogSource(Protocol):
@@ -111,6 +114,8 @@ class PeerLogs:
         """
         if not node.http or not node.host:
             raise HttpProblem(_BAD_GATEWAY, f"node {node.id} serves no HTTP that is known here")
+        if not _HOST.fullmatch(node.host):  # of a worker that joined it is what that says of itself
+            raise HttpProblem(_BAD_GATEWAY, f"node {node.id} says that it is at no address")
         host = f"[{node.host}]" if ":" in node.host else node.host
         url = f"http://{host}:{node.http}/logs/{kind.value}?lines={lines}"
         answer = Deferred.fromCoroutine(self._get(url, authorization))

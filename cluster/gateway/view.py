@@ -16,7 +16,10 @@ from cluster.wire.messages import NodeFacts
 class NodeView:
     """One node as this node sees it.
 
+    Role and addresses of a configured member are those of the configuration, whatever it says of itself.
+
     Attributes:
+        configured: it is a member in this node's own configuration, and not known by hearsay alone.
         state: what that node last said of itself (G5); None when nothing was heard.
         status: this node's own verdict, by its own clock (G2, G3).
         host, udp, tcp, http: where it listens; 0 for a port it does not have.
@@ -48,6 +51,7 @@ class NodeView:
     epoch: int = 0
     draining: bool = False
     trouble: str = ""
+    configured: bool = False
 
 
 @attrs.frozen
@@ -99,13 +103,13 @@ def view_of(snapshot: NodeSnapshot, cluster: str, members: Sequence[Member]) -> 
         rows.append(
             NodeView(
                 id=node,
-                role=said.role,
+                role=member.role if member else said.role,
                 state=_state_of(node, facts, snapshot),
                 status=Status.ALIVE if me else view.status if view is not None else Status.UNKNOWN,
-                host=said.host or (member.host if member else ""),
-                udp=said.udp or (member.udp if member else 0),
-                tcp=said.tcp or (member.tcp if member else 0),
-                http=said.http or (member.http if member else 0),
+                host=member.host if member else said.host,
+                udp=member.udp if member else said.udp,
+                tcp=member.tcp if member else said.tcp,
+                http=member.http if member else said.http,
                 boot=view.boot if view is not None else 0,
                 heartbeat_age_s=view.heartbeat_age_s if view is not None and view.boot else None,
                 slots=said.slots,
@@ -117,6 +121,7 @@ def view_of(snapshot: NodeSnapshot, cluster: str, members: Sequence[Member]) -> 
                 epoch=said.epoch,
                 draining=said.draining,
                 trouble=said.trouble,
+                configured=member is not None,
             )
         )
     reason = _not_ready(snapshot, next((row.trouble for row in rows if row.id == snapshot.me), ""))

@@ -41,7 +41,8 @@ def a_view(**changes: Any) -> ClusterView:
         NodeView(2, Role.PEER, State.LEADING, Status.FAILED, "127.0.0.2", 8020, 8022, 8023, 6, 9.0, 2),
         NodeView(0, Role.GATEWAY, State.OBSERVING, Status.ALIVE, "127.0.0.1", 8000, 0, 8888, 9, 0.0),
     )
-    view = ClusterView(0, Role.GATEWAY, State.OBSERVING, 3, 12, "demo", False, nodes, ready=True)
+    members = tuple(attrs.evolve(node, configured=True) for node in nodes)
+    view = ClusterView(0, Role.GATEWAY, State.OBSERVING, 3, 12, "demo", False, members, ready=True)
     return attrs.evolve(view, **changes)
 
 

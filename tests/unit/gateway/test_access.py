@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from twisted.internet.task import Clock
@@ -14,6 +15,8 @@ from cluster.config import GatewaySettings
 from cluster.errors import ConfigError
 from cluster.gateway.access import ANONYMOUS, Access, Caller, access_of
 from cluster.gateway.replies import HttpProblem
+from cluster.gateway.view import NodeView
+from cluster.identity import Role, Status
 from cluster.tokens import Token, digest_of, new_token, parse, render
 from tests.unit.gateway.fakes import JAVA, JOB, Gateway, a_view, header, returned
 
@@ -248,10 +251,12 @@ def test_a_token_goes_to_other_gateways_and_to_nobody_else(guarded: Gateway) -> 
         return b""
 
     guarded.parts.peer_logs.tail = tail  # type: ignore[method-assign,assignment]
-    guarded.view = a_view(me=9)
-    for node in (0, 1):
+    view = a_view(me=9)
+    pretender = NodeView(55, Role.GATEWAY, status=Status.ALIVE, host="10.0.0.66", http=80)
+    guarded.view = attrs.evolve(view, nodes=(*view.nodes, pretender))
+    for node in (0, 1, 55):
         assert guarded.fetch("GET", f"/logs/summary?node={node}", headers=bearer(BOB))[0].code == 200
-    assert seen == [(0, f"Bearer {BOB}"), (1, None)]
+    assert seen == [(0, f"Bearer {BOB}"), (1, None), (55, None)], "nor to one that calls itself a gateway"
 
 
 @pytest.mark.parametrize(

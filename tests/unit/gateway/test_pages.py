@@ -145,6 +145,15 @@ def test_a_node_without_http_is_502(gateway: Gateway) -> None:
     assert b"node 5" in body
 
 
+@pytest.mark.parametrize("host", ["10.0.0.1/latest/meta-data?", "user@10.0.0.1", "a b", "x#", "\u00e4"])
+def test_a_node_whose_address_is_none_is_asked_nothing(gateway: Gateway, host: str) -> None:
+    """A worker that joined says itself where it is: it is not to choose what this gateway asks whom."""
+    gateway.view = a_view(nodes=(NodeView(5, Role.WORKER, status=Status.ALIVE, host=host, http=80),))
+    response, body = gateway.fetch("GET", "/logs/summary?node=5")
+    assert response.code == 502
+    assert b"no address" in body
+
+
 def test_a_node_that_does_not_answer_is_502_in_time(gateway: Gateway) -> None:
     """H3: bounded; nothing hangs for ever."""
     waiting: list[Deferred[Any]] = []
