@@ -49,11 +49,14 @@ class Answer:
 
 
 def javacluster(
-    *arguments: str, environment: dict[str, str] | None = None, seconds: float = COMMAND_S
+    *arguments: str,
+    environment: dict[str, str] | None = None,
+    seconds: float = COMMAND_S,
+    under: tuple[str, ...] = (),
 ) -> Ran:
-    """Run a command and wait for it."""
+    """Run a command and wait for it; `under` is a command that runs it, such as `prlimit --nofile=500`."""
     done = subprocess.run(
-        [sys.executable, "-m", "cluster.cli", *arguments],
+        [*under, sys.executable, "-m", "cluster.cli", *arguments],
         capture_output=True,
         text=True,
         timeout=seconds,
@@ -103,6 +106,7 @@ class Live:
         self.peers = peers
         self.gateways = gateways
         self.settings = settings
+        self.under: tuple[str, ...] = ()
         self.base_port = free_base_port()
         self.http_port = self.base_port + 1
         self._seen: set[tuple[int, str]] = set()
@@ -110,7 +114,7 @@ class Live:
     def command(self, name: str, *arguments: str) -> Ran:
         """A command for this cluster."""
         self._seen |= self._offspring()
-        return javacluster(name, "--directory", str(self.directory), *arguments)
+        return javacluster(name, "--directory", str(self.directory), *arguments, under=self.under)
 
     def up(self) -> Ran:
         """Start it; must work."""
@@ -197,6 +201,16 @@ class Live:
         leader: int | None = json.loads(self.request("GET", "/cluster-info", node=node).text)["leader"]
         return leader
 
+    def metric(self, node: int, name: str, **labels: str) -> float:
+        """One number of a node's `/metrics`, without `javacluster_` and `_total`; 0 while it has none."""
+        wanted = {f'{key}="{value}"' for key, value in labels.items()}
+        for line in self.request("GET", "/metrics", node=node).text.splitlines():
+            sample, _, value = line.rpartition(" ")
+            found, _, rest = sample.removeprefix("javacluster_").partition("{")
+            if found.removesuffix("_total") == name and wanted <= set(rest.rstrip("}").split(",")):
+                return float(value)
+        return 0.0
+
     def run(
         self,
         source: str | bytes,
@@ -232,10 +246,13 @@ class Live:
 
 
 @contextlib.contextmanager
-def live_cluster(directory: Path, peers: int = 3, gateways: int = 1, **settings: Any) -> Iterator[Live]:
+def live_cluster(
+    directory: Path, peers: int = 3, gateways: int = 1, *, under: tuple[str, ...] = (), **settings: Any
+) -> Iterator[Live]:
     """A cluster that serves, and that is gone afterwards whatever happened."""
     dotted = {key.replace("__", "."): value for key, value in settings.items()}
     cluster = Live(directory, peers, dotted, gateways)
+    cluster.under = under
     try:
         cluster.up()
         yield cluster

@@ -1,0 +1,300 @@
+"""What strangers, insiders and the departed send to real nodes is refused and counted (X1-X4, issue 7).
+
+After each attack: the refusals are in the metrics, nothing has grown, nobody else leads, and programs are
+answered. Node 3 is dead, so that its name, port and files can be used against the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster.identity import NodeId, Role, State, voters_hash
+from cluster.wire.codec import decode_frame
+from cluster.wire.keyring import Keyring
+from cluster.wire.messages import (
+    Fenced,
+    Gossip,
+    GossipEntry,
+    Heartbeat,
+    Notification,
+    Promise,
+    Resign,
+)
+from cluster.wire.sealing import DATAGRAM_MAX
+from tests.integration.hostile_clients import crowd, files_of, honest, memory_of, raise_files
+from tests.integration.live import HELLO, Live, eventually, live_cluster
+from tests.integration.outsider import HOST, Outsider, talk
+
+pytestmark = pytest.mark.integration
+
+DEAD, GATEWAY = 3, 0
+LIVING = (1, 2)
+GROWTH_MIB = 30.0
+FILES_MAX = 1300
+MANY = 10_000
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """Two of three peers live, with few descriptors for many clients."""
+    directory = tmp_path_factory.mktemp("network") / "c"
+    few = ("prlimit", f"--nofile={FILES_MAX}:{FILES_MAX}")
+    with live_cluster(directory, peers=3, under=few) as live:
+        assert live.command("kill", str(DEAD)).code == 0
+        eventually(lambda: live.leader() in LIVING, "one of the living leads", 60.0)
+        eventually(lambda: live.run(HELLO.format("first")).status == 200, "a program is answered", 60.0)
+        yield live
+
+
+@pytest.fixture
+def unmoved(cluster: Live) -> Iterator[None]:
+    """Whatever a test does: the same leader, nothing grown, programs answered."""
+    before = cluster.info()
+    pids = living(cluster)
+    files = {node: files_of(pid) for node, pid in pids.items()}
+    memory = {node: memory_of(pid) for node, pid in pids.items()}
+    yield
+    answer = cluster.run(HELLO.format(secrets.token_hex(4)))
+    assert answer.status == 200, answer
+    after = cluster.info()
+    assert (after["leader"], after["epoch"]) == (before["leader"], before["epoch"]), "no election"
+    for node, pid in pids.items():
+        eventually(lambda n=node, p=pid: files_of(p) <= files[n] + 12, f"files of node {node}")  # type: ignore[misc]
+        assert memory_of(pid) < memory[node] + GROWTH_MIB, f"memory of node {node}"
+
+
+def living(cluster: Live) -> dict[int, int]:
+    """The numbers of the living nodes' processes."""
+    return {node: row["pid"] for node, row in cluster.status().items() if node != DEAD}
+
+
+def refused(cluster: Live, node: int, reason: str) -> float:
+    return cluster.metric(node, "messages", what="dropped", kind=reason)
+
+
+def faults(cluster: Live, node: int, reason: str) -> float:
+    return cluster.metric(node, "messages", what="channel_faults", kind=reason)
+
+
+@contextlib.contextmanager
+def counted(live: Live, node: int, /, **reasons: int) -> Iterator[None]:
+    """At least so many datagrams more are refused, each for its reason."""
+    before = {reason: refused(live, node, reason) for reason in reasons}
+    yield
+    for reason, count in reasons.items():
+        eventually(
+            lambda r=reason, c=count: refused(live, node, r) >= before[r] + c,  # type: ignore[misc]
+            f"{count} more refused as {reason}",
+        )
+
+
+def rows(outsider: Outsider) -> Gossip:
+    """A word that changes nothing: what the node says of itself."""
+    return Gossip((GossipEntry(outsider.me, outsider.boot, 1, 1),))
+
+
+@pytest.mark.usefixtures("unmoved")
+def test_x1_replayed_cut_changed_and_oversized_datagrams_are_each_refused_by_name(cluster: Live) -> None:
+    with Outsider(cluster.directory, DEAD) as dead:
+        genuine = dead.sealer.seal(NodeId(1), rows(dead))
+        dead.send(1, [genuine])
+        with counted(cluster, 1, replayed=60, truncated=30, authenticity=30, too_long=30):
+            dead.send(1, [genuine] * 30)
+            dead.send(1, [genuine[: 20 + at] for at in range(30)])
+            dead.send(
+                1, [genuine[: -1 - at] for at in range(15)] + [genuine + bytes([at]) for at in range(15)]
+            )
+            fresh = [bytearray(dead.sealer.seal(NodeId(1), rows(dead))) for _ in range(30)]
+            for at, one in enumerate(fresh):
+                one[-1 - at] ^= 1
+            dead.send(1, map(bytes, fresh))
+            dead.send(1, [genuine + bytes(DATAGRAM_MAX)] * 30)
+
+
+@pytest.mark.usefixtures("unmoved")
+def test_x1_reordered_datagrams_are_taken_once_each(cluster: Live) -> None:
+    with Outsider(cluster.directory, DEAD, life=2000) as dead:
+        late = [dead.sealer.seal(NodeId(1), rows(dead)) for _ in range(40)]
+        before = refused(cluster, 1, "replayed")
+        dead.send(1, reversed(late))
+        with counted(cluster, 1, replayed=40):
+            assert refused(cluster, 1, "replayed") == before, "out of order is no repetition"
+            dead.send(1, late)
+        assert refused(cluster, 1, "replayed") == before + 40
+
+
+@pytest.mark.usefixtures("unmoved")
+def test_x1_what_was_sent_to_another_is_nobody_elses_business(cluster: Live) -> None:
+    """Reflected to whom it came from, passed on to the other, and back from an earlier life."""
+    with Outsider(cluster.directory, DEAD, life=3000) as dead:
+        heard = dead.overheard(40)
+        own = [data for data, sender in heard if sender == 1]
+        with counted(cluster, 1, not_for_me=len(heard)):
+            dead.send(1, [data for data, _ in heard])
+        assert own, "some of them are its own"
+        dead.say(1, rows(dead))
+        with counted(cluster, 1, older_boot=20):
+            old = dead.sealing(boot=dead.boot - 1)
+            dead.send(1, [old.seal(NodeId(1), rows(dead)) for _ in range(20)])
+
+
+@pytest.mark.usefixtures("unmoved")
+def test_x1_without_the_key_nothing_is_opened(cluster: Live) -> None:
+    with Outsider(cluster.directory, DEAD, life=4000) as dead:
+        another = Keyring({dead.keyring.newest: secrets.token_bytes(32)})
+        unknown = Keyring({200: secrets.token_bytes(32)})
+        with counted(cluster, 1, authenticity=20, key_id=20, cluster=20, sender=20, boot=20):
+            for sealer in (
+                dead.sealing(keyring=another),
+                dead.sealing(keyring=unknown),
+                dead.sealing(cluster="elsewhere"),
+                dead.sealing(me=77),
+                dead.sealing(boot=2**40),
+            ):
+                dead.send(1, [sealer.seal(NodeId(1), Resign(1)) for _ in range(20)])
+
+
+@pytest.mark.usefixtures("unmoved")
+def test_a_stale_leader_and_a_gateway_that_claims_to_vote_move_nobody(cluster: Live) -> None:
+    """Heartbeats of an old epoch, and votes of a node that has none: nobody dials, nobody resigns."""
+    epoch = cluster.info()["epoch"]
+    with Outsider(cluster.directory, DEAD, life=5000) as dead, socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((HOST, dead.config.me.tcp))
+        listening.listen()
+        listening.settimeout(2.0)
+        voters = voters_hash(dead.config.cluster, dead.config.voters)
+        for number in range(1, 40):
+            for node in LIVING:
+                dead.say(node, Heartbeat(max(epoch - 1, 0), number, 0.4), Resign(max(epoch - 1, 0)))
+        with pytest.raises(TimeoutError):
+            listening.accept()
+        gateway = dead.sealing(me=GATEWAY, boot=int(time.time()) + 10_000)
+        for node in LIVING:
+            word = Notification(9, 1, State.LOOKING, epoch + 5, 0, True, True, -1, 0, 0.1, voters)
+            dead.send(
+                node,
+                [
+                    gateway.seal(NodeId(node), said)
+                    for said in (word, Promise(epoch + 1, 1, voters))
+                    for _ in range(20)
+                ],
+            )
+
+
+def test_x2_a_gateways_certificate_makes_no_voter_and_no_other_node(cluster: Live) -> None:
+    leader, epoch = cluster.info()["leader"], cluster.info()["epoch"]
+    before = cluster.metric(leader, "hellos_refused")
+    insider = Outsider(cluster.directory, GATEWAY)
+    for hello in (
+        insider.hello(epoch, role=Role.PEER),
+        insider.hello(epoch, node=DEAD, role=Role.PEER),
+        insider.hello(epoch, node=55, role=Role.WORKER),
+    ):
+        with insider.channel(leader) as channel:
+            assert talk(channel, hello) == [], "no word but the end"
+    assert cluster.metric(leader, "hellos_refused") == before + 3
+    # Whoever has a node's key is that node: its channel took the place of the gateway's, which dials again.
+    eventually(lambda: cluster.leader() == leader, "the gateway follows again")
+    assert cluster.info()["epoch"] == epoch
+    assert cluster.run(HELLO.format("after the insider")).status == 200
+
+
+def test_w2_a_hello_of_an_old_epoch_is_told_the_new_one(cluster: Live) -> None:
+    """A member that slept through elections learns at once that nobody follows where it thinks."""
+    info = cluster.info()
+    insider = Outsider(cluster.directory, DEAD)
+    with insider.channel(info["leader"]) as channel:
+        (body,) = talk(channel, insider.hello(info["epoch"] - 1), most=1)
+    assert decode_frame(body) == Fenced(info["epoch"])
+
+
+@pytest.mark.usefixtures("unmoved")
+def test_x2_peers_that_say_nothing_or_never_end_are_closed_in_time(cluster: Live) -> None:
+    leader = cluster.info()["leader"]
+    port = cluster.base_port + 10 * leader + 2
+    before = {reason: faults(cluster, leader, reason) for reason in ("handshake_timeout", "hello_timeout")}
+    insider = Outsider(cluster.directory, DEAD)
+    with crowd(port, 20, b"") as _, crowd(port, 20, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"):
+        with insider.channel(leader) as silent:
+            assert silent.recv(1) == b"", "closed, as no HELLO came"
+        eventually(
+            lambda: faults(cluster, leader, "handshake_timeout") >= before["handshake_timeout"] + 40,
+            "handshakes that never end are ended",
+        )
+    assert faults(cluster, leader, "hello_timeout") == before["hello_timeout"] + 1
+
+
+@pytest.mark.usefixtures("unmoved")
+def test_x2_half_open_connections_leave_nothing(cluster: Live) -> None:
+    """Those whose other end said that it will send no more, at a peer and at the gateway."""
+    leader = cluster.info()["leader"]
+    for port in (cluster.base_port + 10 * leader + 2, cluster.http_port):
+        with crowd(port, 50, b"") as (made, _):
+            for one in made:
+                one.shutdown(socket.SHUT_WR)
+            for one in made:
+                one.setblocking(True)
+                one.settimeout(20)
+                with contextlib.suppress(ConnectionResetError):
+                    assert one.recv(1) == b""
+
+
+@pytest.mark.usefixtures("unmoved")
+@pytest.mark.parametrize(
+    ("where", "first"),
+    [
+        pytest.param("gateway", b"POST /compileandrun HTTP/1.1\r\nHost: g\r\nX: ", id="gateway"),
+        pytest.param("peer", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", id="peer"),
+    ],
+)
+def test_h8_ten_thousand_connections_keep_nobody_out(cluster: Live, where: str, first: bytes) -> None:
+    """More than the node may have descriptors: it stays below its limit and serves on."""
+    leader = cluster.info()["leader"]
+    node, port = (
+        (GATEWAY, cluster.http_port) if where == "gateway" else (leader, cluster.base_port + 10 * leader + 2)
+    )
+    pid = living(cluster)[node]
+    count = raise_files(MANY)
+    evicted, half_open = cluster.metric(GATEWAY, "http_evictions"), faults(cluster, leader, "half_open")
+    with crowd(port, count, first):
+        assert len(honest(cluster, f"{where} {secrets.token_hex(4)}")) > 0
+        assert files_of(pid) < FILES_MAX - 50, "what the node needs itself is left"
+    if where == "gateway":
+        assert cluster.metric(GATEWAY, "http_evictions") > evicted + count / 2
+    else:
+        assert faults(cluster, leader, "half_open") > half_open + count / 2
+
+
+def test_x1_after_a_rotation_the_old_key_opens_nothing_and_no_answer_was_lost(cluster: Live) -> None:
+    """The three steps on every node, under load; then a former member comes back with what it had."""
+    former = Outsider(cluster.directory, DEAD, life=6000)
+    key_file = Path(former.config.key_file)
+    old = former.keyring
+    new = {2: secrets.token_bytes(32)}
+    pids = living(cluster).values()
+    for ring in (Keyring({**new, **old.keys}), Keyring({**old.keys, **new}), Keyring(new)):
+        key_file.write_text(ring.to_text())
+        for pid in pids:
+            os.kill(pid, signal.SIGHUP)
+            answer = cluster.run(HELLO.format(secrets.token_hex(4)))
+            assert answer.status == 200, answer
+    with former, counted(cluster, 1, key_id=20):
+        former.say(1, *[rows(former)] * 20)
+    with Outsider(cluster.directory, DEAD, life=7000) as member:
+        heard = cluster.metric(1, "messages", what="received", kind="Resign")
+        member.say(1, *[Resign(0)] * 5)
+        eventually(
+            lambda: cluster.metric(1, "messages", what="received", kind="Resign") >= heard + 5,
+            "the new key opens",
+        )
+    assert cluster.run(HELLO.format("after the rotation")).status == 200
