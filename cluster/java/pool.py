@@ -36,6 +36,9 @@ LOOKS = 20
 ADOPT = 3
 """So many programs in a row of another shape than the waiting machines, and these are made in that shape."""
 
+DEAD = 2
+"""So many in a row that died before they were ready, and none that is: something is wrong with the host."""
+
 _RETRY_S = 1.0
 """After a waiting machine died by itself, before the next is tried."""
 
@@ -109,6 +112,7 @@ class RunnerPool:
         self._looks = 0
         self._strangers = 0
         self._warm = self._cold = self._lost = 0
+        self._dead = 0
         self.trouble = ""
         """Why no machine can be started now; empty: they can, as far as is known."""
         self.on_trouble: Callable[[str], None] = lambda _why: None
@@ -196,6 +200,7 @@ class RunnerPool:
         one.on_ready = self._is_ready
 
     def _is_ready(self) -> None:
+        self._dead = 0
         self._tell("")
         self._tend_in(0)
 
@@ -238,7 +243,8 @@ class RunnerPool:
             if not self._stopping:
                 self._lost += 1
                 self._log.warn("a waiting virtual machine died: {why}", why=one.complaint.strip())
-                if not one.ready and not any(other.ready for other in self._waiting):
+                self._dead += not one.ready
+                if self._dead >= DEAD and not any(other.ready for other in self._waiting):
                     self._tell(one.complaint.strip() or "a virtual machine was killed while it started")
                 self._tend_in(_RETRY_S)
         return ending

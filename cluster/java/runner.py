@@ -102,6 +102,7 @@ class JavaRunner:
         self._on_trouble = on_trouble
         self._troubles: dict[str, str] = {}
         self._told = ""
+        self._offered = -1
         self._pause: Deferred[None] | None = None
         self._stopping = False
         self._sandbox: Sandbox | None = None
@@ -189,7 +190,10 @@ class JavaRunner:
     def _capacity(self) -> None:
         if self._serving:
             able = _there(self._compiler).snapshot().ready and not _there(self._pool).trouble
-            self._on_capacity(self._slots if able else 0)
+            slots = self._slots if able else 0
+            if slots != self._offered:
+                self._offered = slots
+                self._on_capacity(slots)
 
     def _note(self, part: str, trouble: str) -> None:
         """What keeps this host from running programs; empty: that part of it does not."""

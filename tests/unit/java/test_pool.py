@@ -195,7 +195,7 @@ def test_a_host_that_can_start_no_machine_says_so_until_it_can() -> None:
     assert told[-1] == ""
 
 
-def test_a_machine_that_dies_while_it_starts_is_trouble_unless_another_waits() -> None:
+def test_machines_that_die_while_they_start_are_trouble_unless_another_waits() -> None:
     scene = Scene()
     told: list[str] = []
     scene.pool.on_trouble = told.append
@@ -203,8 +203,10 @@ def test_a_machine_that_dies_while_it_starts_is_trouble_unless_another_waits() -
     scene.started[0].processEnded(Failure(ProcessTerminated(1)))
     scene.clock.advance(2.0)
     scene.started[2].processEnded(Failure(ProcessTerminated(1)))
+    scene.clock.advance(2.0)
+    scene.started[3].processEnded(Failure(ProcessTerminated(1)))
     assert told == [], "one still waits"
     scene.started[1].processEnded(Failure(ProcessTerminated(1)))
     scene.clock.advance(2.0)
-    scene.started[3].processEnded(Failure(ProcessTerminated(1)))
+    scene.started[4].processEnded(Failure(ProcessTerminated(1)))
     assert told == ["a virtual machine was killed while it started"]
