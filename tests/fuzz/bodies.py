@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 
 from cluster.gateway.compat import jobe, judge0, piston
+from cluster.gateway.compat.contents import Unusable, sort_contents, unpack
 from cluster.gateway.programs import program_of, read_request
 from cluster.gateway.replies import HttpProblem
+from cluster.gateway.schemas import FILES_MAX
 from cluster.limits import Limits
 from cluster.wire.codec import encode_frame
 from cluster.wire.jobs import Job, Program
@@ -84,6 +88,33 @@ def judge0_submit(data: bytes) -> None:
     require(found.extra_bytes >= len(found.source_code), "what is kept is weighed")
 
 
+def archive(data: bytes) -> None:
+    """What a submission brings along in one archive."""
+    try:
+        found = unpack(data, SOURCE_MAX)
+    except Unusable as error:
+        str(error).encode()
+        return
+    require(sum(len(content) for _, content in found) <= SOURCE_MAX, "no more than was allowed")
+    require(len(found) <= FILES_MAX, "nor more files")
+    try:
+        contents = sort_contents(found, CAPS)
+    except Unusable:
+        return
+    for name in (*(file.name for file in contents.files), *(one.name for one in contents.sources)):
+        require(not name.startswith("/") and ".." not in name.split("/"), "each stays below")
+
+
+def _seeds_archive() -> Iterator[bytes]:
+    for kind in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", kind) as opened:
+            opened.writestr("A.java", SOURCE)
+            opened.writestr("data/in.txt", b"x" * 200)
+            opened.writestr("folder/", b"")
+        yield buffer.getvalue()
+
+
 def _said(status: int, text: str) -> None:
     """A refusal blames the client, in words that can be sent."""
     require(400 <= status < 500, f"the client's fault, not {status}: {text}")
@@ -154,4 +185,5 @@ TARGETS = (
     Target("jobe", _BODY, jobe_run, _json(JOBE)),
     Target("piston", _BODY, piston_execute, _json(PISTON)),
     Target("judge0", _BODY, judge0_submit, _seeds_judge0),
+    Target("archive", "files within every bound, or a refusal", archive, _seeds_archive),
 )

@@ -117,7 +117,7 @@ class Outsider:
 def talk(channel: ssl.SSLSocket, *frames: Frame, most: int = 1000) -> list[bytes]:
     """Send frames; the bodies of what comes back, so many at most, until the other side hangs up."""
     decoder = FrameDecoder()
-    bodies = []
+    bodies: list[bytes] = []
     with contextlib.suppress(ConnectionResetError, BrokenPipeError, ssl.SSLError):
         for frame in frames:
             body = encode_frame(frame)

@@ -104,6 +104,11 @@ def archive(compression: int = zipfile.ZIP_DEFLATED, **files: bytes) -> str:
     return encoded(buffer.getvalue())
 
 
+def _behind(text: str) -> str:
+    """The archive without some of its first bytes: its list says that they are there."""
+    return encoded(base64.b64decode(text)[14:])
+
+
 def test_it_is_off_unless_it_is_switched_on() -> None:
     assert Gateway().fetch("GET", "/languages")[0].code == 404
 
@@ -202,7 +207,17 @@ def test_additional_files_are_unpacked(gateway: Gateway) -> None:
         ({"callback_url": "http://127.0.0.1/"}, "callback_url", "is not a host that callbacks may go to"),
         ({"additional_files": encoded("no archive")}, "additional_files", "the archive can't be read"),
         ({"additional_files": archive(x__x=b"")[:20]}, "additional_files", "the archive can't be read"),
+        (
+            {"additional_files": _behind(archive(x=b"x" * 50))},
+            "additional_files",
+            "the archive can't be read",
+        ),
         ({"additional_files": archive(big=bytes(11 * MIB))}, "additional_files", "the archive holds more"),
+        (
+            {"additional_files": archive(zipfile.ZIP_STORED, **{f"d{i}/": b"" for i in range(1001)})},
+            "additional_files",
+            "the archive lists more than 1000 files and folders",
+        ),
         (
             {"additional_files": archive(zipfile.ZIP_BZIP2, big=bytes(11 * MIB))},
             "additional_files",
