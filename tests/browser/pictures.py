@@ -40,6 +40,7 @@ def main() -> None:
         say("load")
         load(cluster)
         page.open()
+        page.complaints()  # of the address that was opened before it, which is no page
         page.choose("examples", EXAMPLE)
         say("a program, and the leader's end")
         page.start()
@@ -95,6 +96,7 @@ def picture(chrome: Chrome, theme: str, size: tuple[int, int], file: Path) -> No
     width, height = size
     preference = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
     chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", preference)
+    chrome.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     chrome.execute_script("window.scrollTo(0, 0)")

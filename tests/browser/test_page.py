@@ -10,6 +10,9 @@ from tests.integration.live import Live
 
 pytestmark = pytest.mark.integration
 
+NARROW = 360
+"""Pixels: a small phone."""
+
 COUNTS = """public class Counts {
     public static void main(String[] args) throws InterruptedException {
         for (int number = 1; number <= 20; number++) {
@@ -82,6 +85,33 @@ def test_output_goes_on_when_the_leader_dies(page: Page, cluster: Live) -> None:
     assert page.text("#outputs pre.stdout").split() == [str(number) for number in range(1, 21)]
     assert cluster.command("start", str(old)).code == 0
     page.until(lambda: page.rows()[old] in {"good", "lead"}, "it is back")
+
+
+def test_nothing_overlaps_on_a_small_screen(page: Page) -> None:
+    """H7."""
+    phone = {"width": NARROW, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    page.chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    try:
+        _look_for_overlaps(page)
+    finally:
+        page.chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def _look_for_overlaps(page: Page) -> None:
+    page.choose("examples", "Records and streams")
+    assert page.run() == "OK"
+    boxes = page.chrome.execute_script(
+        "return [...document.querySelectorAll('#timing div')].map(part => {"
+        " const range = document.createRange(); range.selectNodeContents(part);"
+        " const [text, box] = [range.getBoundingClientRect(), part.getBoundingClientRect()];"
+        " return [text.left, text.right, box.left, box.right]; })"
+    )
+    assert len(boxes) == 4
+    for left, right, box_left, box_right in boxes:
+        assert box_left <= left
+        assert right <= box_right
+    width = page.chrome.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
+    assert width[0] <= width[1], "nobody has to scroll sideways"
 
 
 def test_an_exception_shows_what_was_written_before_it(page: Page) -> None:
