@@ -107,6 +107,8 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._endpoints: dict[str, tuple[Gauge, Histogram]] = {}
+
     def answered(self, result: Outcome | Refusal, cached: bool, seconds: float) -> None:
         """Count a job's answer; `seconds` from its request's arrival."""
         self._phases.labels("total").observe(seconds)
@@ -129,12 +131,21 @@ class Metrics:
 
     def opened(self, endpoint: str) -> None:
         """A request has come whose answer may take its time."""
-        self._open.labels(endpoint).inc()
+        self._endpoint(endpoint)[0].inc()
 
     def closed(self, endpoint: str, seconds: float) -> None:
         """It has been answered to the end, or its client has left."""
-        self._open.labels(endpoint).dec()
-        self._durations.labels(endpoint).observe(seconds)
+        count, durations = self._endpoint(endpoint)
+        count.dec()
+        durations.observe(seconds)
+
+    def _endpoint(self, endpoint: str) -> tuple[Gauge, Histogram]:
+        """Looked up once, as this is on every request's way; endpoints are few."""
+        found = self._endpoints.get(endpoint)
+        if found is None:
+            found = self._open.labels(endpoint), self._durations.labels(endpoint)
+            self._endpoints[endpoint] = found
+        return found
 
     def exposition(self) -> bytes:
         """Prometheus's text format, version 0.0.4."""
