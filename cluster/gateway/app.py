@@ -68,9 +68,9 @@ class NodeSite:
         self._followers = 0
         self.klein = Klein()
         self.klein.url_map.merge_slashes = False
-        self._paths: set[str] = set()
+        self._methods: dict[str, set[str]] = {}
         for path, method, endpoint in self.endpoints():
-            self._paths.add(path)
+            self._methods.setdefault(path, set()).update({method, "HEAD"} if method == "GET" else {method})
             self._add(path, method, endpoint)
         self.klein.handle_errors(Exception)(self.failed)
 
@@ -178,7 +178,7 @@ class NodeSite:
         if reply.status != HTTPStatus.NO_CONTENT:
             request.setHeader("Content-Length", str(len(reply.body)))
         route = _VARIABLE.sub(r"\1<\2>", endpoint)
-        self._parts.observer.responded(route if route in self._paths else OTHER, reply.status)
+        self._parts.observer.responded(route if route in self._methods else OTHER, reply.status)
         return reply.body
 
     def failed(self, request: IRequest, failure: Failure) -> bytes:
@@ -202,7 +202,8 @@ class NodeSite:
         return self._send(known, path, problem_reply(problem, plain=path == COMPILE_AND_RUN))
 
     def _wrong_method(self, request: Request, path: str, error: MethodNotAllowed) -> bytes:
-        allowed = ", ".join(sorted(error.valid_methods or ()))
+        # Of a path that is a route itself; another one, with a variable, may match it too.
+        allowed = ", ".join(sorted(self._methods.get(path) or error.valid_methods or ()))
         if request.method == b"OPTIONS" and path != COMPILE_AND_RUN:
             return self._send(request, path, Reply(HTTPStatus.NO_CONTENT, headers={"Allow": allowed}))
         problem = HttpProblem(HTTPStatus.METHOD_NOT_ALLOWED, f"use {allowed} here", {"Allow": allowed})

@@ -92,6 +92,20 @@ def test_a_token_is_described_where_one_is_needed_and_nowhere_else() -> None:
         assert needed == refused, f"{method} {path}: {code}"
 
 
+@pytest.mark.parametrize("interfaces", SWITCHED_ON, ids=lambda names: "-".join(names) or "none")
+def test_the_methods_that_a_path_tells_are_those_that_are_described(interfaces: tuple[Name, ...]) -> None:
+    gateway = a_gateway(*interfaces)
+    every: dict[str, set[str]] = {}
+    for method, path in operations(described(gateway)):
+        every.setdefault(path, set()).update({method, "HEAD"} if method == "GET" else {method})
+    for path, methods in every.items():
+        if path == "/compileandrun":  # the original's has no OPTIONS
+            continue
+        response, _ = gateway.fetch("OPTIONS", path.replace("{", "").replace("}", ""))
+        told = response.headers.getRawHeaders("Allow")[0]
+        assert (response.code, set(told.split(", "))) == (204, methods), path
+
+
 def test_where_nobody_is_asked_a_token_may_still_be_sent() -> None:
     told = described(a_gateway("judge0"))
     for key in (("POST", "/v1/run"), ("POST", "/submissions")):
