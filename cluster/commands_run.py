@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +28,9 @@ from cluster.gateway.schemas import (
 )
 from cluster.local import LocalCluster
 from cluster.wire.jobs import Verdict
+
+_PLACE = re.compile(r"^[\w$-]+\.java(?=:\d+: )", re.MULTILINE)
+"""Where the compiler names the file."""
 
 EXIT_PROGRAM_FAILED = 1
 EXIT_SIGNALLED = 128
@@ -113,7 +117,7 @@ def run(
         click.echo(msgspec.json.format(msgspec.json.encode(result)))
     else:
         result = _follow(client.follow_program(where, request, fresh=fresh, token=token))
-        _show(result)
+        _show(result, files)
     if timing:
         click.echo(_told(result), err=True)
     ctx.exit(_status(result))
@@ -220,20 +224,25 @@ def _waiting() -> Iterator[Callable[[], None]]:
         yield sign.stop
 
 
-def _show(result: ProgramResult) -> None:
+def _show(result: ProgramResult, files: tuple[Path, ...]) -> None:
     """What `run()` returned; then what became of the program, if it did not end well."""
     compilation = result.compilation
     for one in result.runs:
         if one.verdict is Verdict.OK and compilation is not None and compilation.entry == "run":
             click.echo("null" if one.value is None else one.value)
     if compilation is not None and compilation.text:
-        click.echo(compilation.text, err=True, nl=False)
+        click.echo(_named(compilation.text, files), err=True, nl=False)
     run = _telling(result)
     told = run is not None and (run.exit_code or run.stderr)
     if result.verdict is Verdict.OK or (result.verdict is Verdict.RUNTIME_ERROR and told):
         return  # it has spoken for itself
     if result.verdict is not Verdict.COMPILE_ERROR or not (compilation and compilation.text):
         click.echo(f"{result.verdict}: {result.message}".removesuffix(": "), err=True)
+
+
+def _named(text: str, files: tuple[Path, ...]) -> str:
+    """The compiler's words with the name that a file has here: a single one travels without it."""
+    return _PLACE.sub(lambda _place: str(files[0]), text) if len(files) == 1 else text
 
 
 def _telling(result: ProgramResult) -> RunResult | None:

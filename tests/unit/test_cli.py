@@ -172,7 +172,6 @@ def test_run_prints_what_run_returned(gateway: str, program: str, monkeypatch: p
         (_result("runtime_error", exit_code=1, stderr="trace\n"), 1, "trace\n"),
         (_result("signalled", signal=11), 139, "signalled: m\n"),
         (_result("time_limit", exit_code=None), 1, "time_limit: m\n"),
-        (_result("compile_error", text="P.java:1: error\n"), 1, "P.java:1: error\n"),
     ],
 )
 def test_run_ends_as_the_program_did(
@@ -182,6 +181,21 @@ def test_run_ends_as_the_program_did(
     _answer(monkeypatch, 200, answer)
     ran = _ran("run", "--gateway", gateway, program)
     assert (ran.exit_code, ran.stderr) == (status, stderr)
+
+
+def test_run_names_a_single_file_as_it_is_called_here(
+    gateway: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P2: it travels without its name, and a class that is not public is compiled as Main.java."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b.java").write_text("class B {", encoding="utf-8")
+    (tmp_path / "c.java").write_text("class C {}", encoding="utf-8")
+    told = "Main.java:1: error: reached end\nclass B {\n  Main.java:7\n1 error\n"
+    _answer(monkeypatch, 200, _result("compile_error", text=told))
+    ran = _ran("run", "--gateway", gateway, "b.java")
+    assert (ran.exit_code, ran.stderr) == (1, told.replace("Main.java:1", "b.java:1"))
+    _answer(monkeypatch, 200, _result("compile_error", text=told))
+    assert _ran("run", "--gateway", gateway, "b.java", "c.java").stderr == told
 
 
 def test_run_can_tell_the_time_and_speak_json(
