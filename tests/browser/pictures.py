@@ -100,6 +100,8 @@ def picture(chrome: Chrome, theme: str, size: tuple[int, int], file: Path) -> No
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     chrome.execute_script("window.scrollTo(0, 0)")
+    moving = "return document.getAnimations().some(one => one instanceof CSSTransition)"
+    eventually(lambda: not chrome.execute_script(moving), "the colours are those of the theme")
     assert chrome.save_screenshot(str(file))
     say(f"written: {file}")
 
