@@ -84,10 +84,10 @@ BROKEN = """
 _start = start
 
 
-def start(config, reactor):
+def start(config, *rest):
     if config.me.role is Role.PEER:
         raise SystemExit(1)
-    return _start(config, reactor)
+    return _start(config, *rest)
 """
 
 
