@@ -58,6 +58,10 @@ OTHER = "other"
 
 _NO_URI = Request.uri
 """A request's, until it was dealt with."""
+
+LENGTH_LINE_MAX = 80
+"""Bytes of a `Content-Length`, name and all; a number of more digits than Python reads is no length."""
+
 _NO_LENGTH = "its length is no number, is given twice, or its Transfer-Encoding is not chunked"
 
 
@@ -135,6 +139,9 @@ class BoundedChannel(HTTPChannel):
         name = line.partition(b":")[0].strip().lower()
         text = _NO_LENGTH if name in {b"content-length", b"transfer-encoding"} else "a malformed header"
         self._suspect = (HTTPStatus.BAD_REQUEST, f"{text}: {_shown(line)}")
+        if name == b"content-length" and len(line) > LENGTH_LINE_MAX:  # Twisted would raise what int() does
+            self.refuse(*self._suspect)
+            return False
         return bool(super().headerReceived(line))
 
     def allHeadersReceived(self) -> None:

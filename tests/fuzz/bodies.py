@@ -23,6 +23,8 @@ from tests.fuzz.target import Target, require
 
 CAPS = Limits()
 SOURCE_MAX = 100_000
+BYTES_MAX = 8192
+"""Room for a number of more digits than Python reads (4,300)."""
 SOURCE = 'public class A { public String run() { return "x"; } }'
 VERSIONS = ("17.0.15",)
 
@@ -181,9 +183,9 @@ def _seeds_judge0() -> Iterator[bytes]:
 
 _BODY = "a program within every bound, or a refusal that blames the client"
 TARGETS = (
-    Target("v1", _BODY, v1, _json(*V1)),
-    Target("jobe", _BODY, jobe_run, _json(JOBE)),
-    Target("piston", _BODY, piston_execute, _json(PISTON)),
-    Target("judge0", _BODY, judge0_submit, _seeds_judge0),
+    Target("v1", _BODY, v1, _json(*V1), BYTES_MAX),
+    Target("jobe", _BODY, jobe_run, _json(JOBE), BYTES_MAX),
+    Target("piston", _BODY, piston_execute, _json(PISTON), BYTES_MAX),
+    Target("judge0", _BODY, judge0_submit, _seeds_judge0, BYTES_MAX),
     Target("archive", "files within every bound, or a refusal", archive, _seeds_archive),
 )

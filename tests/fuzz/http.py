@@ -15,7 +15,7 @@ from zope.interface import implementer
 from cluster.config import CompatSettings, GatewaySettings
 from cluster.core.effects import Answer
 from cluster.gateway.site import make_site
-from tests.fuzz.bodies import JOBE, JUDGE0, PISTON, SOURCE, V1
+from tests.fuzz.bodies import BYTES_MAX, JOBE, JUDGE0, PISTON, SOURCE, V1
 from tests.fuzz.target import Target, require
 from tests.unit.gateway.connections import Connection
 from tests.unit.gateway.fakes import Gateway, returned
@@ -110,5 +110,7 @@ def _seeds_connection() -> Iterator[bytes]:
 
 
 TARGETS = (
-    Target("http", "answers or closes; no fault of ours, nothing stays", connection, _seeds_connection),
+    Target(
+        "http", "answers or closes; no fault of ours, nothing stays", connection, _seeds_connection, BYTES_MAX
+    ),
 )

@@ -70,7 +70,10 @@ def summary(cluster: Live, node: int) -> str:
 
 
 @NEEDS_ROOT
-@pytest.mark.parametrize("worse", [full, read_only], ids=["full", "read-only"])
+@pytest.mark.parametrize(
+    "worse",
+    [pytest.param(full, id="full"), pytest.param(read_only, id="read-only", marks=pytest.mark.exhaustive)],
+)
 def test_n4_a_voter_that_can_not_persist_does_not_vote_and_votes_again_by_itself(
     tmp_path: Path, worse: Callable[[Path], AbstractContextManager[None]]
 ) -> None:
@@ -136,7 +139,7 @@ LACKS: dict[str, tuple[int, Callable[[int], int]]] = {
 
 @pytest.mark.parametrize(
     ("what", "role"),
-    [("descriptors", "leader"), ("memory", "follower"), ("processes", "leader"), ("processes", "follower")],
+    [("descriptors", "leader"), ("memory", "follower"), ("processes", "leader")],
 )
 def test_a_host_that_can_start_no_virtual_machine_keeps_its_role_and_offers_no_slots(
     cluster: Live, what: str, role: str

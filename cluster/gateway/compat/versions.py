@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_SELECTOR = re.compile(r"(\^|~|>=|<=|>|<|=|v)?\s*(\d+(?:\.(?:\d+|[xX*]))*|[*xX])(?:[-+].*)?")
+_SELECTOR = re.compile(
+    r"(\^|~|>=|<=|>|<|=|v)?\s*([0-9]{1,9}(?:\.(?:[0-9]{1,9}|[xX*])){0,9}|[*xX])(?:[-+].*)?"
+)
 
 Numbers = tuple[int, ...]
 
@@ -33,7 +35,7 @@ def newest_matching(versions: Sequence[str], selector: str) -> str | None:
 
 def numbers_of(version: str) -> Numbers:
     """`17.0.15` as numbers; what is no number ends them."""
-    found = re.match(r"\d+(\.\d+)*", version)
+    found = re.match(r"[0-9]{1,9}(\.[0-9]{1,9})*", version)
     return tuple(int(part) for part in found[0].split(".")) if found else ()
 
 

@@ -104,6 +104,9 @@ def test_runtimes_and_packages_are_the_jdks_of_the_living_nodes(gateway: Gateway
         ("^15", None),
         ("", None),
         ("latest", None),
+        pytest.param("9" * 5000, None, id="more digits than any number has"),
+        pytest.param("17." * 5000 + "0", None, id="more parts than any version has"),
+        ("\u0661\u0667", None),
         ("1.2.3 || 4", None),
     ],
 )

@@ -127,6 +127,7 @@ MALFORMED = [
     (b"X: " + b"y" * 9000 + b"\r\nY: " + b"y" * 9000 + b"\r\n\r\n", 431, b"larger than 16384 bytes"),
     (b"X: " + b"y" * (HEADER_BYTES_MAX + 1), 431, b"larger than 16384 bytes"),
     (b"Content-Length: -1\r\n\r\n", 400, b"length is no number"),
+    (b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n", 400, b"length is no number"),
     (b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n", 400, b"given twice"),
     (b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 400, b"given twice"),
     (b"Transfer-Encoding: gzip\r\n\r\n", 400, b"not chunked"),
