@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from cluster.identity import NodeId, Role, State, voters_hash
+from cluster.net.tls import load_keyring
 from cluster.wire.codec import decode_frame
 from cluster.wire.keyring import Keyring
 from cluster.wire.messages import (
@@ -304,3 +305,32 @@ def test_x1_after_a_rotation_the_old_key_opens_nothing_and_no_answer_was_lost(cl
             "the new key opens",
         )
     assert cluster.run(HELLO.format("after the rotation")).status == 200
+
+
+def test_no_secret_is_in_logs_metrics_answers_arguments_or_environment(cluster: Live) -> None:
+    """X1, X2: after all of the above, whatever a node shows is looked through for what it must not show."""
+    config = Outsider(cluster.directory, 1).config
+    secrets_of = [key.hex() for key in load_keyring(Path(config.key_file)).keys.values()]
+    for node in (GATEWAY, *LIVING, DEAD):
+        lines = Path(Outsider(cluster.directory, node).config.tls.key).read_text().splitlines()
+        secrets_of += [line for line in lines if line and not line.startswith("-----")]
+    assert len(secrets_of) > len(LIVING)
+    shown = {
+        str(file): file.read_bytes()
+        for pattern in ("node-*/log/*", "node-*/output.log", "node-*/state/*")
+        for file in cluster.directory.glob(pattern)
+        if file.is_file()
+    }
+    for node, pid in living(cluster).items():
+        for name in ("cmdline", "environ"):
+            shown[f"{name} of node {node}"] = Path(f"/proc/{pid}/{name}").read_bytes()
+        for path in ("/metrics", "/cluster-info", "/logs/verbose"):
+            shown[f"{path} of node {node}"] = cluster.request("GET", path, node=node).text.encode()
+    assert len(shown) > 3 * len(LIVING)
+    found = [
+        (where, secret[:4])
+        for where, text in shown.items()
+        for secret in secrets_of
+        if secret.encode() in text
+    ]
+    assert found == []
