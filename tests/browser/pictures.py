@@ -41,6 +41,9 @@ def main() -> None:
         load(cluster)
         page.open()
         page.complaints()  # of the address that was opened before it, which is no page
+        page.choose("examples", "An error to find")
+        assert page.run() == "Does not compile"
+        picture(chrome, "light", WIDE, "page-light")
         page.choose("examples", EXAMPLE)
         say("a program, and the leader's end")
         page.start()
@@ -50,12 +53,8 @@ def main() -> None:
         eventually(lambda: cluster.leader() not in {None, before}, "another leads")
         page.until(lambda: page.settled() and page.get("verdict").text == "OK", "it ends well")
         page.until(lambda: "bad" in page.rows().values(), "the page shows who failed")
-        for name, theme, size in (
-            ("page-dark", "dark", WIDE),
-            ("page-light", "light", WIDE),
-            ("page-narrow", "light", NARROW),
-        ):
-            picture(chrome, theme, size, DOCS / "images" / f"{name}.png")
+        picture(chrome, "dark", WIDE, "page-dark")
+        picture(chrome, "light", NARROW, "page-narrow")
         assert page.complaints() == []
 
 
@@ -91,7 +90,7 @@ def load(cluster: Live) -> None:
         client.join()
 
 
-def picture(chrome: Chrome, theme: str, size: tuple[int, int], file: Path) -> None:
+def picture(chrome: Chrome, theme: str, size: tuple[int, int], name: str) -> None:
     """What the page looks like to somebody who likes that theme."""
     width, height = size
     preference = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
@@ -102,6 +101,7 @@ def picture(chrome: Chrome, theme: str, size: tuple[int, int], file: Path) -> No
     chrome.execute_script("window.scrollTo(0, 0)")
     moving = "return document.getAnimations().some(one => one instanceof CSSTransition)"
     eventually(lambda: not chrome.execute_script(moving), "the colours are those of the theme")
+    file = DOCS / "images" / f"{name}.png"
     assert chrome.save_screenshot(str(file))
     say(f"written: {file}")
 
