@@ -40,7 +40,7 @@ DEAD = 2
 """So many in a row that died before they were ready, and none that is: something is wrong with the host."""
 
 _RETRY_S = 1.0
-"""After a waiting machine died by itself, before the next is tried."""
+"""After a waiting machine died by itself, or none could be started, before the next is tried."""
 
 
 @attrs.frozen
@@ -109,6 +109,7 @@ class RunnerPool:
         self._busy = 0
         self._taken = 0.0
         self._worked = -CALM_S
+        self._refused = 0.0
         self._looks = 0
         self._strangers = 0
         self._warm = self._cold = self._lost = 0
@@ -154,8 +155,8 @@ class RunnerPool:
         try:
             return self._start(limits)
         except OSError as error:
+            self._refused = self._clock.seconds()
             self._tell(f"no process can be started: {error}")
-            self._tend_in(_RETRY_S)
             raise
 
     def _follow(self, limits: Limits) -> None:
@@ -182,6 +183,7 @@ class RunnerPool:
         if self._stopping or any(not one.ready for one in self._waiting):
             return  # the one that starts reports
         if len(self._waiting) >= self._size:
+            self._recover()
             self._rehearse()
             return
         patience = self._taken + PATIENCE_S - self._clock.seconds()
@@ -198,6 +200,14 @@ class RunnerPool:
             return
         self._waiting.append(one)
         one.on_ready = self._is_ready
+
+    def _recover(self) -> None:
+        """All are ready, so that no start will prove anything: a while without refusal has to do."""
+        pause = self._refused + _RETRY_S - self._clock.seconds()
+        if self.trouble and pause > 0:
+            self._tend_in(pause)
+        else:
+            self._tell("")
 
     def _is_ready(self) -> None:
         self._dead = 0

@@ -195,6 +195,33 @@ def test_a_host_that_can_start_no_machine_says_so_until_it_can() -> None:
     assert told[-1] == ""
 
 
+def test_a_full_pool_is_no_trouble_though_a_strangers_process_was_refused_once() -> None:
+    """Nothing is left to be started that could prove it: the slots come back, though not at once."""
+    scene = Scene()
+    told: list[str] = []
+    scene.full()
+    scene.idle = True
+    scene.clock.advance(LOOK_S)
+    for which in range(2):
+        for _ in range(STEPS):
+            scene.say(which, b"W")
+    assert scene.pool.snapshot().rehearsed == 2
+    scene.pool.on_trouble = told.append
+
+    def refuse(*_: Any, **__: Any) -> Place:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    scene.spawn = refuse  # type: ignore[method-assign]
+    scene.pool.begin()
+    with pytest.raises(BlockingIOError):
+        scene.pool.take(Limits(memory_bytes=64 * MIB))
+    scene.pool.end()
+    scene.clock.pump([0.05] * 10)
+    assert told == ["no process can be started: [Errno 11] Resource temporarily unavailable"]
+    scene.clock.pump([0.05] * 12)
+    assert told[1:] == [""]
+
+
 def test_machines_that_die_while_they_start_are_trouble_unless_another_waits() -> None:
     scene = Scene()
     told: list[str] = []
