@@ -124,11 +124,12 @@ class _Pool:
         return self._decoded.setdefault(index, _modified_utf8(self._texts[index]))
 
     def class_name(self, index: int) -> str:
-        if (known := self._names.get(index)) is not None:
-            return known
         if index not in self._classes:
             raise MalformedClass("no such class")
-        return self._names.setdefault(index, self.text(self._classes[index]).replace("/", "."))
+        of = self._classes[index]  # by the text: any number of classes may have the same one
+        if (known := self._names.get(of)) is not None:
+            return known
+        return self._names.setdefault(of, self.text(of).replace("/", "."))
 
 
 def _modified_utf8(data: bytes) -> str:

@@ -241,6 +241,29 @@ def test_a_class_that_names_one_long_text_again_and_again_is_kept_once() -> None
     assert most < 30 * len(data)
 
 
+def test_many_class_entries_of_one_long_text_are_kept_once() -> None:
+    """800 KiB would come to 4 GB otherwise: every name is a new text, with dots."""
+    name, classes = b"a/" * 30_000, 2_000
+    constants = [
+        b"\x01" + struct.pack(">H", len(name)) + name,
+        b"\x01" + struct.pack(">H", 12) + b"InnerClasses",
+        *[b"\x07" + struct.pack(">H", 1)] * classes,
+    ]
+    entries = b"".join(struct.pack(">HHHH", 3 + which, 0, 0, 0) for which in range(classes))
+    inner = struct.pack(">HIH", 2, 2 + len(entries), classes) + entries
+    head = struct.pack(">IHHH", 0xCAFEBABE, 0, 61, len(constants) + 1) + b"".join(constants)
+    data = head + struct.pack(">HHHHHHH", 0, 3, 0, 0, 0, 0, 1) + inner
+    tracemalloc.start()
+    try:
+        found = parse(data)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found.nested
+    assert found.name == "a." * 30_000
+    assert most < 30 * len(data)
+
+
 def test_a_second_list_of_inner_classes_is_malformed() -> None:
     assert parse(_class_of_one_text(methods=0, lists=1)).nested
     with pytest.raises(MalformedClass, match="two lists"):
