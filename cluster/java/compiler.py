@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from signal import SIGKILL
 from typing import Protocol
 
 import attrs
@@ -40,8 +39,6 @@ UNAVAILABLE = "unavailable"
 _RETRY_S = 0.5
 _RETRY_MAX_S = 10.0
 _COMPLAINT_MAX = 2000
-_SIGNAL_BASE = 128
-"""Bubblewrap adds it to the number of the signal that ended what it started."""
 
 
 class Spawn(Protocol):
@@ -180,7 +177,7 @@ class Compiler:
     Attributes:
         on_ready: called with whether there is a compiler now, when that changes.
         on_hopeless: called instead of trying again when none ever became ready, for no reason that may pass.
-        on_trouble: called with why none could be started, and with nothing once one is ready.
+        on_trouble: called with why none could be started while none serves, and with nothing once one does.
         complaint: what the last one said that did not start.
     """
 
@@ -197,7 +194,7 @@ class Compiler:
         self._all: set[_Instance] = set()
         self._stopping = False
         self._told = False
-        self._failures = 0
+        self._failures = self._lasting = 0
         self._proven = False
         self._retry: IDelayedCall | None = None
         self._compilations = self._recycles = self._crashes = self._timeouts = self._gone = 0
@@ -248,9 +245,9 @@ class Compiler:
         if active is None or not active.ready or active.ticket is not None:
             return
         if active.compilations >= self._recycle_after:
-            if self._spare is None:
+            if self._spare is None and self._retry is None:
                 self._start_spare()
-            elif self._spare.ready:
+            elif self._spare is not None and self._spare.ready:
                 self._recycles += 1
                 active.kill()
                 return
@@ -258,6 +255,8 @@ class Compiler:
             active.compile(self._queue.popleft())
 
     def _start_spare(self) -> None:
+        if self._retry is not None and self._retry.active():
+            self._retry.cancel()  # one chain of tries
         self._retry = None
         if self._stopping or self._spare is not None:
             return
@@ -278,10 +277,11 @@ class Compiler:
         instance.warm()
 
     def _again(self, *, passing: bool) -> None:
-        if not self._proven and not passing and self._failures >= FIRST_TRIES:
+        self._lasting += not passing
+        if not self._proven and not passing and self._lasting > FIRST_TRIES:
             self.on_hopeless()
             return
-        if self._proven or passing:
+        if self._active is None and (self._proven or passing):
             self.on_trouble(self.complaint.strip() or "the compiler was killed while it started")
         if self._proven and self._active is None:
             self._give_up_waiting()
@@ -297,10 +297,11 @@ class Compiler:
 
     def _promote(self) -> None:
         """A spare takes the place of an active one that is missing."""
-        if self._active is None and self._spare is not None and self._spare.ready:
-            self._active, self._spare = self._spare, None
+        if self._spare is not None and self._spare.ready:
             self._failures = 0
             self._proven = True
+            if self._active is None:
+                self._active, self._spare = self._spare, None
         self._tell()
         self._next()
 
@@ -331,7 +332,7 @@ class Compiler:
             self.complaint = instance.jvm.complaint or instance.complaint
             if not self._stopping:
                 self._log.error("a compiler did not start: {why}", why=self.complaint.strip())
-                self._again(passing=says_so(self.complaint) or _was_killed(ending))
+                self._again(passing=says_so(self.complaint) or ending.killed)
             return ending
         if instance is self._active:
             self._active = None
@@ -387,8 +388,3 @@ class Compiler:
 def _pass_on(ending: Ending, to: Deferred[Ending]) -> Ending:
     to.callback(ending)
     return ending
-
-
-def _was_killed(ending: Ending) -> bool:
-    """Whether somebody outside ended it by force, as a kernel without memory does."""
-    return ending.signal == SIGKILL or ending.exit_code == _SIGNAL_BASE + SIGKILL

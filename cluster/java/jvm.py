@@ -23,6 +23,7 @@ from cluster.java.cgroup import Toll
 from cluster.java.sandbox import GATE, INFO, Place
 
 _INFO_MAX = 4096
+_SIGNAL_BASE = 128
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SCHEDULED = 2
 """Which of a process's clocks: the scheduler's count, in nanoseconds, of every thread that it ever had."""
@@ -52,6 +53,11 @@ class Ending:
 
     exit_code: int | None
     signal: int | None
+
+    @property
+    def killed(self) -> bool:
+        """Whether SIGKILL ended it, as a kernel without memory does; bubblewrap adds 128 to its number."""
+        return self.signal == signal.SIGKILL or self.exit_code == _SIGNAL_BASE + signal.SIGKILL
 
 
 def usage_of(pid: int) -> Usage | None:

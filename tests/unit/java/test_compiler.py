@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 from typing import Any
 
@@ -213,6 +214,74 @@ def test_what_no_time_mends_is_told_after_the_second_try() -> None:
         scene.clock.advance(10.0)
     assert hopeless == [True]
     assert len(scene.machines) == 2
+
+
+def test_what_may_pass_is_no_reason_to_give_up_at_what_may_not() -> None:
+    """Only the second failure of the lasting kind is hopeless."""
+    scene = Scene()
+    hopeless: list[bool] = []
+    scene.compiler.on_hopeless = lambda: hopeless.append(True)
+    for number, said in enumerate([b"Cannot allocate memory", b"Cannot allocate memory", b"no such thing"]):
+        scene.machines[number].fake.say(STDERR, said)
+        scene.machines[number].fake.end(1)
+        scene.clock.advance(10.0)
+    assert hopeless == []
+    scene.machines[3].fake.say(STDERR, b"no such thing")
+    scene.machines[3].fake.end(1)
+    assert hopeless == [True]
+
+
+def worn(scene: Scene) -> Machine:
+    """An active compiler that is due to be replaced, and goes on serving."""
+    scene.machines[0].warm()
+    scene.compile()
+    scene.machines[0].answer()
+    return scene.machines[0]
+
+
+def test_a_spare_that_does_not_start_is_no_trouble_while_the_old_one_serves() -> None:
+    scene = Scene(recycle_after=1)
+    told = troubled(scene)
+    active = worn(scene)
+    told.clear()
+    for number in range(1, 8):
+        scene.compile()
+        active.answer()
+        scene.machines[number].fake.end(signal=9)
+        scene.clock.advance(10.0)
+    assert told == []
+    assert len(scene.results) == 8
+    scene.machines[8].warm()
+    active.fake.end()
+    assert scene.capacity == [True]
+    scene.machines[8].fake.end(signal=9)
+    scene.machines[9].fake.end(signal=9)
+    assert told == ["the compiler was killed while it started"]
+    scene.clock.advance(0.5)
+    assert len(scene.machines) == 11, "the spare that was ready ended the long pauses"
+
+
+def test_a_host_that_refuses_processes_is_not_asked_by_every_job() -> None:
+    """One chain of tries with growing pauses, however many jobs come."""
+    scene = Scene(recycle_after=1)
+    asked: list[float] = []
+
+    def refuse(jvm: Jvm) -> None:  # noqa: ARG001  (its name is the protocol's)
+        asked.append(scene.clock.seconds())
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    scene.compiler._spawn = refuse  # the host changes its mind
+    active = worn(scene)
+    for _ in range(20):
+        scene.compile()
+        active.answer()
+    assert asked == [0.0]
+    scene.clock.pump([0.25] * 6)
+    assert asked == [0.0, 0.5, 1.5]
+    active.fake.end()
+    assert asked == [0.0, 0.5, 1.5, 1.5], "now one is needed"
+    scene.clock.pump([0.5] * 60)
+    assert asked[4:] == [5.5, 13.5, 23.5], "and no second chain of tries began"
 
 
 def test_jobs_do_not_wait_for_a_compiler_that_can_not_be_started() -> None:
