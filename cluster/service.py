@@ -271,7 +271,9 @@ class Node:
             resource = gateway_resource(parts, gateway)
             self._callbacks = gateway.callbacks
         bounds = within_descriptors(config)
-        site = make_site(resource, bounds, self._reactor, self._metrics.responded, resource.unwelcome)
+        site = make_site(
+            resource, bounds, self._reactor, self._metrics.responded, resource.unwelcome, resource.aside
+        )
         self._site = site
         listening, kept = listen(self._reactor, host, port, site, self._kept.get(HTTP))
         if not kept and config.me.role is Role.GATEWAY:

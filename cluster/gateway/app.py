@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import cast
+from urllib.parse import unquote
 
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
@@ -35,7 +36,7 @@ from cluster.gateway.channel import OTHER
 from cluster.gateway.compat.described import SCHEMES, compat_paths
 from cluster.gateway.compat.endpoints import compat_interfaces
 from cluster.gateway.compat.parts import CompatParts
-from cluster.gateway.door import OUR_OWN, Door
+from cluster.gateway.door import ASIDE_BYTES, OUR_OWN, Door
 from cluster.gateway.endpoint import Endpoint, argument, begin, integer, preferred
 from cluster.gateway.log_access import (
     FOLLOWERS_MAX,
@@ -53,6 +54,8 @@ from cluster.wire.jobs import Outcome, Verdict
 
 COMPILE_AND_RUN = "/compileandrun"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
+
+_NOTHING = HttpProblem(HTTPStatus.NOT_FOUND, "there is nothing here; / names the endpoints")
 
 _VARIABLE = re.compile(r"^(/v1/(job)s/)[^/<]+")
 """The part of a path that differs from job to job: answers are counted by route, not by job."""
@@ -125,6 +128,21 @@ class NodeSite:
         """The answer to a body that need not even be read: here, none is asked for a token."""
         return None
 
+    def takes_bodies(self, _path: bytes) -> bool:
+        """Whether bodies are read at this path: here, at none."""
+        return False
+
+    def aside(self, path: bytes) -> Reply | None:
+        """The answer to more than `ASIDE_BYTES` where no bodies are taken; None: they are. `path` as sent."""
+        if self.takes_bodies(path):
+            return None
+        text = unquote(path.partition(b"?")[0].decode(errors="replace"))
+        problem = _NOTHING
+        if not text.startswith("//") and self.klein.url_map.bind("node").allowed_methods(text):
+            large = f"nothing that is sent here is read: {ASIDE_BYTES} bytes are the most"
+            problem = HttpProblem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, large)
+        return problem_reply(problem, plain=False)
+
     def guard(self, request: Request) -> None:
         """Let only those see the logs who may: here, everybody."""
 
@@ -189,8 +207,7 @@ class NodeSite:
         if isinstance(error, MethodNotAllowed):
             return self._wrong_method(known, path, error)
         if isinstance(error, NotFound):
-            problem = HttpProblem(HTTPStatus.NOT_FOUND, "there is nothing here; / names the endpoints")
-            return self._send(known, path, problem_reply(problem, plain=False))
+            return self._send(known, path, problem_reply(_NOTHING, plain=False))
         if isinstance(error, HTTPException):
             problem = HttpProblem(error.code or HTTPStatus.BAD_REQUEST, error.description or "bad request")
         elif isinstance(error, ClusterError):
@@ -296,6 +313,10 @@ class GatewaySite(NodeSite):
         """Programs are read from those who may send them, and no faster than they may (H8, H9)."""
         return self._door.refusal(path, header)
 
+    def takes_bodies(self, path: bytes) -> bool:
+        """Where programs, or what goes with them, are sent (H8)."""
+        return self._door.takes_bodies(path)
+
     def guard(self, request: Request) -> None:
         """Logs are for those who may send programs (H9)."""
         self._gateway.access.caller(request.getHeader("Authorization"))
@@ -317,6 +338,7 @@ class Front(Resource):
     Attributes:
         site: the endpoints.
         unwelcome: the answer to a body that need not be read; for `site.make_site`.
+        aside: that to a large one where none is taken; for the same.
     """
 
     isLeaf = True  # noqa: N815 (Twisted's name)
@@ -326,6 +348,7 @@ class Front(Resource):
         self.site = site
         self._klein = site.klein.resource()
         self.unwelcome = site.unwelcome
+        self.aside = site.aside
 
     def render(self, request: IRequest) -> int | bytes:
         """Route it."""

@@ -1,7 +1,8 @@
 """Who need not even be read (H8, H9): programs are refused by their headers, in the words of their interface.
 
 A body is read only from somebody who may send programs and is not over his rate; everybody else gets his
-answer while it is still on its way, so that it costs no memory and no parsing.
+answer while it is still on its way, so that it costs neither memory nor parsing. Where no bodies are taken
+nobody is asked for a token, and so none is held that is large enough to keep those of others out.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import attrs
 
 from cluster.gateway.access import Access, Header
 from cluster.gateway.replies import HttpProblem, Reply, problem_reply
+
+ASIDE_BYTES = 1024
+"""Of a body where none is taken: read, so that its answer is the usual one, and never looked at."""
 
 
 @attrs.frozen
@@ -56,7 +60,7 @@ class Door:
 
     def refusal(self, path: bytes, header: Header) -> Reply | None:
         """The answer to a body that need not be read; None: read it. `path` as the request has it."""
-        entrance = self._entrance(unquote_to_bytes(path.partition(b"?")[0]))
+        entrance = self._entrance(path)
         if entrance is None:
             return None
         try:
@@ -65,7 +69,12 @@ class Door:
             return entrance.refusal(problem)
         return None
 
-    def _entrance(self, path: bytes) -> Entrance | None:
+    def takes_bodies(self, path: bytes) -> bool:
+        """It is an entrance's, so that there is a reason to read more than `ASIDE_BYTES`. `path` as sent."""
+        return self._entrance(path) is not None
+
+    def _entrance(self, sent: bytes) -> Entrance | None:
+        path = unquote_to_bytes(sent.partition(b"?")[0])
         if (found := self._paths.get(path)) is not None:
             return found
         for one in self._beginnings:

@@ -27,6 +27,7 @@ from twisted.web.server import Request, Site
 from cluster.config import GatewaySettings
 from cluster.gateway.access import Header
 from cluster.gateway.channel import LINGER_S, MODERN, OTHER, BoundedChannel
+from cluster.gateway.door import ASIDE_BYTES
 from cluster.gateway.replies import HttpProblem, Reply, problem_reply
 from cluster.gateway.turns import Turns
 
@@ -39,6 +40,9 @@ CountResponse = Callable[[str, int], None]
 
 Unwelcome = Callable[[bytes, Header], Reply | None]
 """Given a path as it was sent and the headers, the answer to a body that need not even be read."""
+
+Aside = Callable[[bytes], Reply | None]
+"""Given a path as it was sent, the answer to more than `ASIDE_BYTES` there; None: bodies are taken there."""
 
 _FULL_TEXT = b"too many connections are open here; try later\n"
 _FULL = (
@@ -67,6 +71,7 @@ class BoundedRequest(Request):
         self._held = 0
         self._limit = 0
         self._modern = False
+        self._aside: Reply | None = None
         self._refused = False
         self._linger: IDelayedCall | None = None
 
@@ -74,12 +79,15 @@ class BoundedRequest(Request):
         """The headers are here: refuse what is known to be too large."""
         self.content = self._body = BytesIO()
         # `_path` is where the channel keeps what becomes the request's own path once all of it is here.
-        self._modern = self.channel._path.startswith(MODERN)  # noqa: SLF001
+        path = self.channel._path  # noqa: SLF001
+        self._modern = path.startswith(MODERN)
         settings = self._bounds.settings
         self._limit = settings.request_bytes if self._modern else settings.source_bytes
+        if length != 0 and (aside := self._bounds.aside(path)) is not None:
+            self._aside, self._limit = aside, ASIDE_BYTES
         if length is not None and length > self._limit:
             self._refuse_large()
-        elif length != 0 and (reply := self._bounds.unwelcome(self.channel._path, self._header)):  # noqa: SLF001
+        elif length != 0 and (reply := self._bounds.unwelcome(path, self._header)):
             self._answer_early(reply)
 
     def handleContentChunk(self, data: bytes) -> None:
@@ -116,6 +124,9 @@ class BoundedRequest(Request):
         super().finish()
 
     def _refuse_large(self) -> None:
+        if self._aside is not None:
+            self._answer_early(self._aside)
+            return
         text = f"the body is larger than {self._limit} bytes"
         self._refuse(HttpProblem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text))
 
@@ -195,6 +206,7 @@ class BoundedSite(Site):
         reactor: IReactorTime,
         count_response: CountResponse,
         unwelcome: Unwelcome,
+        aside: Aside,
     ) -> None:
         super().__init__(
             resource, timeout=settings.idle_timeout_s, reactor=reactor, parsePOSTFormSubmission=False
@@ -202,6 +214,7 @@ class BoundedSite(Site):
         self.settings = settings
         self.count_response = count_response
         self.unwelcome = unwelcome
+        self.aside = aside
         self.turns = Turns(reactor)
         self.evicted = 0
         self._open: dict[BoundedChannel, None] = {}
@@ -312,12 +325,17 @@ def _welcome(_path: bytes, _header: Header) -> None:
     """For a site that asks nobody."""
 
 
+def _anywhere(_path: bytes) -> None:
+    """For a site that takes bodies at every path."""
+
+
 def make_site(
     resource: IResource,
     settings: GatewaySettings,
     reactor: IReactorTime,
     count_response: CountResponse = _count_nothing,
     unwelcome: Unwelcome = _welcome,
+    aside: Aside = _anywhere,
 ) -> BoundedSite:
     """What a TCP port serves."""
-    return BoundedSite(resource, settings, reactor, count_response, unwelcome)
+    return BoundedSite(resource, settings, reactor, count_response, unwelcome, aside)

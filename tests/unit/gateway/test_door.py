@@ -12,6 +12,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from cluster.config import CompatSettings, GatewaySettings
+from cluster.gateway.app import node_resource
 from cluster.gateway.site import BoundedSite, make_site
 from cluster.tokens import Token, digest_of
 from tests.unit.gateway.connections import Connection
@@ -46,7 +47,12 @@ def gateway() -> Gateway:
 @pytest.fixture
 def site(gateway: Gateway) -> BoundedSite:
     return make_site(
-        gateway.resource, gateway.settings, Clock(), gateway.observer.responded, gateway.resource.unwelcome
+        gateway.resource,
+        gateway.settings,
+        Clock(),
+        gateway.observer.responded,
+        gateway.resource.unwelcome,
+        gateway.resource.aside,
     )
 
 
@@ -124,5 +130,50 @@ def test_every_endpoint_that_takes_a_body_is_looked_at(gateway: Gateway) -> None
 
 def test_where_nobody_is_asked_every_body_is_read() -> None:
     gateway = Gateway()
-    site = make_site(gateway.resource, gateway.settings, Clock(), unwelcome=gateway.resource.unwelcome)
+    site = make_site(
+        gateway.resource,
+        gateway.settings,
+        Clock(),
+        unwelcome=gateway.resource.unwelcome,
+        aside=gateway.resource.aside,
+    )
     assert begin(site, "POST", "/v1/run", "")[0] == 0
+
+
+ASIDE = [
+    # method, path, status of a large body, of a small one
+    ("POST", "/v1/nothing", 404, 404),
+    ("POST", "/jobe/nothing", 404, 404),
+    ("POST", "//v1/run", 404, 404),
+    ("POST", "/v1/cluster", 413, 405),
+    ("DELETE", "/v1/jobs/0123456789abcdef0123456789abcdef", 413, 401),
+    ("POST", "/", 413, 405),
+    ("GET", "/cluster-info?format=json", 413, 200),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "large", "small"), ASIDE)
+def test_where_no_bodies_are_taken_nobody_can_fill_the_room_of_others(
+    site: BoundedSite, method: str, path: str, large: int, small: int
+) -> None:
+    """H8: no token is asked for there, so what is announced, or comes in chunks, is not held either."""
+    status, headers, body = begin(site, method, path, "")
+    assert (status, headers["Content-Type"]) == (large, "application/problem+json")
+    assert json.loads(body)["status"] == large
+    assert site.body_bytes == 0
+    start = f"{method} {path} HTTP/1.1\r\nHost: g\r\n".encode()
+    chunked = Connection(site)
+    piece = b"400\r\n" + b"x" * 1024 + b"\r\n"
+    assert chunked.send(start + b"Transfer-Encoding: chunked\r\n\r\n" + piece) == b""
+    assert chunked.send(piece).startswith(b"HTTP/1.1 %d " % large)
+    assert site.body_bytes == 0
+    usual = Connection(site).send(start + b"Content-Length: 2\r\n\r\n{}")
+    assert usual.startswith(b"HTTP/1.1 %d " % small), "as without a body"
+
+
+def test_a_node_that_takes_no_programs_holds_no_bodies(gateway: Gateway) -> None:
+    peer = node_resource(gateway.node_parts)
+    site = make_site(peer, gateway.settings, Clock(), unwelcome=peer.unwelcome, aside=peer.aside)
+    assert begin(site, "POST", "/v1/run", "")[0] == 404
+    assert begin(site, "POST", "/v1/cluster", "")[0] == 413
+    assert site.body_bytes == 0
