@@ -8,20 +8,23 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, Unpack
 
-from treq import collect
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 from twisted.web.client import (
     Agent,
     HTTPConnectionPool,
     RequestGenerationFailed,
     RequestTransmissionFailed,
+    ResponseDone,
     ResponseFailed,
     ResponseNeverReceived,
 )
+from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
@@ -39,6 +42,45 @@ _BROKEN = (
 
 Over = Callable[[], bool]
 """Whether a call was cancelled meanwhile."""
+
+
+class _Body(Protocol):
+    """An answer as it comes; its connection ends with whoever waits for it, however silent the gateway is.
+
+    Attributes:
+        whole: fires with all of it; cancelled, it closes the connection.
+    """
+
+    def __init__(self) -> None:
+        self.whole: Deferred[bytes] = Deferred(lambda _whole: self._leave())
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802  (Twisted's name)
+        """Keep it."""
+        self._size += len(data)
+        if self.whole.called:
+            return
+        if self._size > ANSWER_MAX:
+            self._leave()
+            self.whole.errback(
+                RemoteProtocolError("not a gateway's answer", f"larger than {ANSWER_MAX} bytes")
+            )
+        else:
+            self._parts.append(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802  (Twisted's name)
+        """That was all, or it broke off."""
+        if self.whole.called:
+            return
+        if reason.check(ResponseDone, PotentialDataLoss):
+            self.whole.callback(b"".join(self._parts))
+        else:
+            self.whole.errback(reason)
+
+    def _leave(self) -> None:
+        if self.transport is not None:
+            self.transport.loseConnection()
 
 
 class TwistedClient:
@@ -130,15 +172,15 @@ class TwistedClient:
     async def _send(self, call: Call[T], over: Over) -> T:
         for url, pause in self._calls.tries():
             try:
-                return await self._once(url, call, over)
+                return await self._once(url, call)
             except Refused as error:
                 if over():
                     raise CancelledError from error
                 await deferLater(self._reactor, self._calls.pause(pause, error))
         raise AssertionError("the last try returns or raises")
 
-    async def _once(self, url: str, call: Call[T], over: Over) -> T:
-        exchange: Deferred[tuple[IResponse, bytes]] = Deferred.fromCoroutine(self._exchange(url, call, over))
+    async def _once(self, url: str, call: Call[T]) -> T:
+        exchange: Deferred[tuple[IResponse, bytes]] = Deferred.fromCoroutine(self._exchange(url, call))
         try:
             response, body = await exchange.addTimeout(self._patience_s, self._reactor)
         except DeferredTimeout as error:
@@ -146,34 +188,19 @@ class TwistedClient:
         (retry_after,) = response.headers.getRawHeaders("Retry-After", [""])[:1]
         return decoded(response.code, retry_after, body, call.answer)
 
-    async def _exchange(self, url: str, call: Call[T], over: Over) -> tuple[IResponse, bytes]:
+    async def _exchange(self, url: str, call: Call[T]) -> tuple[IResponse, bytes]:
         """One request and its answer, whole."""
-        parts: list[bytes] = []
-        size = 0
-        left = False
-
-        def take(data: bytes) -> None:
-            """An error here ends the connection."""
-            nonlocal size
-            size += len(data)
-            if left or over():
-                raise CancelledError
-            if size > ANSWER_MAX:
-                raise RemoteProtocolError("not a gateway's answer", f"larger than {ANSWER_MAX} bytes")
-            parts.append(data)
-
         headers = Headers({name: [value] for name, value in call.headers.items()})
         try:
             response = await self._http.request(
                 call.method, url + call.path, data=call.body or None, headers=headers, unbuffered=True
             )
-            await collect(response, take)
+            body = _Body()
+            response.deliverBody(body)
+            return response, await body.whole
         except _BROKEN as error:
             # The request may have arrived; its key takes care of that.
             raise Refused(f"no gateway answers at {url}: {error}") from error
-        finally:
-            left = True
-        return response, b"".join(parts)
 
 
 def _started(work: Callable[[Over], Coroutine[Deferred[Any], Any, T]]) -> Deferred[T]:

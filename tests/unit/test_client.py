@@ -298,13 +298,36 @@ def test_on_twisted_a_cancelled_call_is_over(stage: str) -> None:
         transport.protocol.connectionLost(Failure(ConnectionDone()))
     running.cancel()
     assert failure_result_of(running).check(CancelledError)
+    if transport is not None and stage != "pausing":
+        assert transport.disconnected or transport.disconnecting, (
+            "at once: a silent gateway says nothing more"
+        )
     if transport is not None and stage == "reading":
-        transport.protocol.dataReceived(b"more")
+        transport.protocol.connectionLost(Failure(ConnectionDone()))
     wire.reactor.pump([1.0] * 200)
     assert wire.tries == 1
     assert wire.reactor.getDelayedCalls() == []
-    if transport is not None and stage != "pausing":
-        assert transport.disconnected or transport.disconnecting
+
+
+def test_on_twisted_a_gateway_that_falls_silent_in_its_answer_is_left() -> None:
+    """Its connection is closed when patience ends, not with the next byte, which may never come."""
+    wire = Wire(patience_s=10, retry=Retry(tries=1))
+    running = wire.client.job(JOB)
+    transport = wire.connect()
+    transport.protocol.dataReceived(HEAD + b"{")
+    wire.reactor.pump([1] * 11)
+    assert transport.disconnecting
+    assert failure_result_of(running).check(Refused)
+
+
+def test_on_twisted_what_is_too_large_for_an_answer_is_not_read_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.client.on_twisted.ANSWER_MAX", 100)
+    wire = Wire()
+    running = wire.client.job(JOB)
+    transport = wire.connect()
+    transport.protocol.dataReceived(HEAD + b" " * 101)
+    assert transport.disconnecting
+    assert failure_result_of(running).check(RemoteProtocolError)
 
 
 def test_on_twisted_patience_is_for_the_whole_answer() -> None:
