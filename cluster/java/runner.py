@@ -12,7 +12,6 @@ import msgspec
 
 from twisted.internet.defer import CancelledError, Deferred, fail, inlineCallbacks, succeed
 from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -32,6 +31,7 @@ from cluster.java.proof import prove
 from cluster.java.sandbox import Sandbox, SandboxReport
 from cluster.java.scarcity import start_fault
 from cluster.java.snapshot import JavaSnapshot, snapshot_of
+from cluster.java.threads import in_thread
 from cluster.limits import Limits, bounded
 from cluster.wire.jobs import Compilation, Job, Outcome, Program, Run, Stream, Verdict
 
@@ -48,7 +48,10 @@ AGAIN_MAX_S = 60.0
 
 
 class Unstarted(Exception):
-    """A job that this host can't work on now; nothing of it was told to anybody."""
+    """A job that this host can't work on now: it is handed back, and who gets it begins it anew.
+
+    Some of its inputs may have been run here and their output told as progress; none of that counts.
+    """
 
 
 @attrs.define(eq=False)
@@ -92,6 +95,7 @@ class JavaRunner:
         on_trouble: Callable[[str], None] = lambda _why: None,
     ) -> None:
         self._reactor = reactor
+        self._in_thread = partial(in_thread, reactor)
         self._java = java
         self._settings = sandbox
         self._directory = state_directory
@@ -122,15 +126,14 @@ class JavaRunner:
         A host that lacks what may come back, such as memory, is tried again until there is enough or `stop`
         is called. Fails with EnvironmentFault, whose text says what to install or change.
         """
-        # First of all: a group with another process in it can't be divided, and what follows starts some.
-        group, no_cells = None, ""
-        if self._settings.mode == "bubblewrap":
-            group, no_cells = yield self._in_thread(cells.enter)
+        entered = None if self._settings.mode == "bubblewrap" else (None, "")
         wait = AGAIN_S
         while True:
             try:
-                report: SandboxReport = yield self._try_to_start(group, no_cells)
-            except (OSError, RuntimeError, EnvironmentFault) as error:  # also "can't start new thread"
+                # First: a group with another process in it can't be divided, and what follows starts some.
+                entered = entered or (yield self._in_thread(cells.enter))
+                report: SandboxReport = yield self._try_to_start(*entered)
+            except _SHORT as error:
                 yield self._take_down()
                 fault = start_fault(error)
                 if self._stopping or not isinstance(fault, HostExhausted):
@@ -141,9 +144,6 @@ class JavaRunner:
                 wait = min(2 * wait, AGAIN_MAX_S)
             else:
                 return report
-
-    def _in_thread(self, work: Callable[..., T], *args: object) -> Deferred[T]:
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work, *args)
 
     @inlineCallbacks
     def _try_to_start(
@@ -341,9 +341,10 @@ class JavaRunner:
         def again(run: Run) -> Run | Deferred[Run]:
             unborn = run.verdict is Verdict.INTERNAL_ERROR and not one.handed
             left = tries - unborn, strikes - one.struck
-            if unborn and left[0] < 1 and _there(self._pool).trouble:
+            if unborn and left[0] < 1:  # as an answer it would come at once, and draw the next job here
+                self._log.error("no virtual machine lives to take a job: {why}", why=run.message)
                 raise Unstarted
-            if not (unborn or one.struck) or left[0] < 1 or left[1] < 0 or work.cancelled:
+            if not (unborn or one.struck) or left[1] < 0 or work.cancelled:
                 return run
             self._struck += one.struck
             self._log.warn("a virtual machine died of nothing that its program did: {why}", why=run.message)
@@ -386,6 +387,8 @@ class JavaRunner:
         )
 
 
+_SHORT = (OSError, RuntimeError, MemoryError, EnvironmentFault)
+"""What a start that lacks something fails with; "can't start new thread" is a RuntimeError."""
 _FINAL = frozenset({Verdict.CANCELLED, Verdict.EXPIRED, Verdict.INTERNAL_ERROR})
 """After one of these the remaining inputs are not tried."""
 

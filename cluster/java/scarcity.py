@@ -53,6 +53,8 @@ def start_fault(error: Exception) -> EnvironmentFault:
     """What an error while the Java side starts amounts to."""
     if isinstance(error, EnvironmentFault):
         return error
+    if isinstance(error, MemoryError):
+        return HostExhausted("the Java side can't start: this process has no memory left")
     return fault_of(f"the Java side can't start: {error}", error if isinstance(error, OSError) else None)
 
 

@@ -1,0 +1,146 @@
+"""A node's Java side: what its host lacks costs it slots, never its life, and no job its answer (W10, S4)."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import subprocess
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twisted.internet.defer import succeed
+from twisted.internet.error import ProcessTerminated
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from cluster.config import JavaSettings, SandboxSettings
+from cluster.errors import EnvironmentFault
+from cluster.java import cells, jdk, runner
+from cluster.java.cells import Cell
+from cluster.java.cgroup import Bounds
+from cluster.java.classes import CompiledClasses
+from cluster.java.entry import Entry
+from cluster.java.frames import SUCCEEDED, Answer
+from cluster.java.jvm import Jvm
+from cluster.java.runner import AGAIN_S, TRIES, JavaRunner
+from cluster.java.sandbox import INFO, Place
+from cluster.java.threads import in_thread
+from cluster.limits import MIB, Limits
+from cluster.wire.jobs import Job, Outcome, Program, Source
+from tests.unit.java.test_pool import Scene
+
+
+class Host(Clock):
+    """A reactor whose threads are to be had or not; work in one is done at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads = True
+
+    def getThreadPool(self) -> Host:  # noqa: N802
+        return self
+
+    def callInThreadWithCallback(  # noqa: N802
+        self, told: Callable[[bool, Any], None], work: Callable[..., Any], *args: Any, **options: Any
+    ) -> None:
+        if not self.threads:
+            raise RuntimeError("can't start new thread")
+        try:
+            result = work(*args, **options)
+        except Exception:  # noqa: BLE001  (whatever it is: that is what a thread pool promises)
+            told(False, Failure())
+        else:
+            told(True, result)
+
+    def callFromThread(self, work: Callable[..., Any], *args: Any) -> None:  # noqa: N802
+        work(*args)
+
+
+def test_a_node_that_starts_without_threads_is_tried_again_until_a_person_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decision 9: nothing that may pass ends it. Its control group is divided once."""
+    host, told, ended, entered = Host(), list[str](), list[Any](), list[int]()
+    lacks = iter([OSError(errno.ENOMEM, "Cannot allocate memory"), MemoryError(), EnvironmentFault("no JDK")])
+
+    def enter() -> tuple[None, str]:
+        entered.append(1)
+        return None, "none here"
+
+    def find(_home: str) -> None:
+        raise next(lacks)
+
+    monkeypatch.setattr(cells, "enter", enter)
+    monkeypatch.setattr(jdk, "find", find)
+    java = JavaRunner(
+        host,
+        JavaSettings(),
+        SandboxSettings(),
+        tmp_path,
+        slots=1,
+        caps=Limits(),
+        on_capacity=lambda _slots: None,
+        on_trouble=told.append,
+    )
+    host.threads = False
+    java.start().addBoth(ended.append)
+    assert (ended, len(told)) == ([], 1)
+    assert "can't start new thread" in told[0]
+    host.threads = True
+    host.advance(AGAIN_S)
+    assert "Cannot allocate memory" in told[1]
+    host.advance(2 * AGAIN_S)
+    assert "memory" in told[2]
+    assert ended == []
+    host.advance(4 * AGAIN_S)
+    assert ended[0].check(EnvironmentFault)
+    assert "no JDK" in ended[0].getErrorMessage()
+    assert entered == [1]
+
+
+def test_a_machine_that_no_thread_lets_into_its_control_group_ends_and_says_why(tmp_path: Path) -> None:
+    """It would wait at its gate for ever (S3)."""
+    host = Host()
+    host.threads = False
+    jvm = Jvm(confined=True)
+    cell = Cell(tmp_path / "run-1", Bounds(MIB, 16), partial(in_thread, host))
+    jvm.place = Place(None, lambda: None, cell)  # type: ignore[arg-type]
+    child = subprocess.Popen(["sleep", "60"])
+    try:
+        jvm.childDataReceived(INFO, b'{ "child-pid": %d }' % child.pid)
+        assert child.wait(10) == -signal.SIGKILL
+    finally:
+        child.kill()
+        child.wait(10)
+    assert "can't start new thread" in jvm.complaint
+
+
+class Compiled:
+    """A compiler that has compiled it already."""
+
+    def compile(self, *_: object) -> Any:
+        return succeed(Answer(1, SUCCEEDED, "", (), "", {"A": b""}))
+
+
+def test_a_program_whose_machines_all_die_before_they_have_it_is_handed_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W10, decision 9: those that wait say nothing of another shape, and an answer at once draws jobs."""
+    monkeypatch.setattr(runner, "choose", lambda *_: Entry("A", "run"))
+    scene, outcomes = Scene(), list[Outcome | None]()
+    scene.full()
+    java = JavaRunner(
+        scene.clock, JavaSettings(), SandboxSettings(), tmp_path, 2, Limits(), on_capacity=lambda _: None
+    )
+    java._pool, java._classes = scene.pool, CompiledClasses(scene.clock, Compiled())
+    program = Program((Source("", "class A {}"),), limits=Limits(memory_bytes=64 * MIB))
+    java.run(Job("0" * 32, 1, program), 60.0).addCallback(outcomes.append)
+    for number in range(TRIES):
+        assert outcomes == []
+        scene.started[2 + number].processEnded(Failure(ProcessTerminated(1)))
+    assert scene.pool.trouble == ""
+    assert outcomes == [None]
