@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
+from signal import SIGKILL
 
 import attrs
 import msgspec
@@ -86,6 +87,7 @@ class OneShot:
         self._cause: Cause | None = None
         self._streams = {STDOUT: _Stream(Cause.STDOUT), STDERR: _Stream(Cause.STDERR)}
         self._outcome: Record | None = None
+        self._ending: Ending | None = None
         self._exiting = False
         self._usage = Usage()
         self._base = Usage()
@@ -103,7 +105,7 @@ class OneShot:
         self.struck = False
         jvm.on_data = self._received
         jvm.ended.addCallback(self._ended)
-        self._start_timer = clock.callLater(START_S, self._kill, Cause.BROKEN)
+        self._start_timer = clock.callLater(START_S, self._late)
 
     @property
     def alive(self) -> bool:
@@ -148,6 +150,10 @@ class OneShot:
     def cancel(self) -> None:
         """End it, whether it has a program or not."""
         self._kill(Cause.CANCELLED)
+
+    def _late(self) -> None:
+        self.complaint += f" it did not answer for {START_S:g} s while it started"
+        self._kill(Cause.BROKEN)
 
     def _received(self, descriptor: int, data: bytes) -> None:
         if descriptor == CHANNEL:
@@ -246,6 +252,7 @@ class OneShot:
         self._jvm.kill()
 
     def _ended(self, ending: Ending) -> None:
+        self._ending = ending
         for timer in (*self._timers, self._start_timer):
             if timer.active():
                 timer.cancel()
@@ -257,8 +264,14 @@ class OneShot:
         self._done.callback(self._finished(self._task, ending))
 
     def _broken(self) -> Run:
-        why = self._jvm.complaint or self.complaint.strip() or "it said nothing"
-        return Run(Verdict.INTERNAL_ERROR, message=f"the virtual machine did not start: {why}")
+        why, number = self._jvm.complaint or self.complaint.strip(), None
+        if not why and self._ending is not None and self._cause is None:
+            code = self._ending.exit_code
+            why = f"it said nothing and ended with {code}" if code else "it said nothing"
+            if self._ending.killed:
+                why, number = "it was killed", SIGKILL.value
+        message = f"the virtual machine did not start: {why or 'it said nothing'}"
+        return Run(Verdict.INTERNAL_ERROR, message=message, signal=number)
 
     def _settle(self, toll: Toll) -> None:
         """A control group knows to the end what was used; a look at the process only what it was then."""

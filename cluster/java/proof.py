@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from signal import SIGKILL
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks
@@ -17,7 +18,7 @@ from cluster.java.pool import RunnerPool
 from cluster.java.rehearsal import SAMPLE
 from cluster.java.scarcity import fault_of
 from cluster.limits import Limits
-from cluster.wire.jobs import Input, Source, Verdict
+from cluster.wire.jobs import Input, Run, Source, Verdict
 
 _FIRST_COMPILE_S = 60.0
 """For one of the first compilations, however slow the machine is just now."""
@@ -25,10 +26,42 @@ _WARM_S = 3600.0
 """For the compiler's warming, too, which has deadlines of its own, from one answer to the next."""
 
 _PROBE = Source("", 'public class Probe { public String run() { return "alive"; } }')
-_STARVED = frozenset(
-    {Verdict.TIME_LIMIT, Verdict.EXPIRED, Verdict.INTERNAL_ERROR, Verdict.SIGNALLED, Verdict.MEMORY_LIMIT}
-)
-"""How a program ends that does nothing, on a host that has no time or memory for it."""
+_LATE = frozenset({Verdict.TIME_LIMIT, Verdict.EXPIRED})
+"""How a program ends that does nothing, on a host that has no time for it."""
+_KILLED = frozenset({Verdict.SIGNALLED, Verdict.INTERNAL_ERROR})
+"""How on one without memory, whose kernel kills: before it has its program, or later."""
+_DOUBTFUL = frozenset({*_KILLED, Verdict.MEMORY_LIMIT})
+"""How on one without memory, or where the call filter forbids it or its cap is too small: for ever."""
+ALIKE = 4
+"""So many doubtful ends alike in a row, with growing pauses between them, are for ever."""
+
+
+class Doubt:
+    """Tells from how a first program ended whether another try may do better (S4, decision 9)."""
+
+    def __init__(self) -> None:
+        self._end: object = None
+        self._alike = 0
+
+    def fault(self, run: Run, complaint: str, *, namespaces: bool) -> EnvironmentFault:
+        """What it amounts to: a HostExhausted while that may pass.
+
+        Args:
+            run: how it ended.
+            complaint: what the virtual machine wrote before it had the program.
+            namespaces: whether they are used, and may be to blame.
+        """
+        said = f"a first program does not run: {run.verdict}: {run.message} {complaint}".strip()
+        for output in (run.stderr, run.stdout):  # the program writes nothing
+            said += f" {output.decode('utf-8', 'replace')}".rstrip()
+        end = run.verdict, run.detail, run.signal, run.exit_code, run.message
+        self._alike = self._alike + 1 if end == self._end else 1
+        self._end = end
+        late = run.verdict in _LATE or (run.verdict in _KILLED and run.signal == SIGKILL)
+        doubtful = run.verdict in _DOUBTFUL and self._alike < ALIKE
+        if not complaint.strip() and (late or doubtful):
+            return HostExhausted(" ".join(said.split()))
+        return fault_of(advice(said, namespaces))
 
 
 @inlineCallbacks
@@ -37,12 +70,14 @@ def prove(
     compiler: Compiler,
     caps: Limits,
     prepare: Callable[[Sample], Deferred[bool]],
+    doubt: Doubt,
     *,
     namespaces: bool,
 ) -> Generator[Deferred[Any], Any, bool]:
     """Compile and run something: what works for this works for a job; whether there is an archive (J2).
 
-    Fails with EnvironmentFault; with HostExhausted where another try may do better.
+    Fails with EnvironmentFault; with HostExhausted where another try may do better; `doubt` remembers
+    the ones before.
     """
     compiler.start()
     first = compiler.compile((_PROBE,), _FIRST_COMPILE_S, _WARM_S)
@@ -68,9 +103,7 @@ def prove(
         raise fault_of(f"no process can be started: {error}", error) from error
     run = yield one.run(Task(Entry("Probe", "run"), answer.classes, Input(), caps), 60.0)
     if run.value != b"alive":
-        said = f"a first program does not run: {run.verdict}: {run.message} {one.complaint}"
-        starved = run.verdict in _STARVED and not one.complaint.strip()
-        raise HostExhausted(said) if starved else fault_of(advice(said, namespaces))
+        raise doubt.fault(run, one.complaint, namespaces=namespaces)
     return bool(archived)
 
 

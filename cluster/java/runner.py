@@ -27,7 +27,7 @@ from cluster.java.jvm import Jvm
 from cluster.java.oneshot import OneShot, Task
 from cluster.java.pool import RunnerPool
 from cluster.java.progress import Progress, Tell
-from cluster.java.proof import prove
+from cluster.java.proof import Doubt, prove
 from cluster.java.sandbox import Sandbox, SandboxReport
 from cluster.java.scarcity import start_fault
 from cluster.java.snapshot import JavaSnapshot, snapshot_of
@@ -48,10 +48,7 @@ AGAIN_MAX_S = 60.0
 
 
 class Unstarted(Exception):
-    """A job that this host can't work on now: it is handed back, and who gets it begins it anew.
-
-    Some of its inputs may have been run here and their output told as progress; none of that counts.
-    """
+    """A job that this host can't work on now; who gets it begins it anew, whatever ran of it here."""
 
 
 @attrs.define(eq=False)
@@ -117,6 +114,7 @@ class JavaRunner:
         self._serving = False
         self._archived = False
         self._struck = 0
+        self._doubt = Doubt()
         self.java_version = ""
 
     @inlineCallbacks
@@ -169,6 +167,7 @@ class JavaRunner:
             compiler,
             self._caps,
             partial(self._in_thread, sandbox.prepare),
+            self._doubt,
             namespaces=sandbox.confined,
         )
         self.java_version = kit.version

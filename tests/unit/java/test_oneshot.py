@@ -152,6 +152,27 @@ def test_a_machine_that_does_not_start_is_our_failure_and_says_why() -> None:
     assert not scene.one.handed
 
 
+def test_a_machine_that_never_waits_for_its_program_says_how_long_it_was_waited_for() -> None:
+    scene = Scene()
+    scene.clock.advance(START_S)
+    scene.jvm.end()
+    assert "did not answer for 60 s" in scene.result.message
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "number"), [(137, "it was killed", 9), (159, "it said nothing and ended with 159", None)]
+)
+def test_a_machine_that_dies_without_a_word_is_told_by_how_it_ended(
+    code: int, said: str, number: int | None
+) -> None:
+    scene = Scene()
+    scene.jvm.end(code)
+    assert (scene.result.message, scene.result.signal) == (
+        f"the virtual machine did not start: {said}",
+        number,
+    )
+
+
 def test_a_program_that_comes_during_a_step_of_the_rehearsal_waits_for_its_end() -> None:
     """J2."""
     waiting = OneShot(Clock(), jvm := FakeJvm())
