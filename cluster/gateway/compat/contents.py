@@ -104,15 +104,39 @@ def unpack(archive: bytes, most_bytes: int) -> list[tuple[str, bytes]]:
     Raises:
         Unusable: no archive, encrypted, or more than `most_bytes` or the number of files that is allowed.
     """
-    if archive.count(_LISTED) > _LISTED_MAX:
-        raise Unusable(f"the archive lists more than {_LISTED_MAX} files and folders")
     try:
-        with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+        listing = _Listing(archive)
+        with zipfile.ZipFile(listing) as opened:
+            listing.whole = True
             return _inflated(opened, most_bytes)
     except Unusable:
         raise
     except Exception as error:  # zipfile passes on whatever a number in a broken archive leads to
         raise Unusable(f"the archive can't be read: {error}") from error
+
+
+class _Listing(io.BytesIO):
+    """An archive's bytes, of whose list no more is read than may be in it.
+
+    What its end says of the number of entries is no bound: zipfile goes by the list's size. So what it reads
+    as the list is looked at, before it makes anything of it; what is stored elsewhere in the bytes, which may
+    be an archive itself, is not.
+
+    Attributes:
+        whole: the list has been read.
+    """
+
+    whole = False
+    _entries = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """So many bytes; the rest of the archive is only asked for in search of the list."""
+        data = super().read(size)
+        if not self.whole and size is not None and size >= 0:
+            self._entries += data.count(_LISTED)
+            if self._entries > _LISTED_MAX:
+                raise Unusable(f"the archive lists more than {_LISTED_MAX} files and folders")
+        return data
 
 
 def _inflated(opened: zipfile.ZipFile, most_bytes: int) -> list[tuple[str, bytes]]:

@@ -109,6 +109,13 @@ def _behind(text: str) -> str:
     return encoded(base64.b64decode(text)[14:])
 
 
+def _understated(text: str) -> str:
+    """The archive, whose end says that it lists one file: readers go by the list's size."""
+    data = bytearray(base64.b64decode(text))
+    data[-14:-10] = b"\1\0\1\0"
+    return encoded(bytes(data))
+
+
 def test_it_is_off_unless_it_is_switched_on() -> None:
     assert Gateway().fetch("GET", "/languages")[0].code == 404
 
@@ -166,6 +173,13 @@ def test_additional_files_are_unpacked(gateway: Gateway) -> None:
     assert program.main_class == "Main"
 
 
+def test_an_archive_inside_an_archive_is_a_file(gateway: Gateway) -> None:
+    """Stored, its own list is in the outer one's bytes: that is nobody's but its reader's."""
+    inner = base64.b64decode(archive(zipfile.ZIP_STORED, **{f"d{i}/": b"" for i in range(1001)}))
+    program = create(gateway, additional_files=archive(zipfile.ZIP_STORED, inner_zip=inner))
+    assert program.files == (DataFile("inner.zip", inner),)
+
+
 @pytest.mark.parametrize(
     ("changes", "attribute", "words"),
     [
@@ -215,6 +229,15 @@ def test_additional_files_are_unpacked(gateway: Gateway) -> None:
         ({"additional_files": archive(big=bytes(11 * MIB))}, "additional_files", "the archive holds more"),
         (
             {"additional_files": archive(zipfile.ZIP_STORED, **{f"d{i}/": b"" for i in range(1001)})},
+            "additional_files",
+            "the archive lists more than 1000 files and folders",
+        ),
+        (
+            {
+                "additional_files": _understated(
+                    archive(zipfile.ZIP_STORED, **{f"d{i}/": b"" for i in range(1001)})
+                )
+            },
             "additional_files",
             "the archive lists more than 1000 files and folders",
         ),
