@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,3 +37,29 @@ def test_every_variable_is_prefixed_by_its_role(role: Path) -> None:
 def test_no_role_names_an_inventory_group(role: Path) -> None:
     files = [file for file in role.rglob("*") if file.suffix in {".yml", ".j2"}]
     assert [file for file in files if "groups[" in file.read_text()] == []
+
+
+def flat(tasks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Every task, those in blocks with what their blocks say of `--check`."""
+    for task in tasks:
+        inside = [one for part in ("block", "rescue", "always") for one in task.get(part, ())]
+        yield from flat([{"check_mode": task.get("check_mode"), **one} for one in inside])
+        if not inside:
+            yield task
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_a_rehearsal_reads_nothing_that_no_command_has_said(role: Path) -> None:
+    """Under `--check` a command is skipped, and what it would have written is not there to be compared."""
+    for file in (role / "tasks").glob("*.yml"):
+        tasks = list(flat(yaml.safe_load(file.read_text())))
+        for task in tasks:
+            said = task.get("register")
+            if (
+                "ansible.builtin.command" not in task
+                or said is None
+                or f"{said}.stdout" not in file.read_text()
+            ):
+                continue
+            told = "ansible_check_mode" in str(task.get("when")) or task.get("check_mode") is False
+            assert told, f"{file.name}: {task['name']}"
