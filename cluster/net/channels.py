@@ -218,9 +218,9 @@ class Channels:
         """Take a connection; whoever floods makes room for others, not they for it (X2)."""
         if len(self._half_open) >= HALF_OPEN_MAX:
             came = [channel for channel in self._half_open.values() if channel.dialled is None]
-            ((crowd, _),) = Counter(channel.address for channel in came).most_common(1)
-            oldest = next(channel for channel in came if channel.address == crowd)
-            oldest.abort("too many connections at once", "half_open")
+            for crowd, _count in Counter(channel.address for channel in came).most_common(1):
+                oldest = next(channel for channel in came if channel.address == crowd)
+                oldest.abort("too many connections at once", "half_open")
         return self._new_channel(None, address)
 
     def _new_channel(self, dialled: NodeId | None, address: str = "") -> Channel:

@@ -233,6 +233,14 @@ def test_channels_of_one_peer_are_bounded_and_the_oldest_goes(net: Net) -> None:
     assert leader.channels.open_channels == many.CHANNELS_PER_PEER
 
 
+def test_where_we_dialled_all_that_is_half_open_a_connection_is_taken(net: Net) -> None:
+    leader = net.node(1)
+    for _ in range(many.HALF_OPEN_MAX):
+        leader.channels._new_channel(NodeId(2))
+    came = net.join(Raw(), leader)
+    assert not came.lost
+
+
 def test_close_still_sends_what_is_queued_and_reports_once(net: Net) -> None:
     leader, worker = net.node(1), net.node(2)
     worker.channels.dial(NodeId(1))
