@@ -50,7 +50,7 @@ from cluster.limits import JOINED_MAX
 from cluster.net.addresses import Addresses, is_literal
 from cluster.net.channels import Channels, endpoints_of
 from cluster.net.datagram import DatagramPort
-from cluster.net.descriptors import within_descriptors
+from cluster.net.descriptors import joined_of, slots_of, within_descriptors
 from cluster.net.driver import Driver, Ports
 from cluster.net.flood import FloodGuard
 from cluster.net.listening import listen
@@ -196,7 +196,7 @@ class Node:
             config.java,
             config.sandbox,
             Path(config.state_directory),
-            config.work.slots or os.cpu_count() or 1,
+            slots_of(config),
             config.limits,
             lambda slots: self._feed(CapacityChanged(slots)),
             self._feed,
@@ -243,6 +243,7 @@ class Node:
             contexts(config.tls),
             SystemRandom(),
             self._feed,
+            joined_of(config),
         )
 
     def _bind(self) -> None:
@@ -270,10 +271,8 @@ class Node:
             gateway = gateway_parts(self._requests, self._access, config, self._reactor, self._opened)
             resource = gateway_resource(parts, gateway)
             self._callbacks = gateway.callbacks
-        bounds = within_descriptors(config)
-        site = make_site(
-            resource, bounds, self._reactor, self._metrics.responded, resource.unwelcome, resource.aside
-        )
+        bounds, told = within_descriptors(config), self._metrics.responded
+        site = make_site(resource, bounds, self._reactor, told, resource.unwelcome, resource.aside)
         self._site = site
         listening, kept = listen(self._reactor, host, port, site, self._kept.get(HTTP))
         if not kept and config.me.role is Role.GATEWAY:

@@ -29,6 +29,7 @@ from cluster.config import Member
 from cluster.core.events import ChannelClosed, ChannelId, ChannelOpened, DialFailed, Event, FrameArrived
 from cluster.errors import EnvironmentFault
 from cluster.identity import NodeId, Role
+from cluster.limits import JOINED_MAX
 from cluster.net.channel import Channel
 from cluster.net.loglimit import LimitedLog
 from cluster.net.tls import Identity
@@ -115,8 +116,9 @@ class Channels:
         tls: CertificateOptions,
         rng: random.Random,
         feed: Callable[[Event], None],
+        joined_max: int = JOINED_MAX,
     ) -> None:
-        """`endpoints` reach the peers; `members` are all who may dial us."""
+        """`endpoints` reach the peers; `members` may dial us, and workers, `joined_max` channels of them."""
         self.faults: Counter[str] = Counter()
         self.frames: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
@@ -128,6 +130,7 @@ class Channels:
         self._tls = tls
         self._rng = rng
         self._feed = feed
+        self._joined_max = joined_max
         self._log = LimitedLog(reactor, Logger(namespace="cluster.net.channels"))
         self._last_number = 0
         self._half_open: dict[ChannelId, Channel] = {}
@@ -292,8 +295,24 @@ class Channels:
             same = [c for c in self._open.values() if c.dialled is None and c.peer == identity.node]
             if len(same) >= CHANNELS_PER_PEER:
                 self.close(same[0].number, "the node opened too many channels")
+            elif identity.node not in self._members and not self._room_for_joined():
+                text = f"{self._joined_max} channels of workers that are no members are open already"
+                channel.abort(f"{text}: raise `ulimit -n`, or LimitNOFILE of the service", "joined")
+                return
         self._open[channel.number] = channel
         self._feed(ChannelOpened(channel.number, identity.node, identity.role, channel.dialled is not None))
+
+    def _room_for_joined(self) -> bool:
+        """Whether one more worker's channel may open; its descriptor is kept from others. Old ones linger."""
+        joined = [c for c in self._open.values() if c.dialled is None and c.peer not in self._members]
+        if len(joined) < self._joined_max:
+            return True
+        for crowd, count in Counter(channel.peer for channel in joined).most_common(1):
+            if count > 1:
+                oldest = next(channel for channel in joined if channel.peer == crowd)
+                self.close(oldest.number, "other workers need its place")
+                return True
+        return False
 
     def _problem(self, channel: Channel, identity: Identity) -> str | None:
         if identity.cluster != self._cluster:

@@ -80,7 +80,7 @@ class _Endpoint:
 class Node:
     """One node's channels, and the events that its core would have been fed."""
 
-    def __init__(self, net: Net, number: int, tls: CertificateOptions) -> None:
+    def __init__(self, net: Net, number: int, tls: CertificateOptions, joined_max: int = 1000) -> None:
         self.events: list[Event] = []
         self.number = number
         self.channels = Channels(
@@ -92,6 +92,7 @@ class Node:
             tls,
             random.Random(number),
             self.events.append,
+            joined_max,
         )
         servers = len(net.reactor.tcpServers)
         self.channels.listen("127.0.0.1", 9000 + number)
@@ -112,9 +113,9 @@ class Net:
         self.refusing = False
         self.attempts = 0
 
-    def node(self, number: int, role: Role = Role.PEER, **other: Any) -> Node:
+    def node(self, number: int, role: Role = Role.PEER, *, joined_max: int = 1000, **other: Any) -> Node:
         tls = self.certificates.of(other.pop("certificate_of", number), role, **other)
-        self.nodes[number] = Node(self, number, tls)
+        self.nodes[number] = Node(self, number, tls, joined_max)
         return self.nodes[number]
 
     def connect(self, to: int, factory: Any) -> Deferred[Any]:

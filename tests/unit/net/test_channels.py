@@ -241,6 +241,23 @@ def test_where_we_dialled_all_that_is_half_open_a_connection_is_taken(net: Net) 
     assert not came.lost
 
 
+def test_x2_workers_that_join_have_a_bound_of_channels(net: Net) -> None:
+    """Old channels of one that has several make room; when each has one, a new worker is refused."""
+    leader = net.node(1, joined_max=2)
+
+    def joins(worker: int) -> Raw:
+        raw, _ = net.raw_tls(leader, net.certificates.of(worker, Role.WORKER))
+        net.settle()
+        return raw
+
+    old, new, other = joins(55), joins(55), joins(56)
+    assert (old.lost, new.lost, other.lost) == (True, False, False)
+    assert joins(57).lost
+    assert leader.channels.faults["joined"] == 1
+    assert not open_raw(net).lost, "a member is none of them"
+    assert leader.channels.open_channels == 3
+
+
 def test_close_still_sends_what_is_queued_and_reports_once(net: Net) -> None:
     leader, worker = net.node(1), net.node(2)
     worker.channels.dial(NodeId(1))
