@@ -83,7 +83,8 @@ class RunnerPool:
         clock: a reactor's timers.
         sandbox: starts processes.
         size: how many wait.
-        limits: the shape of those that wait at first; it follows what programs ask for.
+        limits: the shape of those that wait at first; it follows what programs ask for, if
+            machines of that shape start.
         idle: whether the host has processor time to spare.
     """
 
@@ -100,7 +101,7 @@ class RunnerPool:
         self._clock = clock
         self._sandbox = sandbox
         self._size = size
-        self._limits = limits
+        self._limits = self._first = limits
         self._idle = idle
         self._waiting: list[OneShot] = []
         self._live: dict[Jvm, OneShot] = {}
@@ -255,9 +256,16 @@ class RunnerPool:
                 self._log.warn("a waiting virtual machine died: {why}", why=one.complaint.strip())
                 self._dead += not one.ready
                 if self._dead >= DEAD and not any(other.ready for other in self._waiting):
-                    self._tell(one.complaint.strip() or "a virtual machine was killed while it started")
+                    self._despair(one.complaint.strip() or "a virtual machine was killed while it started")
                 self._tend_in(_RETRY_S)
         return ending
+
+    def _despair(self, why: str) -> None:
+        """None starts: of a shape that programs asked for, that may be the shape; of the first, the host."""
+        if _shape(self._limits) == _shape(self._first):
+            self._tell(why)
+        else:
+            self._limits, self._dead = self._first, 0
 
     def stop(self) -> Deferred[None]:
         """Kill all, waiting or running; fires when all are reaped."""

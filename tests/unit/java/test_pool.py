@@ -150,6 +150,24 @@ def test_the_waiting_machines_take_the_shape_that_programs_ask_for() -> None:
     assert (scene.pool.snapshot().warm_starts, scene.pool.snapshot().cold_starts) == (1, ADOPT)
 
 
+def test_a_shape_in_which_no_machine_starts_is_given_up_again() -> None:
+    """Programs could take every node's slots with it; trouble is what the node's own shape meets."""
+    scene = Scene()
+    told: list[str] = []
+    scene.pool.on_trouble = told.append
+    scene.full()
+    for _ in range(ADOPT):
+        scene.pool.take(Limits(memory_bytes=64 * MIB))
+    scene.clock.advance(PATIENCE_S)
+    for number in range(2):
+        scene.started[2 + ADOPT + number].processEnded(Failure(ProcessTerminated(1)))
+        scene.clock.advance(1.0)
+    assert told == []
+    scene.say(2 + ADOPT + 2, b"R")
+    scene.pool.take(CAPS)
+    assert scene.pool.snapshot().warm_starts == 1
+
+
 def test_a_machine_that_dies_waiting_is_counted_and_replaced() -> None:
     scene = Scene()
     scene.full()
