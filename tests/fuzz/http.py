@@ -14,7 +14,9 @@ from zope.interface import implementer
 
 from cluster.config import CompatSettings, GatewaySettings
 from cluster.core.effects import Answer
+from cluster.gateway.door import ASIDE_BYTES
 from cluster.gateway.site import make_site
+from cluster.tokens import Token, digest_of
 from tests.fuzz.bodies import BYTES_MAX, JOBE, JUDGE0, PISTON, SOURCE, V1
 from tests.fuzz.target import Target, require
 from tests.unit.gateway.connections import Connection
@@ -45,25 +47,49 @@ _SETTINGS = GatewaySettings(
 )
 
 
+SECRET = "jc_sesame"  # noqa: S105  (of a gateway without a network)
+
+
 @functools.cache
-def _gateway() -> tuple[Gateway, _Logged]:
-    """One for all: its routes take 50 ms to compile. Each connection ends with everything of it forgotten."""
-    return Gateway(_SETTINGS), _Logged()
+def _gateways() -> tuple[Gateway, Gateway, _Logged]:
+    """An open one and one that asks for a token, for all: their routes take 50 ms each to compile.
+
+    Each connection ends with everything of it forgotten.
+    """
+    asking = Gateway(_SETTINGS)
+    asking.access.needed = True
+    asking.access.replace([Token(name="ann", sha256=digest_of(SECRET), rate=1.0, burst=2)])
+    return Gateway(_SETTINGS), asking, _Logged()
 
 
 def connection(data: bytes) -> None:
     """One client's connection, in two pieces that the first byte cuts; every job it sends is answered."""
     if not data:
         return
-    gateway, logged = _gateway()
+    free, asking, logged = _gateways()
+    _connection(free, logged, data, _SETTINGS.request_bytes)
+    stranger = SECRET.encode() not in data
+    _connection(asking, logged, data, ASIDE_BYTES if stranger else _SETTINGS.request_bytes)
+    require(not (stranger and asking.events), "no program of a stranger's is taken")
+
+
+def _connection(gateway: Gateway, logged: _Logged, data: bytes, held_max: int) -> None:
     gateway.events.clear()
     gateway.observer.responses.clear()
-    site = make_site(gateway.resource, _SETTINGS, gateway.clock, gateway.observer.responded)
+    site = make_site(
+        gateway.resource,
+        _SETTINGS,
+        gateway.clock,
+        gateway.observer.responded,
+        gateway.resource.unwelcome,
+        gateway.resource.aside,
+    )
     one = Connection(site)
     cut, stream = data[0], data[1:]
     one.send(stream[:cut])
     if not one.transport.disconnecting:
         one.send(stream[cut:])
+    require(site.body_bytes <= held_max, "no more of a body is held than its sender may send")
     for event in list(gateway.events):
         if (request := getattr(event, "request", None)) is not None:
             _answer(gateway, request)
@@ -106,6 +132,12 @@ def _seeds_connection() -> Iterator[bytes]:
         b"\x40POST /compileandrun HTTP/1.1\r\nHost: g\r\nContent-Type: text/x-java-source\r\n"
         b"Transfer-Encoding: chunked\r\n\r\n5\r\nclass\r\n5\r\n A {}\r\n0\r\n\r\n"
     )
+    known = (as_json, f"Authorization: Bearer {SECRET}")
+    yield b"\x60" + _request("POST", "/v1/run", json.dumps(V1[0]).encode(), *known) * 3
+    yield b"\x60" + _request("PUT", "/jobe/index.php/restapi/files/x", b"{}", as_json, f"X-API-KEY: {SECRET}")
+    for path in ("/v1/run", "/v1/nothing"):
+        yield b"\xff" + _request("POST", path, b" " * 3000)[:-500]
+    yield b"\x60" + _request("POST", "/v1/nothing", b"x" * 1025) + _request("POST", "/v1/cluster", b"{}")
     yield b"\x40GET / HTTP/1.0\r\nAuthorization: Bearer jc_x\r\nExpect: 100-continue\r\n\r\n"
 
 

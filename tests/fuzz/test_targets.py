@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cluster.gateway import programs
+from cluster.gateway.access import ANONYMOUS, Access
+from cluster.gateway.door import Door
 from cluster.java import classfile, frames
 from cluster.limits import Limits
 from cluster.wire import framing, keyring, sealing
@@ -127,6 +129,9 @@ def test_there_is_a_corpus_for_every_target_and_no_other() -> None:
         pytest.param("class", classfile._Pool, "text", _text_again, id="a text is made each time"),
         pytest.param("stream", framing.FrameDecoder, "feed", _feed_unbounded, id="frames have no bound"),
         pytest.param("keys", keyring.Keyring, "__repr__", _shown, id="keys are shown"),
+        pytest.param("http", Access, "caller", lambda *_: ANONYMOUS, id="strangers run programs"),
+        pytest.param("http", Door, "refusal", lambda *_: None, id="strangers' programs are read"),
+        pytest.param("http", Door, "takes_bodies", lambda *_: True, id="bodies are read anywhere"),
         pytest.param("v1", programs, "_limits", lambda *_: Limits(wall_s=1e9), id="limits have no cap"),
     ],
 )
