@@ -12,7 +12,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -41,8 +41,14 @@ pytestmark = pytest.mark.integration
 DEAD, GATEWAY = 3, 0
 LIVING = (1, 2)
 GROWTH_MIB = 30.0
+"""What 10,000 connections leave if 3 KiB of each are kept, or a few hundred datagrams with 64 KiB each.
+
+The allocator may keep the height of an attack, but a node never holds more than `FILES_MAX` at once.
+"""
 FILES_MAX = 1300
 MANY = 10_000
+ENOUGH = 2000
+"""Connections that are a crowd to a node of `FILES_MAX`."""
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +56,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """Two of three peers live, with few descriptors for many clients."""
     directory = tmp_path_factory.mktemp("network") / "c"
     few = ("prlimit", f"--nofile={FILES_MAX}:{FILES_MAX}")
-    with live_cluster(directory, peers=3, under=few) as live:
+    with live_cluster(directory, peers=3, under=few, work__slots=2) as live:
         assert live.command("kill", str(DEAD)).code == 0
         eventually(lambda: live.leader() in LIVING, "one of the living leads", 60.0)
         eventually(lambda: live.run(HELLO.format("first")).status == 200, "a program is answered", 60.0)
@@ -58,17 +64,35 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 
 @pytest.fixture
-def unmoved(cluster: Live) -> Iterator[None]:
-    """Whatever a test does: the same leader, nothing grown, programs answered."""
+def unmoved(served: None, cluster: Live) -> Iterator[None]:
+    """Whatever a test does, nobody was moved to elect: the same leader in the same epoch."""
+    del served
     before = cluster.info()
+    yield
+    after = cluster.info()
+    assert (after["leader"], after["epoch"]) == (before["leader"], before["epoch"]), "no election"
+
+
+@pytest.fixture
+def served(cluster: Live) -> Iterator[None]:
+    """Whatever a test does: programs are answered, one leads, nothing has grown.
+
+    Crowds take time from nodes that share one machine; that nobody ever votes meanwhile is not promised.
+    """
     pids = living(cluster)
     files = {node: files_of(pid) for node, pid in pids.items()}
     memory = {node: memory_of(pid) for node, pid in pids.items()}
     yield
-    answer = cluster.run(HELLO.format(secrets.token_hex(4)))
+    name = secrets.token_hex(4)
+    answer = cluster.run(HELLO.format(name))
     assert answer.status == 200, answer
-    after = cluster.info()
-    assert (after["leader"], after["epoch"]) == (before["leader"], before["epoch"]), "no election"
+    assert name in answer.text
+
+    def one_leads() -> bool:
+        views = [cluster.info(node) for node in (GATEWAY, *LIVING)]
+        return len({(view["leader"], view["epoch"]) for view in views}) == 1 and views[0]["leader"] in LIVING
+
+    eventually(one_leads, "all follow one leader")
     for node, pid in pids.items():
         eventually(lambda n=node, p=pid: files_of(p) <= files[n] + 12, f"files of node {node}")  # type: ignore[misc]
         assert memory_of(pid) < memory[node] + GROWTH_MIB, f"memory of node {node}"
@@ -87,16 +111,20 @@ def faults(cluster: Live, node: int, reason: str) -> float:
     return cluster.metric(node, "messages", what="channel_faults", kind=reason)
 
 
-@contextlib.contextmanager
-def counted(live: Live, node: int, /, **reasons: int) -> Iterator[None]:
-    """At least so many datagrams more are refused, each for its reason."""
+def counted(live: Live, node: int, send: Callable[[], object], /, **reasons: int) -> None:
+    """What is sent, again where the kernel dropped some of it: so many more are refused, for each reason."""
     before = {reason: refused(live, node, reason) for reason in reasons}
-    yield
-    for reason, count in reasons.items():
-        eventually(
-            lambda r=reason, c=count: refused(live, node, r) >= before[r] + c,  # type: ignore[misc]
-            f"{count} more refused as {reason}",
-        )
+
+    def told() -> bool:
+        return all(refused(live, node, reason) >= before[reason] + n for reason, n in reasons.items())
+
+    def sent_and_told() -> bool:
+        send()
+        with contextlib.suppress(AssertionError):
+            eventually(told, "this time", 3.0)
+        return told()
+
+    eventually(sent_and_told, f"so many more refused: {reasons}")
 
 
 def rows(outsider: Outsider) -> Gossip:
@@ -108,9 +136,9 @@ def rows(outsider: Outsider) -> Gossip:
 def test_x1_replayed_cut_changed_and_oversized_datagrams_are_each_refused_by_name(cluster: Live) -> None:
     with Outsider(cluster.directory, DEAD) as dead:
         genuine = dead.sealer.seal(NodeId(1), rows(dead))
-        dead.send(1, [genuine])
-        with counted(cluster, 1, replayed=60, truncated=30, authenticity=30, too_long=30):
-            dead.send(1, [genuine] * 30)
+
+        def attack() -> None:
+            dead.send(1, [genuine] * 31)
             dead.send(1, [genuine[: 20 + at] for at in range(30)])
             dead.send(
                 1, [genuine[: -1 - at] for at in range(15)] + [genuine + bytes([at]) for at in range(15)]
@@ -121,17 +149,21 @@ def test_x1_replayed_cut_changed_and_oversized_datagrams_are_each_refused_by_nam
             dead.send(1, map(bytes, fresh))
             dead.send(1, [genuine + bytes(DATAGRAM_MAX)] * 30)
 
+        counted(cluster, 1, attack, replayed=60, truncated=30, authenticity=30, too_long=30)
+
 
 @pytest.mark.usefixtures("unmoved")
 def test_x1_reordered_datagrams_are_taken_once_each(cluster: Live) -> None:
     with Outsider(cluster.directory, DEAD, life=2000) as dead:
-        late = [dead.sealer.seal(NodeId(1), rows(dead)) for _ in range(40)]
-        before = refused(cluster, 1, "replayed")
+        late = [dead.sealer.seal(NodeId(1), Resign(0)) for _ in range(40)]
+
+        def taken() -> float:
+            return cluster.metric(1, "messages", what="received", kind="Resign")
+
+        before = taken()
         dead.send(1, reversed(late))
-        with counted(cluster, 1, replayed=40):
-            assert refused(cluster, 1, "replayed") == before, "out of order is no repetition"
-            dead.send(1, late)
-        assert refused(cluster, 1, "replayed") == before + 40
+        counted(cluster, 1, lambda: dead.send(1, late), replayed=80)
+        assert taken() == before + 40, "out of order is no repetition, and twice is none either"
 
 
 @pytest.mark.usefixtures("unmoved")
@@ -140,13 +172,15 @@ def test_x1_what_was_sent_to_another_is_nobody_elses_business(cluster: Live) -> 
     with Outsider(cluster.directory, DEAD, life=3000) as dead:
         heard = dead.overheard(40)
         own = [data for data, sender in heard if sender == 1]
-        with counted(cluster, 1, not_for_me=len(heard)):
-            dead.send(1, [data for data, _ in heard])
+        counted(cluster, 1, lambda: dead.send(1, [data for data, _ in heard]), not_for_me=len(heard))
         assert own, "some of them are its own"
-        dead.say(1, rows(dead))
-        with counted(cluster, 1, older_boot=20):
-            old = dead.sealing(boot=dead.boot - 1)
+        old = dead.sealing(boot=dead.boot - 1)
+
+        def come_back() -> None:
+            dead.say(1, rows(dead))
             dead.send(1, [old.seal(NodeId(1), rows(dead)) for _ in range(20)])
+
+        counted(cluster, 1, come_back, older_boot=20)
 
 
 @pytest.mark.usefixtures("unmoved")
@@ -154,7 +188,8 @@ def test_x1_without_the_key_nothing_is_opened(cluster: Live) -> None:
     with Outsider(cluster.directory, DEAD, life=4000) as dead:
         another = Keyring({dead.keyring.newest: secrets.token_bytes(32)})
         unknown = Keyring({200: secrets.token_bytes(32)})
-        with counted(cluster, 1, authenticity=20, key_id=20, cluster=20, sender=20, boot=20):
+
+        def guess() -> None:
             for sealer in (
                 dead.sealing(keyring=another),
                 dead.sealing(keyring=unknown),
@@ -163,6 +198,8 @@ def test_x1_without_the_key_nothing_is_opened(cluster: Live) -> None:
                 dead.sealing(boot=2**40),
             ):
                 dead.send(1, [sealer.seal(NodeId(1), Resign(1)) for _ in range(20)])
+
+        counted(cluster, 1, guess, authenticity=20, key_id=20, cluster=20, sender=20, boot=20)
 
 
 @pytest.mark.usefixtures("unmoved")
@@ -225,7 +262,7 @@ def test_w2_a_hello_of_an_old_epoch_is_told_the_new_one(cluster: Live) -> None:
     assert decode_frame(body) == Fenced(info["epoch"])
 
 
-@pytest.mark.usefixtures("unmoved")
+@pytest.mark.usefixtures("served")
 def test_x2_peers_that_say_nothing_or_never_end_are_closed_in_time(cluster: Live) -> None:
     leader = cluster.info()["leader"]
     port = cluster.base_port + 10 * leader + 2
@@ -238,10 +275,10 @@ def test_x2_peers_that_say_nothing_or_never_end_are_closed_in_time(cluster: Live
             lambda: faults(cluster, leader, "handshake_timeout") >= before["handshake_timeout"] + 40,
             "handshakes that never end are ended",
         )
-    assert faults(cluster, leader, "hello_timeout") == before["hello_timeout"] + 1
+    assert faults(cluster, leader, "hello_timeout") >= before["hello_timeout"] + 1
 
 
-@pytest.mark.usefixtures("unmoved")
+@pytest.mark.usefixtures("served")
 def test_x2_half_open_connections_leave_nothing(cluster: Live) -> None:
     """Those whose other end said that it will send no more, at a peer and at the gateway."""
     leader = cluster.info()["leader"]
@@ -256,7 +293,7 @@ def test_x2_half_open_connections_leave_nothing(cluster: Live) -> None:
                     assert one.recv(1) == b""
 
 
-@pytest.mark.usefixtures("unmoved")
+@pytest.mark.usefixtures("served")
 @pytest.mark.parametrize(
     ("where", "first"),
     [
@@ -271,15 +308,20 @@ def test_h8_ten_thousand_connections_keep_nobody_out(cluster: Live, where: str, 
         (GATEWAY, cluster.http_port) if where == "gateway" else (leader, cluster.base_port + 10 * leader + 2)
     )
     pid = living(cluster)[node]
-    count = raise_files(MANY)
-    evicted, half_open = cluster.metric(GATEWAY, "http_evictions"), faults(cluster, leader, "half_open")
-    with crowd(port, count, first):
+    if (count := raise_files(MANY)) < ENOUGH:
+        pytest.skip(f"this process may have {count} sockets, and {ENOUGH} are needed")
+
+    def turned_out() -> float:
+        if where == "gateway":
+            return cluster.metric(GATEWAY, "http_evictions")
+        return faults(cluster, leader, "half_open")
+
+    before = turned_out()
+    with crowd(port, count, first) as (made, _):
         assert len(honest(cluster, f"{where} {secrets.token_hex(4)}")) > 0
         assert files_of(pid) < FILES_MAX - 50, "what the node needs itself is left"
-    if where == "gateway":
-        assert cluster.metric(GATEWAY, "http_evictions") > evicted + count / 2
-    else:
-        assert faults(cluster, leader, "half_open") > half_open + count / 2
+        beyond = (len(made) - FILES_MAX) / 2
+        eventually(lambda: turned_out() > before + beyond, "they make room for others")
 
 
 def test_x1_after_a_rotation_the_old_key_opens_nothing_and_no_answer_was_lost(cluster: Live) -> None:
@@ -295,15 +337,16 @@ def test_x1_after_a_rotation_the_old_key_opens_nothing_and_no_answer_was_lost(cl
             os.kill(pid, signal.SIGHUP)
             answer = cluster.run(HELLO.format(secrets.token_hex(4)))
             assert answer.status == 200, answer
-    with former, counted(cluster, 1, key_id=20):
-        former.say(1, *[rows(former)] * 20)
+    with former:
+        counted(cluster, 1, lambda: former.say(1, *[rows(former)] * 20), key_id=20)
     with Outsider(cluster.directory, DEAD, life=7000) as member:
         heard = cluster.metric(1, "messages", what="received", kind="Resign")
-        member.say(1, *[Resign(0)] * 5)
-        eventually(
-            lambda: cluster.metric(1, "messages", what="received", kind="Resign") >= heard + 5,
-            "the new key opens",
-        )
+
+        def opened() -> bool:
+            member.say(1, Resign(0))
+            return cluster.metric(1, "messages", what="received", kind="Resign") >= heard + 5
+
+        eventually(opened, "the new key opens")
     assert cluster.run(HELLO.format("after the rotation")).status == 200
 
 
