@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.java.classfile import MalformedClass, parse
+from cluster.java.classfile import ClassFile, MalformedClass, parse
 from cluster.java.entry import Entry, NoEntry, choose
 
 MAIN = "public static void main(String[] a) {}"
@@ -228,15 +228,20 @@ def _class_of_one_text(methods: int, lists: int = 0) -> bytes:
     return head + body + struct.pack(">H", lists) + inner * lists
 
 
-def test_a_class_that_names_one_long_text_again_and_again_is_kept_once() -> None:
-    """600 KiB would come to 8 GB otherwise."""
-    data = _class_of_one_text(methods=65_535)
+def _traced(data: bytes) -> tuple[ClassFile, int]:
+    """What a class file says, and how many bytes its parser had at once."""
     tracemalloc.start()
     try:
         found = parse(data)
-        _, most = tracemalloc.get_traced_memory()
+        return found, tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+def test_a_class_that_names_one_long_text_again_and_again_is_kept_once() -> None:
+    """600 KiB would come to 8 GB otherwise."""
+    data = _class_of_one_text(methods=65_535)
+    found, most = _traced(data)
     assert len(found.methods) == 65_535
     assert most < 30 * len(data)
 
@@ -253,12 +258,7 @@ def test_many_class_entries_of_one_long_text_are_kept_once() -> None:
     inner = struct.pack(">HIH", 2, 2 + len(entries), classes) + entries
     head = struct.pack(">IHHH", 0xCAFEBABE, 0, 61, len(constants) + 1) + b"".join(constants)
     data = head + struct.pack(">HHHHHHH", 0, 3, 0, 0, 0, 0, 1) + inner
-    tracemalloc.start()
-    try:
-        found = parse(data)
-        _, most = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+    found, most = _traced(data)
     assert found.nested
     assert found.name == "a." * 30_000
     assert most < 30 * len(data)
