@@ -222,8 +222,8 @@ class BoundedSite(Site):
         """Those that owe no answer, the longest without one first."""
         self.body_bytes = 0
         self.leaving = False
-        self._nobody_asks: Deferred[None] | None = None
-        self._nobody_here: Deferred[None] | None = None
+        self._awaited: list[tuple[Mapping[BoundedChannel, None], Deferred[None]]] = []
+        """While it leaves: what must become empty, and who waits for that."""
 
     @property
     def connections(self) -> int:
@@ -239,14 +239,13 @@ class BoundedSite(Site):
         """It is closed."""
         self._open.pop(channel, None)
         self.busy(channel)
-        if not self._open:
-            _fire(self._nobody_here)
 
     def busy(self, channel: BoundedChannel) -> None:
         """It has asked, and is owed an answer."""
         self._idle.pop(channel, None)
-        if not self._idle:
-            _fire(self._nobody_asks)
+        for channels, fires in tuple(self._awaited):
+            if not channels and not fires.called:
+                fires.callback(None)
 
     def idle(self, channel: BoundedChannel) -> None:
         """It has its answer."""
@@ -263,21 +262,21 @@ class BoundedSite(Site):
         self.leaving = True
         for channel in self._open:
             channel.last()
-        return self._when(self._idle, "_nobody_asks", LEAVING_S)
+        return self._emptied(self._idle, LEAVING_S)
 
     def flush(self) -> Deferred[None]:
         """Every answer is written: close, once it is taken. Fires when that is done, or `FLUSH_S` passed."""
         for channel in list(self._open):
             channel.loseConnection()
-        return self._when(self._open, "_nobody_here", FLUSH_S)
+        return self._emptied(self._open, FLUSH_S)
 
-    def _when(self, empty: Mapping[BoundedChannel, None], name: str, at_latest_s: float) -> Deferred[None]:
-        """Fires when nothing is left in `empty`, or the time has passed."""
+    def _emptied(self, channels: Mapping[BoundedChannel, None], at_latest_s: float) -> Deferred[None]:
+        """Fires when none of them is left, or the time has passed."""
         fires: Deferred[None] = Deferred()
-        if empty:
+        if channels:
             late = self.reactor.callLater(at_latest_s, fires.callback, None)
             fires.addBoth(lambda _: late.cancel() if late.active() else None)
-            setattr(self, name, fires)
+            self._awaited.append((channels, fires))
         else:
             fires.callback(None)
         return fires
@@ -310,11 +309,6 @@ class BoundedSite(Site):
         channel.timeOut = self.timeOut  # type: ignore[assignment]  # a float will do
         channel.callLater = self.reactor.callLater  # type: ignore[assignment,method-assign]  # as Site does
         return channel
-
-
-def _fire(waiting: Deferred[None] | None) -> None:
-    if waiting is not None and not waiting.called:
-        waiting.callback(None)
 
 
 def _count_nothing(_endpoint: str, _status: int) -> None:
