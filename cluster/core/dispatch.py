@@ -132,6 +132,10 @@ class Dispatch:
             self._from_worker(worker, frame, now)
         return self._settle_up(now)
 
+    def moved(self, channel: ChannelId, now: float) -> None:
+        """Some of a long frame went in or out: its other end is not silent (W6)."""
+        self._roster.heard(channel, now)
+
     def channel_closed(self, channel: ChannelId, reason: str, now: float) -> Effects:
         """A channel broke: its worker's jobs go to the others at once (W6)."""
         self._lose(channel, reason, now)

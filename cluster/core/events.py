@@ -64,6 +64,13 @@ class FrameArrived:
 
 
 @attrs.frozen
+class ChannelMoved:
+    """Bytes of a frame that takes long went in or out: the other end lives; told now and then."""
+
+    channel: ChannelId
+
+
+@attrs.frozen
 class Persisted:
     """The record that `Persist` number `token` asked for is durable."""
 
@@ -172,6 +179,7 @@ Event = (
     | ChannelClosed
     | DialFailed
     | FrameArrived
+    | ChannelMoved
     | Persisted
     | PersistFailed
     | RunFinished

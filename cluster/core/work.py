@@ -29,6 +29,7 @@ from cluster.core.events import (
     CapacityChanged,
     ChannelClosed,
     ChannelId,
+    ChannelMoved,
     ChannelOpened,
     FrameArrived,
     RequestAbandoned,
@@ -66,7 +67,15 @@ from cluster.wire.messages import (
     Welcome,
 )
 
-LocalEvent = RunFinished | RunUnstarted | RunProgressed | CapacityChanged | RequestArrived | RequestAbandoned
+LocalEvent = (
+    RunFinished
+    | RunUnstarted
+    | RunProgressed
+    | CapacityChanged
+    | RequestArrived
+    | RequestAbandoned
+    | ChannelMoved
+)
 
 FROM_LEADER = (Welcome, Assign, CancelRun, Recount, Release, Ping)
 """Frames that go to the worker's half when they travel on `OWN_CHANNEL`."""
@@ -301,9 +310,11 @@ class Work:
         return self._routed(self.execution.persist_failed(token, now), now, may_act=False)
 
     def local(self, event: LocalEvent, now: float, *, may_act: bool) -> Steps:
-        """Something happened at this node itself: a run's end, a client's request."""
+        """Something happened at this node itself: a run's end, a client's request, a long frame's piece."""
         steps: Steps = ()
         match event:
+            case ChannelMoved() if self.dispatch is not None:
+                self.dispatch.moved(event.channel, now)
             case RunUnstarted() if self.execution is not None:
                 steps = self.execution.run_unstarted(event.job, now)
             case RunFinished() if self.execution is not None:

@@ -29,8 +29,14 @@ FIRST_FRAME_S = 5.0
 CLOSE_S = 2.0
 """What is queued when a channel is closed has this long to leave."""
 
-WRITE_BUFFER_MAX = 64 * MIB
-"""Bytes that wait for a peer that does not read; past it the channel is closed."""
+STALL_S = 5.0
+"""A peer that takes none of what waits for it for so long does not read: the channel is closed."""
+
+WAITING_MAX = 512 * MIB
+"""Bytes that may wait on one channel, however its peer reads."""
+
+MOVED_S = 0.5
+"""How often the owner is told that bytes move, while no whole frame comes."""
 
 DROPPABLE = (Progress, Progressed)
 """Frames that nothing rests on (W13)."""
@@ -50,6 +56,9 @@ class ChannelOwner(Seam):
 
     def channel_frame(self, channel: Channel, frame: Frame) -> None:
         """A frame arrived."""
+
+    def channel_moved(self, channel: Channel) -> None:
+        """The peer sent, or took, some of a frame that is under way."""
 
     def channel_dropped(self, frame: Frame) -> None:
         """A frame was not sent, because too much waits already and nothing rests on it."""
@@ -95,6 +104,8 @@ class Channel(Protocol):
         self._paused = False
         self._closing = False
         self._timer: IDelayedCall | None = None
+        self._stall: IDelayedCall | None = None
+        self._told_moving = 0.0
 
     # --- connection and handshake ------------------------------------------------------------------
 
@@ -124,7 +135,10 @@ class Channel(Protocol):
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         """Cut into frames, decode, hand on; bytes that are no frame end the channel (X3)."""
         try:
-            for body in self._decoder.feed(data):
+            bodies = self._decoder.feed(data)
+            if not bodies and self.heard:
+                self._moved()
+            for body in bodies:
                 owner = self._owner
                 if owner is None:  # closed, perhaps by what the last frame caused
                     return
@@ -138,7 +152,7 @@ class Channel(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         """It is over, whoever ended it."""
-        self._clear_timer()
+        self._clear_timers()
         self._queue.clear()
         self.queued = 0
         self._report(reason.getErrorMessage(), "" if self.peer is not None else "handshake")
@@ -159,25 +173,41 @@ class Channel(Protocol):
         if self._owner is None:
             return
         self.queued += len(body) + 4
-        if self.queued > WRITE_BUFFER_MAX:
-            self.abort("it does not read what is sent to it", "unread")
+        if self.queued > WAITING_MAX:
+            self.abort("far too much waits for it", "unread")
             return
         self._queue.append(prefix(body) + body[:PIECE])
         self._queue.extend(body[at : at + PIECE] for at in range(PIECE, len(body), PIECE))
         self._pump()
 
     def pauseProducing(self) -> None:  # noqa: N802
-        """The network takes no more for now."""
+        """The network takes no more for now; a peer that reads makes room again soon."""
         self._paused = True
+        if self._stall is None:
+            self._stall = self._reactor.callLater(STALL_S, self._stalled)
 
     def resumeProducing(self) -> None:  # noqa: N802
         """It does again."""
         self._paused = False
+        self._clear_stall()
+        self._moved()
         self._pump()
 
     def stopProducing(self) -> None:  # noqa: N802
         """It never will."""
         self._paused = True
+        self._clear_stall()
+
+    def _stalled(self) -> None:
+        self._stall = None
+        self.abort(f"it has read nothing of what is sent to it for {STALL_S:g} s", "unread")
+
+    def _moved(self) -> None:
+        """A frame that takes long is a sign of life all the while."""
+        now = self._reactor.seconds()
+        if self._owner is not None and self.peer is not None and now - self._told_moving >= MOVED_S:
+            self._told_moving = now
+            self._owner.channel_moved(self)
 
     def _pump(self) -> None:
         """Hand on what the network takes."""
@@ -201,7 +231,7 @@ class Channel(Protocol):
 
     def abort(self, reason: str, fault: str) -> None:
         """Close now; the owner is told, once."""
-        self._clear_timer()
+        self._clear_timers()
         self._queue.clear()
         self.transport.abortConnection()
         self._report(reason, fault)
@@ -219,6 +249,15 @@ class Channel(Protocol):
     def _set_timer(self, seconds: float, reason: str, fault: str) -> None:
         self._clear_timer()
         self._timer = self._reactor.callLater(seconds, self.abort, reason, fault)
+
+    def _clear_timers(self) -> None:
+        self._clear_timer()
+        self._clear_stall()
+
+    def _clear_stall(self) -> None:
+        if self._stall is not None and self._stall.active():
+            self._stall.cancel()
+        self._stall = None
 
     def _clear_timer(self) -> None:
         if self._timer is not None and self._timer.active():

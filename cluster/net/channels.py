@@ -26,7 +26,15 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from cluster.config import Member
-from cluster.core.events import ChannelClosed, ChannelId, ChannelOpened, DialFailed, Event, FrameArrived
+from cluster.core.events import (
+    ChannelClosed,
+    ChannelId,
+    ChannelMoved,
+    ChannelOpened,
+    DialFailed,
+    Event,
+    FrameArrived,
+)
 from cluster.errors import EnvironmentFault
 from cluster.identity import NodeId, Role
 from cluster.limits import JOINED_MAX
@@ -329,6 +337,11 @@ class Channels:
         """Tell the core."""
         self.frames[type(frame).__name__] += 1
         self._feed(FrameArrived(channel.number, frame))
+
+    def channel_moved(self, channel: Channel) -> None:
+        """Tell the core."""
+        if channel.number in self._open:
+            self._feed(ChannelMoved(channel.number))
 
     def channel_dropped(self, frame: Frame) -> None:
         """Count it."""

@@ -18,6 +18,7 @@ from cluster.wire.messages import (
     AttemptKey,
     CancelRun,
     Finished,
+    Pong,
     Refused,
     Release,
     Result,
@@ -172,6 +173,16 @@ def test_the_leader_late_by_minutes_counts_one_missed_ping_only() -> None:
     steps = dispatch.tick(300.0)
     assert not any(isinstance(step, Close) for step in steps)
     assert len(dispatch.snapshot().workers) == 1
+
+
+def test_w6_a_worker_that_a_long_frame_goes_to_or_comes_from_is_not_silent() -> None:
+    dispatch = leading(1, 2)
+    for quarter in range(1, 80):
+        now = quarter / 4
+        dispatch.moved(10, now)
+        dispatch.receive(GATEWAY_CHANNEL, Pong(0), now)
+        dispatch.tick(now)
+    assert [worker.node for worker in dispatch.snapshot().workers] == [1], "the other one was"
 
 
 def test_a_job_leaves_one_readable_line_a_step() -> None:

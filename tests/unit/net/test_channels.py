@@ -9,17 +9,27 @@ import pytest
 
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 
-from cluster.core.events import ChannelClosed, ChannelOpened, DialFailed, FrameArrived
+from cluster.core.events import ChannelClosed, ChannelMoved, ChannelOpened, DialFailed, FrameArrived
 from cluster.errors import LocalProtocolError
 from cluster.identity import NodeId, Role
-from cluster.limits import FRAME_MAX
+from cluster.limits import FRAME_MAX, MIB
 from cluster.net import channel as one
 from cluster.net import channels as many
 from cluster.wire.codec import encode_frame
 from cluster.wire.framing import prefix
-from cluster.wire.jobs import Piece, Stream
-from cluster.wire.messages import AttemptKey, FactsReply, Fenced, NodeFacts, Ping, Pong, Progress, ResultAck
-from tests.support.channels import Certificates, Net, Raw
+from cluster.wire.jobs import Input, Job, Piece, Program, Source, Stream
+from cluster.wire.messages import (
+    AttemptKey,
+    FactsReply,
+    Fenced,
+    NodeFacts,
+    Ping,
+    Pong,
+    Progress,
+    ResultAck,
+    Submit,
+)
+from tests.support.channels import Certificates, Net, Node, Raw
 
 
 @pytest.fixture(scope="module")
@@ -285,8 +295,75 @@ def test_a_closed_channel_that_the_peer_does_not_drain_is_cut_off(net: Net) -> N
     worker.channels.hang_up("enough")
 
 
-def test_a_peer_that_does_not_read_is_closed_at_a_bound(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(one, "WRITE_BUFFER_MAX", 1000)
+def speaking(net: Net) -> tuple[Node, Node]:
+    """A leader, and a worker that has said its first frame."""
+    leader, worker = net.node(1), net.node(2)
+    worker.channels.dial(NodeId(1))
+    net.settle()
+    worker.channels.send(1, Pong(0))
+    net.settle()
+    return leader, worker
+
+
+def five_large_jobs() -> list[Submit]:
+    """70 MiB: what a gateway has pending after a few large requests."""
+    inputs = (Input(stdin=bytes(7 * MIB)), Input(stdin=bytes(7 * MIB)))
+    program = Program((Source("", "class A {}"),), inputs=inputs)
+    return [Submit(Job(f"{n:032x}", 100, program), True, 0, 10.0, 60.0) for n in range(5)]
+
+
+def test_a_peer_that_reads_is_kept_however_much_is_sent_to_it(net: Net) -> None:
+    leader, gateway = net.node(1), net.node(100, Role.GATEWAY)
+    gateway.channels.dial(NodeId(1))
+    net.settle()
+    gateway.channels._open[1].pauseProducing()
+    jobs = five_large_jobs()
+    gateway.channels.send(1, Ping(1))
+    for job in jobs:
+        gateway.channels.send(1, job)
+    gateway.channels._open[1].resumeProducing()
+    net.settle()
+    assert [event.frame for event in leader.of(FrameArrived)] == [Ping(1), *jobs]
+    assert gateway.of(ChannelClosed) == []
+
+
+@pytest.mark.parametrize("frames", [1, 200])
+def test_a_peer_that_does_not_read_is_closed_in_time(net: Net, frames: int) -> None:
+    leader, worker = speaking(net)
+    leader.channels._open[1].pauseProducing()
+    for nonce in range(frames):
+        leader.channels.send(1, Ping(nonce))
+    net.reactor.advance(one.STALL_S - 0.1)
+    assert leader.of(ChannelClosed) == []
+    net.reactor.advance(0.1)
+    (closed,) = leader.of(ChannelClosed)
+    assert "has read nothing" in closed.reason
+    assert leader.channels.faults["unread"] == 1
+    worker.channels.hang_up("enough")
+
+
+def test_a_peer_that_reads_slowly_is_kept(net: Net) -> None:
+    leader, worker = speaking(net)
+    channel = leader.channels._open[1]
+    for nonce in range(5):
+        channel.pauseProducing()
+        leader.channels.send(1, Ping(nonce))
+        net.reactor.advance(one.STALL_S - 0.1)
+        channel.resumeProducing()
+    net.settle()
+    assert len(worker.of(FrameArrived)) == 5
+    assert leader.of(ChannelClosed) == []
+    leader.channels.stop()
+    worker.channels.stop()
+    net.settle()
+    net.advance(one.CLOSE_S)
+    assert net.reactor.getDelayedCalls() == [], "no timer is left"
+
+
+def test_a_peer_that_reads_far_less_than_comes_for_it_is_closed_at_a_bound(
+    net: Net, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(one, "WAITING_MAX", 1000)
     leader, worker = net.node(1), net.node(2)
     worker.channels.dial(NodeId(1))
     net.settle()
@@ -296,6 +373,26 @@ def test_a_peer_that_does_not_read_is_closed_at_a_bound(net: Net, monkeypatch: p
     assert [type(event) for event in leader.events] == [ChannelOpened, ChannelClosed]
     assert leader.channels.faults["unread"] == 1
     worker.channels.hang_up("enough")
+
+
+def test_w6_the_core_is_told_now_and_then_that_a_long_frame_moves(net: Net) -> None:
+    leader = net.node(1)
+    raw = open_raw(net)
+    assert raw.transport is not None
+    hello, body = encode_frame(Ping(1)), encode_frame(ResultAck(tuple(f"{n:032x}" for n in range(1000))))
+    raw.transport.write(prefix(hello) + hello + prefix(body))
+    for at in range(0, len(body), 1000):
+        raw.transport.write(body[at : at + 1000])
+        net.advance(0.1)
+    assert [type(event) for event in leader.of(FrameArrived)] == [FrameArrived] * 2
+    seconds = len(body) / 1000 * 0.1
+    assert seconds - 1 <= len(leader.of(ChannelMoved)) * one.MOVED_S <= seconds + 1
+    leader.events.clear()
+    leader.channels._open[1].pauseProducing()
+    leader.channels.send(1, Ping(1))
+    net.advance(1)
+    leader.channels._open[1].resumeProducing()
+    assert leader.events == [ChannelMoved(1)], "so does one that is sent"
 
 
 def test_what_waits_while_the_network_is_full_follows_later(net: Net) -> None:
