@@ -140,6 +140,7 @@ def compiler_flags(memory_bytes: int) -> tuple[str, ...]:
         "-XX:+ExitOnOutOfMemoryError",
         *_SPEAKS_APART,
         "--add-exports=jdk.compiler/com.sun.tools.javac.api=ALL-UNNAMED",
+        "--add-exports=jdk.compiler/com.sun.tools.javac.code=ALL-UNNAMED",
         "--add-exports=jdk.compiler/com.sun.tools.javac.util=ALL-UNNAMED",
     )
 

@@ -29,6 +29,7 @@ _MADE = 1_000_000_000
 _EXPORTS = (
     "--add-exports=java.base/jdk.internal.vm.annotation=ALL-UNNAMED",
     "--add-exports=jdk.compiler/com.sun.tools.javac.api=ALL-UNNAMED",
+    "--add-exports=jdk.compiler/com.sun.tools.javac.code=ALL-UNNAMED",
     "--add-exports=jdk.compiler/com.sun.tools.javac.util=ALL-UNNAMED",
 )
 

@@ -178,3 +178,49 @@ def test_the_same_source_again_and_again_at_once_is_right_each_time(java: JavaDr
     answers = [java.read() for _ in jobs]
     assert {answer.id for answer in answers} == jobs
     assert all(answer.outcome and answer.outcome.runs[0].value == b"fine" for answer in answers)
+
+
+@pytest.mark.parametrize(
+    ("module", "sound"),
+    [
+        ("java.sql", "import java.sql.*; public class A {{ Connection open; {run} }}"),
+        ("java.logging", "public class A {{ java.util.logging.Logger log; {run} }}"),
+        ("java.desktop", "public class A {{ java.awt.Point at; {run} }}"),
+        ("java.base", "public class A {{ java.util.List<String> all; {run} }}"),
+    ],
+)
+def test_a_module_called_like_one_of_the_jdks_hides_nothing_from_the_next(
+    java: JavaDriver, module: str, sound: str
+) -> None:
+    """C13: the first such source fails, and the second meets a compiler that has just begun anew."""
+    for number in range(2):
+        text = f"module {module} {{ }} // {number}"
+        compiled(java, ("module-info.java", text), ("B.java", "class B { }"))
+    victim = compiled(java, ("", sound.format(run=RUN)))
+    assert victim.verdict is Verdict.OK, victim
+
+
+@pytest.mark.parametrize(
+    ("first", "name"),
+    [
+        ("class Outer { static class Inner { } }", "Outer$Inner"),
+        ("class Outer { record R(int n) { } }", "Outer$R"),
+        ("class Outer { interface I { } enum E { X } }", "Outer$E"),
+        ("class Outer { void m() { class Local { } } }", "Outer$1Local"),
+        ("class Outer { Object o = new Object() { }; }", "Outer$1"),
+        ("class Outer { void m() { if (false) { class Dead { } } } }", "Outer$1Dead"),
+        ("package pack; public class Seen { }", "pack.Seen"),
+    ],
+)
+def test_a_class_of_one_source_is_none_for_the_next(java: JavaDriver, first: str, name: str) -> None:
+    """C13: neither its nested classes nor its packages."""
+    main = f"public class A {{ {RUN} }}"
+    where = "pack/Seen.java" if first.startswith("package") else "Outer.java"
+    assert compiled(java, (where, first), ("A.java", main)).verdict is Verdict.OK
+    seen = compiled(java, ("", f"public class B {{ {name} leak; {RUN} }}"))
+    assert seen.verdict is Verdict.COMPILE_ERROR
+    assert compiled(java, (where, first), ("A.java", f"{main} // again")).verdict is Verdict.OK
+    simple = name.rpartition(".")[2]
+    own = f"public class {simple} {{ public String run() {{ return getClass().getSimpleName(); }} }}"
+    outcome = compiled(java, ("", f"class pack {{ }} {own}"))
+    assert (outcome.verdict, outcome.runs[0].value) == (Verdict.OK, simple.encode())

@@ -1,8 +1,6 @@
 package javacluster.internal;
 
-import com.sun.tools.javac.api.BasicJavacTask;
 import com.sun.tools.javac.api.ClientCodeWrapper;
-import com.sun.tools.javac.api.JavacTaskPool;
 import com.sun.tools.javac.util.Context;
 import com.sun.tools.javac.util.Log;
 import java.io.BufferedInputStream;
@@ -48,9 +46,10 @@ import javax.tools.ToolProvider;
  * has the same number, how it went, the diagnostics, and the classes. Sources and classes live in memory; the
  * class path and the source path are empty, so that a source reaches the JDK and itself, and nothing else.
  *
- * <p>The compiler's context, with the JDK's classes already read, is used again for the next compilation; but only
- * after one that succeeded and defined nothing outside the unnamed package, since a package once seen
- * would stay known to the next program.
+ * <p>The compiler's context, with the JDK's classes already read, is used again for the next compilation, where that
+ * is safe ({@link Warm}). What fails in one that has seen other sources is compiled once more in another that has
+ * not, and that is the answer: so nothing that one source leaves makes another fail. Two are made ready in
+ * advance, while nobody waits.
  */
 public final class Compiler {
     private static final int REQUEST_MAX = 64 << 20;
@@ -59,9 +58,7 @@ public final class Compiler {
     private static final int MESSAGE_MAX = 4096;
     private static final int TEXT_MAX = 64 << 10;
     private static final long STACK_BYTES = 4L << 20;
-    private static final List<String> OPTIONS =
-            List.of("-proc:none", "-Xmaxerrs", "100", "-Xmaxwarns", "100",
-                    "-encoding", "UTF-8");
+    private static final long AGAIN_MAX_NS = 2_000_000_000L;
 
     private static final byte SUCCEEDED = 0;
     private static final byte FAILED = 1;
@@ -71,7 +68,8 @@ public final class Compiler {
     private final JavaFileManager platform =
             javac.getStandardFileManager(null, Locale.ROOT, StandardCharsets.UTF_8);
     private final Memory files = new Memory(platform);
-    private JavacTaskPool pool = new JavacTaskPool(1);
+    private Warm warm = new Warm();
+    private Warm spare = new Warm();
 
     private Compiler() {}
 
@@ -88,6 +86,9 @@ public final class Compiler {
         try {
             Compiler compiler = new Compiler();
             while (true) {
+                while (in.available() == 0 && compiler.prepare()) {
+                    // one at a time: somebody may have asked meanwhile
+                }
                 int length;
                 try {
                     length = in.readInt();
@@ -113,16 +114,43 @@ public final class Compiler {
     private byte[] answer(byte[] request) throws IOException {
         DataInputStream in = new DataInputStream(new ByteArrayInputStream(request));
         int number = in.readInt();
-        List<Source> sources = new ArrayList<>();
+        List<String[]> texts = new ArrayList<>();
         for (int count = in.readInt(); count > 0; count--) {
-            sources.add(new Source(text(in), text(in)));
+            texts.add(new String[] {text(in), text(in)});
         }
-        Compilation compilation = new Compilation(sources);
-        byte status = compilation.perform();
-        if (status == CRASHED) {
-            pool = new JavacTaskPool(1);
+        boolean seen = warm.seen();
+        long began = System.nanoTime();
+        Compilation compilation = new Compilation(texts);
+        byte status = compilation.perform(warm);
+        if (status != SUCCEEDED && seen && System.nanoTime() - began < AGAIN_MAX_NS) {
+            warm = new Warm();
+            swap();
+            compilation = new Compilation(texts);
+            status = compilation.perform(warm);
+        }
+        if (!warm.kept()) {
+            warm = new Warm();
+            swap();
         }
         return compilation.encode(number, status);
+    }
+
+    /** What is ready goes first. */
+    private void swap() {
+        Warm other = spare;
+        spare = warm;
+        warm = other;
+    }
+
+    /** Gets the next context ready; false: all are. */
+    private boolean prepare() {
+        Warm next = warm.cold() ? warm : spare;
+        if (!next.cold()) {
+            return false;
+        }
+        files.owner = new Compilation(List.of());
+        next.prime(new BoundedWriter(), files);
+        return true;
     }
 
     private static String text(DataInputStream in) throws IOException {
@@ -141,18 +169,9 @@ public final class Compiler {
         return text.length() <= most ? text : text.substring(0, most);
     }
 
-    /** Thrown through the pool so that it drops the context instead of keeping it. */
-    private static final class Discarded extends RuntimeException {
-        private static final long serialVersionUID = 1;
-
-        Discarded() {
-            super(null, null, false, false);
-        }
-    }
-
     /** One compilation: its sources, and everything that came of it. */
     private final class Compilation implements DiagnosticListener<JavaFileObject> {
-        private final List<Source> sources;
+        private final List<Source> sources = new ArrayList<>();
         private final List<Diagnostic<? extends JavaFileObject>> diagnostics = new ArrayList<>();
         private final List<String> messages = new ArrayList<>();
         private final List<Output> outputs = new ArrayList<>();
@@ -164,23 +183,18 @@ public final class Compiler {
         private String crash = "";
         private Context context;
 
-        Compilation(List<Source> sources) {
-            this.sources = sources;
+        /** Of pairs of name and text. */
+        Compilation(List<String[]> texts) {
+            for (String[] text : texts) {
+                sources.add(new Source(text[0], text[1]));
+            }
         }
 
-        byte perform() {
+        byte perform(Warm warm) {
             try {
                 files.owner = this;
-                pool.getTask(log, files, this, OPTIONS, null, sources, task -> {
-                    context = ((BasicJavacTask) task).getContext();
-                    success = task.call();
-                    if (!success || outputs.stream().anyMatch(o -> o.name.indexOf('/') >= 0)) {
-                        throw new Discarded();
-                    }
-                    return null;
-                });
-            } catch (Discarded expected) {
-                // the context is gone, as it should be
+                int length = sources.stream().mapToInt(source -> source.text.length()).sum();
+                success = warm.compile(log, files, this, sources, length, met -> context = met);
             } catch (OutOfMemoryError | StackOverflowError exhausted) {
                 crash = "the compiler ran out of "
                         + (exhausted instanceof OutOfMemoryError ? "memory" : "stack: the source nests too deeply");
