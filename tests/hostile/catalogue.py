@@ -158,6 +158,26 @@ _FRESH_CLASSES = (
     " while (true) all.add(new ClassLoader() { Class<?> make() { return defineClass(null, code, 0, code.length); } }.make());"
 )
 
+_MAPPED = """
+    java.lang.reflect.Method map = null;
+    for (String name : new String[] {"sun.nio.ch.FileChannelImpl", "sun.nio.ch.UnixFileDispatcherImpl"})
+        try {
+            for (var m : Class.forName(name).getDeclaredMethods()) if (m.getName().equals("map0")) map = m;
+        } catch (ClassNotFoundException e) { }
+    UNSAFE unsafe.putBoolean(map, 12L, true); // as setAccessible would
+    var places = new TreeSet<String>();
+    for (File device : new File("/dev").listFiles()) if (!device.isDirectory()) places.add(device.getPath());
+    places.add("/tmp/file");
+    new RandomAccessFile("/tmp/file", "rw").setLength(1 << 20);
+    for (String place : places) try {
+        var file = new RandomAccessFile(place, "rw");
+        if (java.lang.reflect.Modifier.isStatic(map.getModifiers())) map.invoke(null, file.getFD(), 1, 0L, 1L << 20, false);
+        else map.invoke(file.getChannel(), 1, 0L, 1L << 20, false);
+        System.out.print(place);
+    } catch (Exception e) { }
+""".replace("UNSAFE", UNSAFE)
+"""Memory shared with a device is nobody's to the kernel: only files, whose file systems have sizes, can be mapped."""
+
 MEMORY_ROWS = (
     _row(
         "M1",
@@ -220,6 +240,12 @@ MEMORY_ROWS = (
         MEMORY,
         SIGNALLED,
         limits={"cpu_s": 4.0},
+    ),
+    _row(
+        "M9b",
+        _MAPPED,
+        OK,
+        check=_says(b"/tmp/file"),
     ),
     _row(
         "M10",
