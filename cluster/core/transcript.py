@@ -15,6 +15,8 @@ import attrs
 from cluster.wire.jobs import Compilation, Outcome, Run, Stream
 from cluster.wire.messages import Progressed
 
+WROTE_MAX = 64 * 1024
+"""Bytes that are told at once: whoever tells them has to make JSON of them, and others wait meanwhile."""
 _CHARACTER_MAX = 4
 """Bytes of the longest character in UTF-8."""
 
@@ -151,9 +153,13 @@ class Transcript:
     def _give(self, key: tuple[int, Stream], *, final: bool) -> Iterator[Happening]:
         held, start = self._held[key], self._given.get(key, 0)
         end = len(held) if final else start + whole_characters(bytes(memoryview(held)[start:]))
-        if end > start:
-            self._given[key] = end
-            yield Wrote(*key, start, end - start)
+        while start < end:
+            step = end - start
+            if step > WROTE_MAX:
+                step = whole_characters(bytes(memoryview(held)[start : start + WROTE_MAX]))
+            self._given[key] = start + step
+            yield Wrote(*key, start, step)
+            start += step
 
     def _continues(self, number: int, run: Run) -> bool:
         return all(data.startswith(self._held.get((number, stream), b"")) for stream, data in _streams(run))

@@ -20,6 +20,11 @@ Header = Callable[[str], str | None]
 """A request's header by its name; None where it has none."""
 
 _SCHEME = "bearer"
+READS = 10
+"""For each program that a tenant may send he may ask so often for what comes of it."""
+READS_LEAST = 10.0
+"""And so often a second at least, so that who sends few can wait for them."""
+READS_BURST_LEAST = 100.0
 _KEY_DIGITS = 8
 """A token is looked up by the first digits of its hash, and compared by all of them in constant time."""
 
@@ -47,6 +52,12 @@ class _Bucket:
     level: float
     at: float
 
+    def fill(self, now: float, rate: float, burst: float) -> int | None:
+        """Let it fill until now; None if there is one in it, else the seconds until there is."""
+        self.level = min(burst, self.level + (now - self.at) * rate)
+        self.at = now
+        return None if self.level >= 1 else max(1, math.ceil((1 - self.level) / rate))
+
 
 class Access:
     """The tokens of a gateway.
@@ -64,6 +75,7 @@ class Access:
         self._tokens: dict[str, list[Token]] = {}
         self._by_name: dict[str, Token] = {}
         self._buckets: dict[str, _Bucket] = {}
+        self._reads: dict[str, _Bucket] = {}
         self.replace(tokens)
 
     def __len__(self) -> int:
@@ -77,7 +89,9 @@ class Access:
         for token in tokens:
             self._tokens.setdefault(token.sha256[:_KEY_DIGITS], []).append(token)
             self._by_name[token.name] = token
-        self._buckets = {name: one for name, one in self._buckets.items() if name in self._by_name}
+        for buckets in (self._buckets, self._reads):
+            for name in buckets.keys() - self._by_name.keys():
+                del buckets[name]
 
     def names(self, tenant: str) -> bool:
         """A token's holder has this name: it is nobody else's."""
@@ -97,15 +111,23 @@ class Access:
             if not self.needed:
                 return ANONYMOUS
             raise self._refused("send a token: `Authorization: Bearer TOKEN`", "")
+        if (found := self._token(authorization)) is None:
+            raise self._refused("this token is not known here, or not any longer", ', error="invalid_token"')
+        return Caller(found.name, found.share)
+
+    def name_of(self, authorization: str | None) -> str | None:
+        """The tenant whose token this is; None for anything else. Nothing is counted, and nobody refused."""
+        token = None if authorization is None else self._token(authorization)
+        return None if token is None else token.name
+
+    def _token(self, authorization: str) -> Token | None:
         scheme, _space, secret = authorization.strip().partition(" ")
         digest = digest_of(secret.strip())
         found = None
         for token in self._tokens.get(digest[:_KEY_DIGITS], ()):
             if hmac.compare_digest(token.sha256, digest):
                 found = token
-        if scheme.lower() != _SCHEME or found is None:
-            raise self._refused("this token is not known here, or not any longer", ', error="invalid_token"')
-        return Caller(found.name, found.share)
+        return found if scheme.lower() == _SCHEME else None
 
     def spend(self, caller: Caller) -> None:
         """Count one request of this caller that brings a program, before it is parsed: that costs, too.
@@ -125,16 +147,29 @@ class Access:
         """
         if caller.name is None or (token := self._by_name.get(caller.name)) is None:
             return None
-        now = self._clock()
-        bucket = self._buckets.setdefault(caller.name, _Bucket(token.burst, now))
-        bucket.level = min(token.burst, bucket.level + (now - bucket.at) * token.rate)
-        bucket.at = now
-        if bucket.level < 1:
-            self.counters[caller.name, "limited"] += 1
-            wait_s = max(1, math.ceil((1 - bucket.level) / token.rate))
-            text = f"{caller.name} may send {token.rate:g} programs a second: try again in {wait_s} s"
-            raise HttpProblem(HTTPStatus.TOO_MANY_REQUESTS, text, {"Retry-After": str(wait_s)})
+        bucket = self._buckets.setdefault(token.name, _Bucket(token.burst, self._clock()))
+        if (wait_s := bucket.fill(self._clock(), token.rate, token.burst)) is not None:
+            raise self._limited(token.name, f"may send {token.rate:g} programs a second", wait_s)
         return bucket
+
+    def read(self, caller: Caller) -> None:
+        """Count one request of this caller for what comes of programs, or for a log (H9).
+
+        Raises:
+            HttpProblem: 429, as in `look`.
+        """
+        if caller.name is None or (token := self._by_name.get(caller.name)) is None:
+            return
+        rate, burst = max(READS * token.rate, READS_LEAST), max(READS * token.burst, READS_BURST_LEAST)
+        bucket = self._reads.setdefault(token.name, _Bucket(burst, self._clock()))
+        if (wait_s := bucket.fill(self._clock(), rate, burst)) is not None:
+            raise self._limited(token.name, f"may ask for {rate:g} jobs and logs a second", wait_s)
+        bucket.level -= 1
+
+    def _limited(self, name: str, what: str, wait_s: int) -> HttpProblem:
+        self.counters[name, "limited"] += 1
+        text = f"{name} {what}: try again in {wait_s} s"
+        return HttpProblem(HTTPStatus.TOO_MANY_REQUESTS, text, {"Retry-After": str(wait_s)})
 
     def _refused(self, text: str, error: str) -> HttpProblem:
         self.counters["", "refused"] += 1

@@ -9,7 +9,7 @@ Each method is one endpoint of `app.GatewaySite`; what it raises becomes `applic
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 
 import attrs
@@ -20,15 +20,17 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Request
 
 from cluster.config import GatewaySettings
+from cluster.core.sizes import outcome_bytes
 from cluster.errors import Unavailable
 from cluster.gateway.access import Access, Caller
 from cluster.gateway.endpoint import Endpoint, begin, integer, preferred
 from cluster.gateway.events import EVENTS, STREAMS_MAX, EventStream
 from cluster.gateway.jobs import ID_DIGITS, Full, KeptJob, KeptJobs, KeyConflict
+from cluster.gateway.pieces import Pieces, with_runs
 from cluster.gateway.programs import program_of, read_request
 from cluster.gateway.relay import Answered, Requests
 from cluster.gateway.replies import JSON, HttpProblem, Reply, job_headers
-from cluster.gateway.results import json_reply, result_of
+from cluster.gateway.results import json_reply, large_outcome, result_of
 from cluster.gateway.schemas import (
     KEY_CHARACTERS_MAX,
     JobDocument,
@@ -207,7 +209,16 @@ class Api:
         self._responded(endpoint, HTTPStatus.OK)
         self._streams += 1
         try:
-            await EventStream(request, known.log, after, lambda: self._document(known), self._clock).done
+            told = EventStream(
+                request,
+                known.log,
+                after,
+                known.id,
+                self.jobs.age_s(known),
+                lambda: self._told(known),
+                self._clock,
+            )
+            await told.done
         finally:
             self._streams -= 1
 
@@ -288,8 +299,12 @@ class Api:
         return self._access.caller(request.getHeader("Authorization"))
 
     def _find(self, request: Request, job: str) -> KeptJob:
-        """A job of the caller's own; who has no token finds whatever job belongs to no token's holder."""
+        """A job of the caller's own; who has no token finds whatever job belongs to no token's holder.
+
+        To look for one counts, as it may be large: for a rate of its own.
+        """
         caller = self._caller(request)
+        self._access.read(caller)
         known = self.jobs.get(job) if len(job) == ID_DIGITS else None
         if known is None or self._access.hides(known.tenant, caller):
             raise HttpProblem(
@@ -298,7 +313,9 @@ class Api:
         return known
 
     def _document(self, job: KeptJob) -> JobDocument:
-        known = None if job.answered is None else result_of(job.answered)
+        """All but the runs of a large one."""
+        large = large_outcome(job.answered)
+        known = None if job.answered is None else result_of(job.answered, runs=large is None)
         problem = known if isinstance(known, Problem) else None
         return JobDocument(
             job=job.id,
@@ -309,9 +326,18 @@ class Api:
             problem=problem,
         )
 
-    def _job_reply(self, job: KeptJob, status: HTTPStatus) -> Reply:
+    def _told(self, job: KeptJob) -> Iterator[bytes]:
+        """Its document, piece by piece where it is large."""
         body = msgspec.json.encode(self._document(job))
-        return Reply(status, body, JSON, {"Location": f"/v1/jobs/{job.id}", **self._headers(job)})
+        large = large_outcome(job.answered)
+        return iter((body,)) if large is None else with_runs(body, large)
+
+    def _job_reply(self, job: KeptJob, status: HTTPStatus) -> Reply:
+        headers = {"Location": f"/v1/jobs/{job.id}", **self._headers(job)}
+        if (large := large_outcome(job.answered)) is not None:
+            pieces = Pieces(self._told(job), large, outcome_bytes(large))
+            return Reply(status, b"", JSON, headers, pieces)
+        return Reply(status, msgspec.json.encode(self._document(job)), JSON, headers)
 
     @staticmethod
     def _headers(job: KeptJob) -> dict[str, str]:

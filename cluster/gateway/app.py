@@ -35,9 +35,9 @@ from cluster.gateway.assets import Page
 from cluster.gateway.channel import OTHER
 from cluster.gateway.compat.described import SCHEMES, compat_paths
 from cluster.gateway.compat.endpoints import compat_interfaces
-from cluster.gateway.compat.parts import CompatParts
+from cluster.gateway.compat.parts import CompatParts, authorization_of
 from cluster.gateway.door import ASIDE_BYTES, OUR_OWN, Door
-from cluster.gateway.endpoint import Endpoint, argument, begin, integer, preferred
+from cluster.gateway.endpoint import Endpoint, address_of, argument, begin, integer, preferred
 from cluster.gateway.log_access import (
     FOLLOWERS_MAX,
     LINES_DEFAULT,
@@ -45,7 +45,9 @@ from cluster.gateway.log_access import (
     LogStream,
 )
 from cluster.gateway.openapi import Description, document
+from cluster.gateway.outgoing import Outgoing
 from cluster.gateway.parts import GatewayParts, NodeParts
+from cluster.gateway.pieces import LARGE, pieces_of
 from cluster.gateway.relay import Answered
 from cluster.gateway.replies import JSON, TEXT, HttpProblem, Reply, job_reply, problem_of, problem_reply
 from cluster.gateway.sources import cache_wishes, read_source
@@ -69,6 +71,7 @@ class NodeSite:
     def __init__(self, parts: NodeParts) -> None:
         self._parts = parts
         self._followers = 0
+        self._outgoing = Outgoing(parts.clock)
         self.klein = Klein()
         self.klein.url_map.merge_slashes = False
         self._methods: dict[str, set[str]] = {}
@@ -146,6 +149,10 @@ class NodeSite:
     def guard(self, request: Request) -> None:
         """Let only those see the logs who may: here, everybody."""
 
+    def holder(self, request: Request) -> str:
+        """By whom what this request holds is counted: here, by where it comes from."""
+        return address_of(request)
+
     async def peer_log(self, node: int, _kind: Level, _lines: int, _authorization: str | None) -> Reply:
         """Another node's log: only a gateway fetches it."""
         raise HttpProblem(HTTPStatus.BAD_REQUEST, f"node={node}: ask a gateway, or that node itself")
@@ -185,15 +192,29 @@ class NodeSite:
                 reply = await endpoint(cast(Request, request), **parts)
             finally:
                 observer.closed(path, clock.seconds() - began)
-            return None if reply is None else self._send(cast(Request, request), path, reply)
+            if reply is None:
+                return None
+            if reply.pieces is None and len(reply.body) <= LARGE:
+                return self._send(cast(Request, request), path, reply)
+            return await self._give(cast(Request, request), path, reply)
 
         self.klein.route(path, methods=[method], endpoint=f"{method} {path}")(answer)
+
+    async def _give(self, request: Request, endpoint: str, reply: Reply) -> bytes | None:
+        """A large one as its client takes it; who has too much untaken already is refused (H8)."""
+        if request.method == b"HEAD":
+            return self._send(request, endpoint, reply)
+        pieces = reply.pieces or pieces_of(reply.body)
+        with self._outgoing.place(self.holder(request), pieces):
+            self._send(request, endpoint, reply)
+            await self._outgoing.write(request, pieces)
+        return None
 
     def _send(self, request: Request, endpoint: str, reply: Reply) -> bytes:
         begin(request, reply.status, reply.content_type)
         for name, value in reply.headers.items():
             request.setHeader(name, value)
-        if reply.status != HTTPStatus.NO_CONTENT:
+        if reply.status != HTTPStatus.NO_CONTENT and reply.pieces is None:
             request.setHeader("Content-Length", str(len(reply.body)))
         route = _VARIABLE.sub(r"\1<\2>", endpoint)
         self._parts.observer.responded(route if route in self._methods else OTHER, reply.status)
@@ -318,8 +339,14 @@ class GatewaySite(NodeSite):
         return self._door.takes_bodies(path)
 
     def guard(self, request: Request) -> None:
-        """Logs are for those who may send programs (H9)."""
-        self._gateway.access.caller(request.getHeader("Authorization"))
+        """Logs are for those who may send programs, and no more often than they may (H9)."""
+        access = self._gateway.access
+        access.read(access.caller(request.getHeader("Authorization")))
+
+    def holder(self, request: Request) -> str:
+        """By its tenant, where it has one (H9)."""
+        name = self._gateway.access.name_of(authorization_of(request.getHeader))
+        return address_of(request) if name is None else name
 
     async def peer_log(self, node: int, kind: Level, lines: int, authorization: str | None) -> Reply:
         """Another node's log, fetched from it (H3); another gateway asks for the same token."""

@@ -315,7 +315,9 @@ class BoundedChannel(HTTPChannel):
         something = request.alive if request.startedWriting else INTERIM
         # One that still waits for its turn was not told its version yet.
         version = self._version if request.uri == _NO_URI else request.clientproto
-        if not something or (not request.startedWriting and version != b"HTTP/1.1"):
+        if request.moving:  # what shows that it is there is how it takes the pieces
+            self._look_after(0)
+        elif not something or (not request.startedWriting and version != b"HTTP/1.1"):
             self.cut()
         else:
             (request.write if request.startedWriting else cast(ITCPTransport, self.transport).write)(

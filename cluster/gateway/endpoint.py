@@ -27,6 +27,11 @@ def begin(request: Request, status: int, content_type: str) -> None:
     request.setHeader("Cache-Control", "no-store")
 
 
+def address_of(request: Request) -> str:
+    """Where it comes from; no tenant is called like that."""
+    return f"@{getattr(request.getClientAddress(), 'host', '')}"
+
+
 def body_of(request: Request) -> bytes:
     """The whole body, which `site` has bounded."""
     assert request.content is not None  # noqa: S101 (for the type checker: set before any handler runs)

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import base64
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 
 import attrs
 import msgspec
@@ -30,7 +31,6 @@ from cluster.core.transcript import Assigned, Compiled, Happening, Restarted, Tr
 from cluster.gateway.schemas import (
     AssignedEvent,
     CompiledEvent,
-    JobDocument,
     OutputEvent,
     QueuedEvent,
     RestartedEvent,
@@ -131,17 +131,22 @@ class EventStream:
         request: Request,
         log: EventLog,
         after: int,
-        document: Callable[[], JobDocument],
+        job: str,
+        age_s: float,
+        document: Callable[[], Iterator[bytes]],
         clock: IReactorTime,
     ) -> None:
-        """Begin behind event number `after`; `document` tells the job as it is now.
+        """Begin behind event number `after`; `document` tells the job as it is in the end.
 
-        It is asked at the beginning and at the end: an ended job's is as large as all that it wrote.
+        It is as large as all that the job wrote, and so it comes in pieces.
         """
         self._request = request
         self._log = log
         self._at = after
+        self._job = job
         self._document = document
+        self._verdict: Iterator[bytes] | None = None
+        """What is still to be written of it."""
         self._clock = clock
         self._paused = False
         self._over = False
@@ -151,18 +156,23 @@ class EventStream:
         log.follow(self)
         request.registerProducer(self, True)
         self._set_timer(KEEP_ALIVE_S, self._keep_alive)
-        told = document()
-        self._job = told.job
         if after < QUEUED_ID:
-            self._write(QUEUED_ID, "queued", QueuedEvent(told.job, told.age_s))
+            self._write(QUEUED_ID, "queued", QueuedEvent(job, age_s))
         self.more()
 
     def more(self) -> None:
         """Write what is new, as far as the client reads."""
-        while not self._paused and not self._over and (entry := self._log.after(self._at)) is not None:
-            self._tell(entry)
-            if entry.happening is None:
-                self.finish()
+        while not self._paused and not self._over:
+            if self._verdict is not None:
+                piece = next(self._verdict, None)
+                if piece is None:
+                    self.finish()
+                else:
+                    self._request.write(piece)
+            elif (entry := self._log.after(self._at)) is not None:
+                self._tell(entry)
+            else:
+                return
 
     def finish(self) -> None:
         """The stream is over."""
@@ -191,7 +201,10 @@ class EventStream:
     def _tell(self, entry: _Entry) -> None:
         match entry.happening:
             case None:
-                self._write(entry.number, "verdict", self._document())
+                self._at = entry.number
+                head = b"id: %d\nevent: verdict\ndata: " % entry.number
+                self._request.moving = True  # type: ignore[attr-defined]  # no comment fits in between
+                self._verdict = chain((head,), self._document(), (b"\n\n",))
             case Assigned(worker, epoch, attempt):
                 event = AssignedEvent(self._job, worker, epoch, attempt)
                 self._write(entry.number, "assigned", event)
@@ -232,6 +245,7 @@ class EventStream:
 
     def _stop(self) -> None:
         self._over = True
+        self._verdict = None
         self._log.unfollow(self)
         if self._timer is not None and self._timer.active():
             self._timer.cancel()

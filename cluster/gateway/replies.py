@@ -13,13 +13,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
+from itertools import chain
 
 import attrs
 import msgspec
 
+from cluster.core.sizes import outcome_bytes
 from cluster.errors import ClusterError, JobError, RemoteProtocolError, Unavailable
+from cluster.gateway.pieces import LARGE, Pieces, pieces_of, text_of
 from cluster.gateway.relay import Answered
 from cluster.gateway.schemas import Problem
 from cluster.wire.jobs import Outcome, Reason, Refusal, Run, Verdict
@@ -58,12 +61,13 @@ STATUS_OF_ERROR: tuple[tuple[type[ClusterError], HTTPStatus], ...] = (
 
 @attrs.frozen
 class Reply:
-    """One HTTP answer; the length is the body's."""
+    """One HTTP answer; the length is the body's, unless that is told in pieces."""
 
     status: int
     body: bytes = b""
     content_type: str = TEXT
     headers: Mapping[str, str] = attrs.field(factory=dict)
+    pieces: Pieces | None = None
 
 
 class HttpProblem(ClusterError):
@@ -145,7 +149,10 @@ def job_reply(answered: Answered) -> Reply:
     run = _telling_run(result)
     if truncated := _truncated(run):
         headers["X-Output-Truncated"] = truncated
-    body = _result(result, run) if result.verdict is Verdict.OK else _failure_text(result, run)
+    if outcome_bytes(result) > LARGE:
+        parts = _result(result, run) if result.verdict is Verdict.OK else _failure_text(result, run)
+        return Reply(status, b"", TEXT, headers, Pieces(parts, result, outcome_bytes(result)))
+    body = b"".join(_result(result, run) if result.verdict is Verdict.OK else _failure_text(result, run))
     return Reply(status, body, TEXT, headers)
 
 
@@ -157,29 +164,26 @@ def _telling_run(outcome: Outcome) -> Run:
     return outcome.runs[0] if outcome.runs else Run(outcome.verdict)
 
 
-def _result(outcome: Outcome, run: Run) -> bytes:
+def _result(outcome: Outcome, run: Run) -> Iterator[bytes]:
     """Exactly what `run()` returned, or what `main` printed; bytes that are not UTF-8 are replaced (R3)."""
     entry = outcome.compilation.entry if outcome.compilation else ""
     if entry == "main":
-        return run.stdout.decode(errors="replace").encode()
-    return b"null" if run.value is None else run.value
+        return text_of(run.stdout)
+    return iter((b"null",)) if run.value is None else pieces_of(run.value).parts
 
 
-def _failure_text(outcome: Outcome, run: Run) -> bytes:
+def _failure_text(outcome: Outcome, run: Run) -> Iterator[bytes]:
     """First line: the message, for limits with the verdict. Then javac's text or the stack trace."""
     message = outcome.message or run.message
     if outcome.verdict is Verdict.COMPILE_ERROR:
-        first, rest = (
-            message or "Code did not compile",
-            outcome.compilation.text if outcome.compilation else "",
-        )
+        first = message or "Code did not compile"
+        rest = iter((outcome.compilation.text.encode(errors="replace") if outcome.compilation else b"",))
     elif outcome.verdict is Verdict.RUNTIME_ERROR:
-        first, rest = message or f"exit code {run.exit_code}", run.stderr.decode(errors="replace")
+        first, rest = message or f"exit code {run.exit_code}", text_of(run.stderr)
     else:
         first = f"{outcome.verdict.value}: {message}" if message else outcome.verdict.value
-        rest = run.stderr.decode(errors="replace")
-    text = f"{' '.join(first.splitlines())}\n{rest}"
-    return text.encode(errors="replace")
+        rest = text_of(run.stderr)
+    return chain((f"{' '.join(first.splitlines())}\n".encode(errors="replace"),), rest)
 
 
 def _truncated(run: Run) -> str:

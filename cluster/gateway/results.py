@@ -1,4 +1,7 @@
-"""What the cluster answered, as the JSON of the modern interface (H4, R1): bytes become text without loss."""
+"""What the cluster answered, as the JSON of the modern interface (H4, R1): bytes become text without loss.
+
+A large one is made in pieces, while it is sent (`pieces`).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from http import HTTPStatus
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from cluster.core.sizes import outcome_bytes
+from cluster.gateway.pieces import LARGE, Pieces, run_result, with_runs
 from cluster.gateway.relay import Answered
 from cluster.gateway.replies import (
     JSON,
@@ -28,8 +33,19 @@ OURS = frozenset(
 """The endings that are no doing of the program: problems here, where the program's own are results."""
 
 
-def result_of(answered: Answered) -> ProgramResult | Problem:
-    """The program's result; or, if it was the cluster that failed, the problem."""
+def large_outcome(answered: Answered | None) -> Outcome | None:
+    """What is better told in pieces, if it is that."""
+    result = None if answered is None else answered.result
+    if not isinstance(result, Outcome) or result.verdict in OURS or outcome_bytes(result) <= LARGE:
+        return None
+    return result
+
+
+def result_of(answered: Answered, *, runs: bool = True) -> ProgramResult | Problem:
+    """The program's result; or, if it was the cluster that failed, the problem.
+
+    Without `runs` there are none in it: where they are large, they are told in pieces.
+    """
     result = answered.result
     if isinstance(result, Refusal) or result.verdict in OURS:
         return _problem(answered.job, result)
@@ -51,14 +67,18 @@ def result_of(answered: Answered) -> ProgramResult | Problem:
             main_class=compilation.main_class,
             entry=compilation.entry,
         ),
-        runs=tuple(_run(run) for run in result.runs),
+        runs=tuple(_run(run) for run in result.runs) if runs else (),
     )
 
 
 def json_reply(answered: Answered) -> Reply:
     """The answer of `POST /v1/run`: 200 whatever the verdict of the program."""
-    result = result_of(answered)
+    large = large_outcome(answered)
+    result = result_of(answered, runs=large is None)
     body = msgspec.json.encode(result)
+    if large is not None:
+        pieces = Pieces(with_runs(body, large), large, outcome_bytes(large))
+        return Reply(HTTPStatus.OK, b"", JSON, job_headers(answered), pieces)
     if isinstance(result, Problem):
         return Reply(status_of(answered.result), body, PROBLEM, job_headers(answered))
     return Reply(HTTPStatus.OK, body, JSON, job_headers(answered))
@@ -74,22 +94,13 @@ def _problem(job: str, result: Outcome | Refusal) -> Problem:
 def _run(run: Run) -> RunResult:
     stdout, stdout_base64 = _text(run.stdout)
     stderr, stderr_base64 = _text(run.stderr)
-    return RunResult(
-        verdict=run.verdict,
-        detail=run.detail,
-        message=run.message,
+    return msgspec.structs.replace(
+        run_result(run),
         value=None if run.value is None else run.value.decode(errors="replace"),
         stdout=stdout,
         stderr=stderr,
         stdout_base64=stdout_base64,
         stderr_base64=stderr_base64,
-        stdout_truncated=run.stdout_truncated,
-        stderr_truncated=run.stderr_truncated,
-        exit_code=run.exit_code,
-        signal=run.signal,
-        wall_s=run.wall_s,
-        cpu_s=run.cpu_s,
-        peak_memory_bytes=run.peak_memory_bytes,
     )
 
 

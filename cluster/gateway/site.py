@@ -57,12 +57,14 @@ class BoundedRequest(Request):
     Attributes:
         alive: what may be sent at any time into an answer that has begun, so that its client proves to be
             there; empty: nothing may.
+        moving: its answer is written piece by piece, as its client takes it, and nothing fits in between.
     """
 
     channel: BoundedChannel
     site: BoundedSite
     defaultContentType = None
     alive = b""
+    moving = False
 
     def __init__(self, channel: BoundedChannel, *args: object, **kwargs: object) -> None:
         super().__init__(channel, *args, **kwargs)

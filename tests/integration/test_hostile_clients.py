@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
-from tests.integration.hostile_clients import HONEST, figures, raise_files
+from tests.integration.hostile_clients import HONEST, figures, honest, memory_of, raise_files
 from tests.integration.live import Live, live_cluster
 
 pytestmark = pytest.mark.integration
@@ -28,3 +31,39 @@ def test_honest_programs_are_answered_whoever_else_is_there(cluster: Live) -> No
         assert figure.files < 400, figure.line()
     after = cluster.info()
     assert (after["leader"], after["epoch"]) == (before["leader"], before["epoch"]), "no election"
+
+
+NO_TEXT = """public class A {
+    public static void main(String[] args) {
+        byte[] bytes = new byte[512 * 1024];
+        java.util.Arrays.fill(bytes, (byte) 0xff);
+        System.out.write(bytes, 0, bytes.length);
+        System.err.write(bytes, 0, bytes.length);
+        System.out.flush();
+        System.err.flush();
+    }
+}"""
+UNREAD_MIB = 60.0
+"""What twelve readers may add. Bytes that are no text are four times as many in JSON: 52 MiB for each."""
+
+
+def test_h8_answers_that_nobody_reads_cost_next_to_nothing(cluster: Live) -> None:
+    """However large they are: they are made as they are read."""
+    sent = json.dumps({"source": NO_TEXT, "tests": [{"args": [str(number)]} for number in range(12)]})
+    answer = cluster.request("POST", "/v1/jobs", sent.encode(), {"Content-Type": "application/json"})
+    assert answer.status == 202, answer
+    path = f"/v1/jobs/{json.loads(answer.text)['job']}"
+    whole = cluster.request("GET", f"{path}?wait=60", seconds=90)
+    told = json.loads(whole.text)
+    assert told["status"] == "finished", told.get("problem")
+    assert len(whole.text.encode()) > 50 * 2**20
+    assert {len(run["stderr_base64"]) for run in told["result"]["runs"]} == {699_052}
+    pid = cluster.status()[0]["pid"]
+    before = memory_of(pid)
+    with ExitStack() as stack:
+        for number in range(12):
+            one = stack.enter_context(socket.create_connection(("127.0.0.1", cluster.http_port)))
+            one.sendall(f"GET {path}{'/events' if number % 2 else ''} HTTP/1.1\r\nHost: g\r\n\r\n".encode())
+            assert one.recv(12) == b"HTTP/1.1 200"
+        assert len(honest(cluster, "unread")) == HONEST
+        assert memory_of(pid) < before + UNREAD_MIB

@@ -44,6 +44,7 @@ MISSING = "One or more of the specified files is missing/unavailable"
 _LANGUAGE = "java"
 _LEGACY_NAME = "prog.java"
 """What old CodeRunners call a program whose class they did not find: as good as no name."""
+_ESCAPED = {byte: f"\\x{byte:02x}" for byte in {*range(256)} - {*range(0x20, 0x7F), *b"\n\r\t"}}
 _FILE_ID = re.compile(r"[A-Za-z0-9]{8,128}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _BAD_NAME = re.compile(r"""[<>:"/\\|?*\x00-\x1f\x7f\xa0\xad#\[\]@!$&'()+,;=\s{}^~`]|^[.-]|^$""")
@@ -237,8 +238,7 @@ def _clean(data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        plain = {*range(0x20, 0x7F), *b"\n\r\t"}
-        return "".join(chr(byte) if byte in plain else f"\\x{byte:02x}" for byte in data)
+        return data.decode("latin-1").translate(_ESCAPED)
 
 
 def _ending(run: Run) -> str:

@@ -26,10 +26,15 @@ from cluster.gateway.door import Entrance
 from cluster.gateway.endpoint import Endpoint, argument, body_of
 from cluster.gateway.jobs import Full, KeptJob
 from cluster.gateway.replies import JSON, HttpProblem, Reply
+from cluster.limits import MIB
 from cluster.wire.jobs import Reason, Refusal
+
+BATCH_BYTES = 32 * MIB
+"""What the submissions of one batch may weigh: it is made in one step, maybe of one of them twenty times."""
 
 _FULL = {"error": "queue is full"}
 _ENOUGH = "there should be at least one submission in a batch"
+_TOO_LARGE = "these submissions are too large to be shown together: ask for fewer at once"
 _TOO_MANY = f"number of submissions in a batch should be less than or equal to {judge0.BATCH_MAX}"
 
 
@@ -159,6 +164,8 @@ class Judge0:
             fields = _fields(request)
             caller = self._caller(request)
             jobs = [self._known(token, caller) for token in _batch(tokens)]
+            if sum(job.size for job in jobs if job is not None) > BATCH_BYTES:
+                return _json({"error": _TOO_LARGE}, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             told = [None if job is None else self._document(job, fields, base64=base64) for job in jobs]
         except Refused as refused:
             return refused.reply
@@ -229,6 +236,8 @@ class Judge0:
         self._parts.callbacks.send(url, msgspec.json.encode(told))
 
     def _known(self, token: str, caller: Caller) -> KeptJob | None:
+        with _in_its_words():
+            self._parts.access.read(caller)
         try:
             job = self._parts.jobs().get(uuid.UUID(token).hex)
         except ValueError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import sys
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.testing import StringTransport
@@ -45,10 +46,12 @@ class Transport(StringTransport):
 class Connection:
     """One client's connection to a site."""
 
-    def __init__(self, site: BoundedSite) -> None:
-        self.transport = Transport()
+    def __init__(
+        self, site: BoundedSite, transport: Transport | None = None, address: IPv4Address | None = None
+    ) -> None:
+        self.transport = transport or Transport()
         self.transport.aborting = False
-        self.protocol = site.buildProtocol(None)
+        self.protocol = site.buildProtocol(address)
         self.protocol.makeConnection(self.transport)
 
     def send(self, data: bytes) -> bytes:

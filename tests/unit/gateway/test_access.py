@@ -236,6 +236,23 @@ def test_where_anybody_may_a_tenants_name_and_jobs_are_still_its_own(guarded: Ga
     assert guarded.fetch("GET", f"/v1/jobs/{JOB}", headers=bearer(ANN))[0].code == 200
 
 
+def test_h8_to_ask_for_jobs_and_logs_is_rated_too(guarded: Gateway) -> None:
+    """H9: what comes of a program may be large; ten times as often as programs may be sent, at least 10/s."""
+    guarded.fetch("POST", "/v1/jobs", headers=JSON | bearer(ANN), data=PROGRAM)
+    asks = (f"/v1/jobs/{JOB}", "/logs/summary")
+    for number in range(100):
+        assert guarded.fetch("GET", asks[number % 2], headers=bearer(ANN))[0].code == 200
+    for path in asks:
+        response, _ = guarded.fetch("GET", path, headers=bearer(ANN))
+        assert (response.code, header(response, "Retry-After")) == (429, "1")
+    assert guarded.fetch("GET", "/logs/summary", headers=bearer(BOB))[0].code == 200
+    guarded.clock.advance(1)
+    for _ in range(20):
+        assert guarded.fetch("GET", asks[0], headers=bearer(ANN))[0].code == 200
+    assert guarded.fetch("GET", asks[0], headers=bearer(ANN))[0].code == 429
+    assert guarded.fetch("POST", "/v1/jobs", headers=JSON | bearer(ANN), data=PROGRAM)[0].code == 202
+
+
 def test_a_job_of_nobody_in_particular_is_found_without_a_token(guarded: Gateway) -> None:
     guarded.access.needed = False
     guarded.fetch("POST", "/v1/jobs", headers=JSON, data=PROGRAM)

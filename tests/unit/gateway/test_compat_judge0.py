@@ -484,6 +484,22 @@ def test_batches_keep_their_order_and_their_mistakes(gateway: Gateway) -> None:
     }
 
 
+def test_a_batch_is_not_as_large_as_twenty_times_the_largest(gateway: Gateway) -> None:
+    """H8: it is made in one step, and the same submission may be asked for again and again."""
+    gateway.fetch(
+        "POST",
+        "/submissions",
+        data=json.dumps({"source_code": SOURCE, "language_id": 62}).encode(),
+        headers=JSON,
+    )
+    gateway.answer(Outcome(Verdict.OK, runs=(Run(Verdict.OK, stdout=b"x" * (2 * MIB)),)))
+    for count, status in ((15, 200), (16, 413)):
+        path = "/submissions/batch?tokens=" + ",".join([TOKEN] * count)
+        response, answer = gateway.fetch("GET", path + "&fields=token")
+        assert response.code == status
+    assert "ask for fewer" in json.loads(answer)["error"]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "sent"),
     [
