@@ -103,6 +103,9 @@ def test_a_release_that_does_not_start_stops_the_roll(fleet: Fleet, tmp_path: Pa
             fails=True,
         )
         assert [releases(fleet, peer) for peer in fleet.peers].count(before) == len(fleet.peers) - 1, said
+        assert all(".post2" in fleet.run(host, "ls /opt/javacluster/releases") for host in fleet.all), (
+            "it was there everywhere before anything stopped"
+        )
         assert fleet.leader() == leader
         fleet.playbook("rolling_update", "-e", f"javacluster_release={Path(before).name}")
     assert {releases(fleet, host) for host in fleet.all} == {before}
@@ -141,10 +144,11 @@ def test_a_gateway_asks_for_tokens_once_it_has_some(fleet: Fleet, tmp_path: Path
 
     life = fleet.lives()
     second = token(file, "teacher")
-    fleet.playbook("site", *deploy, *closed)
+    fleet.playbook("deploy", *deploy, *closed)
     assert fleet.submit(HELLO.format("with another"), second).text == "Hello world! with another"
     assert fleet.lives() == life
-    fleet.playbook("site", "--limit", gateway)
+    fleet.playbook("deploy", "--limit", gateway)
+    fleet.healthy()
     assert fleet.submit(HELLO.format("without again")).status == 200
 
 
