@@ -22,9 +22,7 @@ from klein import Klein
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
-from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
-from zope.interface import implementer
 
 from cluster.core.effects import Level
 from cluster.errors import ClusterError, Unavailable
@@ -38,6 +36,7 @@ from cluster.gateway.compat.endpoints import compat_interfaces
 from cluster.gateway.compat.parts import CompatParts, authorization_of
 from cluster.gateway.door import ASIDE_BYTES, OUR_OWN, Door
 from cluster.gateway.endpoint import Endpoint, address_of, argument, begin, integer, preferred
+from cluster.gateway.front import COMPILE_AND_RUN, Answering, Front, path_of
 from cluster.gateway.log_access import (
     FOLLOWERS_MAX,
     LINES_DEFAULT,
@@ -54,7 +53,6 @@ from cluster.gateway.sources import cache_wishes, read_source
 from cluster.identity import Role
 from cluster.wire.jobs import Outcome, Verdict
 
-COMPILE_AND_RUN = "/compileandrun"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 _NOTHING = HttpProblem(HTTPStatus.NOT_FOUND, "there is nothing here; / names the endpoints")
@@ -64,7 +62,12 @@ _VARIABLE = re.compile(r"^(/v1/(job)s/)[^/<]+")
 
 
 class NodeSite:
-    """`/cluster-info`, `/v1/cluster`, the logs, `/livez`, `/readyz`, `/metrics`."""
+    """`/cluster-info`, `/v1/cluster`, the logs, `/livez`, `/readyz`, `/metrics`.
+
+    Attributes:
+        klein: matches what is asked to an endpoint, whatever it is.
+        direct: the endpoints of the paths without a variable part, by method and path as they are sent.
+    """
 
     _log = Logger()
 
@@ -74,10 +77,10 @@ class NodeSite:
         self._outgoing = Outgoing(parts.clock)
         self.klein = Klein()
         self.klein.url_map.merge_slashes = False
+        self.direct: dict[tuple[bytes, bytes], Answering] = {}
         self._methods: dict[str, set[str]] = {}
         for path, method, endpoint in self.endpoints():
-            self._methods.setdefault(path, set()).update({method, "HEAD"} if method == "GET" else {method})
-            self._add(path, method, endpoint)
+            self._add(path, {method, "HEAD"} if method == "GET" else {method}, endpoint)
         self.klein.handle_errors(Exception)(self.failed)
 
     def endpoints(self) -> Iterable[tuple[str, str, Endpoint]]:
@@ -183,9 +186,10 @@ class NodeSite:
             self._followers -= 1
         return None
 
-    def _add(self, path: str, method: str, endpoint: Endpoint) -> None:
+    def _add(self, path: str, methods: set[str], endpoint: Endpoint) -> None:
+        observer, clock = self._parts.observer, self._parts.clock
+
         async def answer(request: IRequest, **parts: str) -> bytes | None:
-            observer, clock = self._parts.observer, self._parts.clock
             observer.opened(path)
             began = clock.seconds()
             try:
@@ -198,37 +202,43 @@ class NodeSite:
                 return self._send(cast(Request, request), path, reply)
             return await self._give(cast(Request, request), path, reply)
 
-        self.klein.route(path, methods=[method], endpoint=f"{method} {path}")(answer)
+        self._methods.setdefault(path, set()).update(methods)
+        self.klein.route(path, methods=sorted(methods), endpoint=f"{min(methods)} {path}")(answer)
+        if "<" not in path:
+            self.direct.update(((method.encode(), path.encode()), answer) for method in methods)
 
-    async def _give(self, request: Request, endpoint: str, reply: Reply) -> bytes | None:
+    async def _give(self, request: Request, route: str, reply: Reply) -> bytes | None:
         """A large one as its client takes it; who has too much untaken already is refused (H8)."""
         if request.method == b"HEAD":
-            return self._send(request, endpoint, reply)
+            return self._send(request, route, reply)
         pieces = reply.pieces or pieces_of(reply.body)
         with self._outgoing.place(self.holder(request), pieces):
-            self._send(request, endpoint, reply)
+            self._send(request, route, reply)
             await self._outgoing.write(request, pieces)
         return None
 
-    def _send(self, request: Request, endpoint: str, reply: Reply) -> bytes:
+    def _send(self, request: Request, route: str, reply: Reply) -> bytes:
         begin(request, reply.status, reply.content_type)
         for name, value in reply.headers.items():
             request.setHeader(name, value)
         if reply.status != HTTPStatus.NO_CONTENT and reply.pieces is None:
             request.setHeader("Content-Length", str(len(reply.body)))
-        route = _VARIABLE.sub(r"\1<\2>", endpoint)
-        self._parts.observer.responded(route if route in self._methods else OTHER, reply.status)
+        self._parts.observer.responded(route, reply.status)
         return reply.body
+
+    def _refuse(self, request: Request, path: str, reply: Reply) -> bytes:
+        route = _VARIABLE.sub(r"\1<\2>", path)
+        return self._send(request, route if route in self._methods else OTHER, reply)
 
     def failed(self, request: IRequest, failure: Failure) -> bytes:
         """Every error of every endpoint ends here."""
         known = cast(Request, request)
-        path = _path_of(known)
+        path = path_of(known)
         error = failure.value
         if isinstance(error, MethodNotAllowed):
             return self._wrong_method(known, path, error)
         if isinstance(error, NotFound):
-            return self._send(known, path, problem_reply(_NOTHING, plain=False))
+            return self._refuse(known, path, problem_reply(_NOTHING, plain=False))
         if isinstance(error, HTTPException):
             problem = HttpProblem(error.code or HTTPStatus.BAD_REQUEST, error.description or "bad request")
         elif isinstance(error, ClusterError):
@@ -237,15 +247,15 @@ class NodeSite:
             problem = problem_of(ClusterError("unexpected"))
         if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             self._log.failure("answering {path} failed", failure, path=path)
-        return self._send(known, path, problem_reply(problem, plain=path == COMPILE_AND_RUN))
+        return self._refuse(known, path, problem_reply(problem, plain=path == COMPILE_AND_RUN))
 
     def _wrong_method(self, request: Request, path: str, error: MethodNotAllowed) -> bytes:
         # Of a path that is a route itself; another one, with a variable, may match it too.
         allowed = ", ".join(sorted(self._methods.get(path) or error.valid_methods or ()))
         if request.method == b"OPTIONS" and path != COMPILE_AND_RUN:
-            return self._send(request, path, Reply(HTTPStatus.NO_CONTENT, headers={"Allow": allowed}))
+            return self._refuse(request, path, Reply(HTTPStatus.NO_CONTENT, headers={"Allow": allowed}))
         problem = HttpProblem(HTTPStatus.METHOD_NOT_ALLOWED, f"use {allowed} here", {"Allow": allowed})
-        return self._send(request, path, problem_reply(problem, plain=path == COMPILE_AND_RUN))
+        return self._refuse(request, path, problem_reply(problem, plain=path == COMPILE_AND_RUN))
 
 
 class GatewaySite(NodeSite):
@@ -358,59 +368,13 @@ class GatewaySite(NodeSite):
         return Reply(HTTPStatus.OK, await self._gateway.peer_logs.tail(known, kind, lines, token))
 
 
-@implementer(IResource)
-class Front(Resource):
-    """Before Klein: defaults that hold for every answer, and addresses that Klein can't route.
-
-    Attributes:
-        site: the endpoints.
-        unwelcome: the answer to a body that need not be read; for `site.make_site`.
-        aside: that to a large one where none is taken; for the same.
-    """
-
-    isLeaf = True  # noqa: N815 (Twisted's name)
-
-    def __init__(self, site: NodeSite) -> None:
-        super().__init__()
-        self.site = site
-        self._klein = site.klein.resource()
-        self.unwelcome = site.unwelcome
-        self.aside = site.aside
-
-    def render(self, request: IRequest) -> int | bytes:
-        """Route it."""
-        known = cast(Request, request)
-        known.defaultContentType = None
-        known.responseHeaders.removeHeader(b"Server")
-        known.setHeader("X-Content-Type-Options", "nosniff")
-        path = _path_of(known)
-        if f"/{path.lstrip('/')}".startswith(COMPILE_AND_RUN):
-            known.setHeader("Cached-Response", "false")
-        if path.startswith("//"):  # Klein would take it for the path with one slash
-            return self.site.failed(known, Failure(NotFound()))
-        try:
-            b"/".join(known.postpath or ()).decode("utf-8")
-            known.getRequestHostname().decode("ascii").encode("idna")
-            known.method.decode("ascii")
-            for _name, values in known.requestHeaders.getAllRawHeaders():
-                b"".join(values).decode("utf-8")
-        except UnicodeError:
-            text = "the address or a header is malformed: not UTF-8, or no host"
-            return self.site.failed(known, Failure(HttpProblem(HTTPStatus.BAD_REQUEST, text)))
-        return cast("int | bytes", self._klein.render(known))
-
-
-def node_resource(parts: NodeParts) -> Front:
+def node_resource(parts: NodeParts) -> Front[NodeSite]:
     """What every node's HTTP port serves."""
-    return Front(NodeSite(parts))
+    site = NodeSite(parts)
+    return Front(site, site.klein.resource())
 
 
-def gateway_resource(parts: NodeParts, gateway: GatewayParts) -> Front:
+def gateway_resource(parts: NodeParts, gateway: GatewayParts) -> Front[GatewaySite]:
     """What a gateway's HTTP port serves."""
-    return Front(GatewaySite(parts, gateway))
-
-
-def _path_of(request: Request) -> str:
-    """The path that is routed: decoded, whole, whether Klein has moved its segments yet or not."""
-    segments = (*(request.prepath or ()), *(request.postpath or ()))
-    return "/" + b"/".join(segments).decode(errors="replace")
+    site = GatewaySite(parts, gateway)
+    return Front(site, site.klein.resource())
