@@ -18,7 +18,7 @@ import socket
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
-from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, ITCPTransport
+from twisted.internet.interfaces import IAddress, IDelayedCall, IHalfCloseableProtocol, ITCPTransport
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.server import Request
@@ -62,6 +62,7 @@ _NO_URI = Request.uri
 LENGTH_LINE_MAX = 80
 """Bytes of a `Content-Length`, name and all; a number of more digits than Python reads is no length."""
 
+_HEADER = "a malformed header"
 _NO_LENGTH = "its length is no number, is given twice, or its Transfer-Encoding is not chunked"
 
 
@@ -84,8 +85,10 @@ class BoundedChannel(HTTPChannel):
         self._refused = False
         self._told = False
         self._lost = False
+        self._host: IAddress | None = None
         self._asked_all = False
-        self._suspect = (HTTPStatus.BAD_REQUEST, "")
+        self._suspect: tuple[str, bytes | None] = ("", None)
+        self._begun = False
         self._untaken: Request | None = None
         self._too_slow: IDelayedCall | None = None
         self._stalled: IDelayedCall | None = None
@@ -109,21 +112,28 @@ class BoundedChannel(HTTPChannel):
             self._look = None
         super().connectionLost(reason)
 
+    def getHost(self) -> IAddress:
+        """Our end; asked of the kernel once, not for every request: it does not change."""
+        if self._host is None:
+            self._host = super().getHost()
+        return self._host
+
     # --- a request arrives --------------------------------------------------------------------------
 
     def dataReceived(self, data: bytes) -> None:
-        """The first byte of a request starts its clock."""
+        """The first byte of a request starts its clock, unless all of it came at once."""
         if self._refused:
             return
-        self._arriving()
+        self._begun = True
         super().dataReceived(data)
+        self._arriving()
 
     def lineReceived(self, line: bytes) -> None:
         """So does the first line of one that was buffered behind another."""
         if self._refused:
             return
-        self._arriving()
-        self._suspect = (HTTPStatus.BAD_REQUEST, f"the request can't be parsed at: {_shown(line)}")
+        self._begun = True
+        self._suspect = ("the request can't be parsed at", line)
         if self._receivedHeaderSize + len(line) > HEADER_BYTES_MAX:
             self.lineLengthExceeded(line)
             return
@@ -136,11 +146,9 @@ class BoundedChannel(HTTPChannel):
         if self._receivedHeaderCount >= HEADERS_MAX:
             self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"more than {HEADERS_MAX} headers")
             return False
-        name = line.partition(b":")[0].strip().lower()
-        text = _NO_LENGTH if name in {b"content-length", b"transfer-encoding"} else "a malformed header"
-        self._suspect = (HTTPStatus.BAD_REQUEST, f"{text}: {_shown(line)}")
-        if name == b"content-length" and len(line) > LENGTH_LINE_MAX:  # Twisted would raise what int() does
-            self.refuse(*self._suspect)
+        self._suspect = (_HEADER, line)
+        if len(line) > LENGTH_LINE_MAX and _name(line) == b"content-length":
+            self._respondToBadRequestAndDisconnect()  # Twisted would raise what int() does
             return False
         return bool(super().headerReceived(line))
 
@@ -151,7 +159,7 @@ class BoundedChannel(HTTPChannel):
 
     def rawDataReceived(self, data: bytes) -> None:
         """A piece of a body, or of what comes behind it."""
-        self._suspect = (HTTPStatus.BAD_REQUEST, "a chunk of the body is malformed")
+        self._suspect = ("a chunk of the body is malformed", None)
         super().rawDataReceived(data)
 
     def lineLengthExceeded(self, line: bytes) -> None:
@@ -248,7 +256,12 @@ class BoundedChannel(HTTPChannel):
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         """Twisted found something wrong: say what it was looking at."""
-        self.refuse(*self._suspect)
+        text, line = self._suspect
+        if line is not None:
+            if text is _HEADER and _name(line) in {b"content-length", b"transfer-encoding"}:
+                text = _NO_LENGTH
+            text = f"{text}: {_shown(line)}"
+        self.refuse(HTTPStatus.BAD_REQUEST, text)
 
     def refuse(self, status: HTTPStatus, text: str) -> None:
         """Answer a request of which no handler will ever hear; close once its client can have read that."""
@@ -279,10 +292,12 @@ class BoundedChannel(HTTPChannel):
         cast(ITCPTransport, self.transport).abortConnection()
 
     def _arriving(self) -> None:
-        if self._too_slow is None and not self._answering and not self._told:
+        """Part of a request is here: the rest of it has its time."""
+        if self._begun and self._too_slow is None and not (self._answering or self._told or self._lost):
             self._too_slow = self.site.reactor.callLater(RECEIVE_S, self._trickled)
 
     def _arrived(self) -> None:
+        self._begun = False
         if self._too_slow is not None:
             self._too_slow.cancel()
             self._too_slow = None
@@ -343,6 +358,11 @@ class BoundedChannel(HTTPChannel):
 
 def _say_close(request: Request) -> None:
     request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+
+
+def _name(line: bytes) -> bytes:
+    """Of a header."""
+    return line.partition(b":")[0].strip().lower()
 
 
 def _shown(line: bytes) -> str:

@@ -283,6 +283,21 @@ def test_a_trickling_request_has_its_time(connect: Connect, clock: Clock) -> Non
     assert connection.transport.aborting
 
 
+def test_so_has_one_whose_beginning_came_with_the_end_of_another(connect: Connect, clock: Clock) -> None:
+    connection = connect()
+    first = connection.send(b"GET /livez HTTP/1.1\r\nHost: g\r\n\r\nPOST /compileandrun HTTP/1.1\r\nHo")
+    assert first.startswith(b"HTTP/1.1 200 ")
+    clock.advance(RECEIVE_S)
+    assert connection.send(b"")[len(first) :].startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_request_that_is_whole_has_no_time_left_to_run_out(connect: Connect, clock: Clock) -> None:
+    connection = connect()
+    connection.send(HEAD + b"Content-Length: 10\r\n\r\nclass A {}")
+    clock.advance(RECEIVE_S)
+    assert connection.send(b"") == b""
+
+
 def test_an_idle_connection_is_closed_and_a_waiting_one_is_not(
     connect: Connect, clock: Clock, settings: GatewaySettings
 ) -> None:
