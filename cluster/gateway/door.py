@@ -74,6 +74,8 @@ class Door:
         return self._entrance(path) is not None
 
     def _entrance(self, sent: bytes) -> Entrance | None:
+        if (found := self._paths.get(sent)) is not None:  # as nearly all spell it
+            return found
         path = unquote_to_bytes(sent.partition(b"?")[0])
         if (found := self._paths.get(path)) is not None:
             return found

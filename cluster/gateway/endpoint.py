@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from http import HTTPStatus
 
 from werkzeug.datastructures import MIMEAccept
@@ -14,6 +15,7 @@ from werkzeug.http import parse_accept_header
 from twisted.web.server import Request
 
 from cluster.gateway.replies import HttpProblem, Reply
+from cluster.gateway.sources import HEADERS_KEPT
 
 Endpoint = Callable[..., Awaitable[Reply | None]]
 """Takes the request, and by name the variable parts of its path; gives None when it has answered itself."""
@@ -47,8 +49,12 @@ def argument(request: Request, name: bytes) -> str | None:
 
 def preferred(request: Request, *kinds: str) -> str:
     """Which of these types of content the client would rather have; the first one, if it does not say."""
-    accept = parse_accept_header(request.getHeader("Accept"), MIMEAccept)
-    return accept.best_match(kinds, kinds[0]) or kinds[0]
+    return _preferred(request.getHeader("Accept"), kinds)
+
+
+@lru_cache(maxsize=HEADERS_KEPT)
+def _preferred(accept: str | None, kinds: tuple[str, ...]) -> str:
+    return parse_accept_header(accept, MIMEAccept).best_match(kinds, kinds[0]) or kinds[0]
 
 
 def integer(request: Request, name: bytes, default: int, largest: int) -> int:

@@ -10,6 +10,7 @@ a path that has no variable part and is spelt as it is defined: those are looked
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Generic, Protocol, TypeVar, cast
 
@@ -27,6 +28,9 @@ from cluster.gateway.access import Header
 from cluster.gateway.replies import HttpProblem, Reply
 
 COMPILE_AND_RUN = "/compileandrun"
+
+HOSTS_KEPT = 64
+"""A gateway has a few names, whatever else may be sent: whether they are good is found out once."""
 
 Answering = Callable[[Request], Awaitable[bytes | None]]
 """An endpoint that sets status and headers, and gives the body; None: it has written that itself."""
@@ -78,22 +82,17 @@ class Front(Resource, Generic[S_co]):
         known = cast(Request, request)
         known.defaultContentType = None
         known.responseHeaders.removeHeader(b"Server")
-        known.setHeader("X-Content-Type-Options", "nosniff")
-        path = path_of(known)
+        known.setHeader(b"X-Content-Type-Options", b"nosniff")
+        endpoint = self.site.direct.get((known.method, known.path))
+        path = known.path.decode() if endpoint is not None else path_of(known)
         if f"/{path.lstrip('/')}".startswith(COMPILE_AND_RUN):
-            known.setHeader("Cached-Response", "false")
+            known.setHeader(b"Cached-Response", b"false")
         if path.startswith("//"):  # Klein would take it for the path with one slash
             return self.site.failed(known, Failure(NotFound()))
-        try:
-            b"/".join(known.postpath or ()).decode("utf-8")
-            known.getRequestHostname().decode("ascii").encode("idna")
-            known.method.decode("ascii")
-            for _name, values in known.requestHeaders.getAllRawHeaders():
-                b"".join(values).decode("utf-8")
-        except UnicodeError:
+        if not _is_clean(known):
             text = "the address or a header is malformed: not UTF-8, or no host"
             return self.site.failed(known, Failure(HttpProblem(HTTPStatus.BAD_REQUEST, text)))
-        if (endpoint := self.site.direct.get((known.method, known.path))) is not None:
+        if endpoint is not None:
             return self._answer(known, endpoint)
         return cast("int | bytes", self._klein.render(known))
 
@@ -126,6 +125,28 @@ class Front(Resource, Generic[S_co]):
         if not serving.called:  # most are answered by now
             request.notifyFinish().addErrback(leave)
         return NOT_DONE_YET
+
+
+def _is_clean(request: Request) -> bool:
+    """Whether Klein can decode the address, and endpoints the headers."""
+    try:
+        b"/".join(request.postpath or ()).decode("utf-8")
+        request.method.decode("ascii")
+        for _name, values in request.requestHeaders.getAllRawHeaders():
+            b"".join(values).decode("utf-8")
+    except UnicodeError:
+        return False
+    return _is_host(request.getRequestHostname())
+
+
+@lru_cache(maxsize=HOSTS_KEPT)
+def _is_host(name: bytes) -> bool:
+    """Whether it is an internationalised domain name, or an address."""
+    try:
+        name.decode("ascii").encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def path_of(request: Request) -> str:

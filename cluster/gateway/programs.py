@@ -7,7 +7,6 @@ from http import HTTPStatus
 
 import msgspec
 from msgspec import UNSET, UnsetType
-from werkzeug.http import parse_options_header
 
 from cluster.gateway.replies import JSON, HttpProblem
 from cluster.gateway.schemas import (
@@ -16,6 +15,7 @@ from cluster.gateway.schemas import (
     RunRequest,
     TestInput,
 )
+from cluster.gateway.sources import media_type
 from cluster.limits import MIB, Limits
 from cluster.wire.jobs import Input, Program, Source
 
@@ -33,7 +33,7 @@ def read_request(body: bytes, content_type: str | None, content_encoding: str | 
     Raises:
         HttpProblem: 415 for another type; 400 for what is no JSON; 422 for what breaks the schema.
     """
-    kind, _parameters = parse_options_header(content_type or "")
+    kind, _charset = media_type(content_type)
     if kind.lower() != JSON:
         raise HttpProblem(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"send Content-Type: {JSON}; got {kind[:80] or 'none'}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from werkzeug.http import parse_options_header
 
 from cluster.gateway.replies import HttpProblem
@@ -10,8 +12,18 @@ from cluster.wire.jobs import Program, Source
 
 CONTENT_TYPE = "text/x-java-source"
 
+HEADERS_KEPT = 64
+"""Clients send a few values of `Content-Type` and `Accept`, again and again: each is parsed once."""
+
 _BAD_REQUEST = 400
 _TOO_LARGE = 413
+
+
+@lru_cache(maxsize=HEADERS_KEPT)
+def media_type(content_type: str | None) -> tuple[str, str]:
+    """Type and charset that a `Content-Type` names: an empty type for none, UTF-8 for no charset."""
+    kind, parameters = parse_options_header(content_type or "")
+    return kind, parameters.get("charset", "utf-8")
 
 
 def read_source(
@@ -24,15 +36,13 @@ def read_source(
     """
     if len(body) > source_bytes:
         raise HttpProblem(_TOO_LARGE, f"the body is larger than {source_bytes} bytes")
-    kind, parameters = parse_options_header(content_type or "")
+    kind, charset = media_type(content_type)
     if kind.lower() != CONTENT_TYPE:
         raise HttpProblem(
             _BAD_REQUEST, f'Content-Type is not supported, must be "{CONTENT_TYPE}"; got "{kind or "none"}"'
         )
-    if parameters.get("charset", "utf-8").lower() not in {"utf-8", "utf8"}:
-        raise HttpProblem(
-            _BAD_REQUEST, f'charset "{parameters["charset"]}" is not supported: send the source as utf-8'
-        )
+    if charset.lower() not in {"utf-8", "utf8"}:
+        raise HttpProblem(_BAD_REQUEST, f'charset "{charset}" is not supported: send the source as utf-8')
     if content_encoding not in {None, "", "identity"}:
         raise HttpProblem(
             _BAD_REQUEST, f'Content-Encoding "{content_encoding}" is not supported: send the source as it is'
