@@ -6,6 +6,7 @@ The registry is this object's own, so that several nodes can live in one process
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Literal
 
 import attrs
@@ -71,14 +72,14 @@ class Metrics:
         """Read `readings` at each scrape."""
         self._registry = CollectorRegistry()
         self._registry.register(_Snapshots(readings))
-        self._phases = Histogram(
+        phases = Histogram(
             "javacluster_job_seconds",
             "Time of jobs by phase; cached answers count in total only.",
             ("phase",),
             buckets=PHASE_BUCKETS_S,
             registry=self._registry,
         )
-        self._jobs = Counter(
+        jobs = Counter(
             "javacluster_jobs",
             "Answers to clients by verdict or refusal.",
             ("verdict",),
@@ -87,65 +88,60 @@ class Metrics:
         self._cached = Counter(
             "javacluster_cached_answers", "Answers taken from the cache.", registry=self._registry
         )
-        self._responses = Counter(
+        responses = Counter(
             "javacluster_http_responses",
             "HTTP answers by endpoint and status; a stream counts when it begins.",
             ("endpoint", "status"),
             registry=self._registry,
         )
-        self._open = Gauge(
+        opened = Gauge(
             "javacluster_http_open",
             "HTTP requests that wait for their answers or are being answered: programs, long polls, streams.",
             ("endpoint",),
             registry=self._registry,
         )
-        self._durations = Histogram(
+        durations = Histogram(
             "javacluster_http_seconds",
             "Time from an HTTP request to the end of its answer, or until its client left.",
             ("endpoint",),
             buckets=ENDPOINT_BUCKETS_S,
             registry=self._registry,
         )
-
-        self._endpoints: dict[str, tuple[Gauge, Histogram]] = {}
+        # Looked up once, as this is on every request's way; the families keep them all anyway.
+        self._phase = cache(phases.labels)
+        self._job = cache(jobs.labels)
+        self._response = cache(responses.labels)
+        self._opened = cache(opened.labels)
+        self._duration = cache(durations.labels)
 
     def answered(self, result: Outcome | Refusal, cached: bool, seconds: float) -> None:
         """Count a job's answer; `seconds` from its request's arrival."""
-        self._phases.labels("total").observe(seconds)
+        self._phase("total").observe(seconds)
         if isinstance(result, Refusal):
-            self._jobs.labels(result.reason.value).inc()
+            self._job(result.reason.value).inc()
             return
-        self._jobs.labels(result.verdict.value).inc()
+        self._job(result.verdict.value).inc()
         if cached:
             self._cached.inc()
             return
-        self._phases.labels("queue").observe(result.queue_s)
+        self._phase("queue").observe(result.queue_s)
         if result.compilation is not None:
-            self._phases.labels("compile").observe(result.compilation.seconds)
+            self._phase("compile").observe(result.compilation.seconds)
         for run in result.runs:
-            self._phases.labels("run").observe(run.wall_s)
+            self._phase("run").observe(run.wall_s)
 
     def responded(self, endpoint: str, status: int) -> None:
         """Count an HTTP answer; `endpoint` is a route, never what a client typed."""
-        self._responses.labels(endpoint, str(int(status))).inc()
+        self._response(endpoint, int(status)).inc()
 
     def opened(self, endpoint: str) -> None:
         """A request has come whose answer may take its time."""
-        self._endpoint(endpoint)[0].inc()
+        self._opened(endpoint).inc()
 
     def closed(self, endpoint: str, seconds: float) -> None:
         """It has been answered to the end, or its client has left."""
-        count, durations = self._endpoint(endpoint)
-        count.dec()
-        durations.observe(seconds)
-
-    def _endpoint(self, endpoint: str) -> tuple[Gauge, Histogram]:
-        """Looked up once, as this is on every request's way; endpoints are few."""
-        found = self._endpoints.get(endpoint)
-        if found is None:
-            found = self._open.labels(endpoint), self._durations.labels(endpoint)
-            self._endpoints[endpoint] = found
-        return found
+        self._opened(endpoint).dec()
+        self._duration(endpoint).observe(seconds)
 
     def exposition(self) -> bytes:
         """Prometheus's text format, version 0.0.4."""
