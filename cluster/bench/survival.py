@@ -10,16 +10,20 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
 from cluster import client
-from cluster.bench import HTTP_ABOVE_BASE, Spread, machine
+from cluster.bench import HTTP_ABOVE_BASE, Spread, hits, machine
+from cluster.bench.usage import cpu_seconds
 from cluster.errors import RemoteProtocolError, Unavailable
-from cluster.local import Layout, LocalCluster
+from cluster.local import GATEWAY, Layout, LocalCluster
 from cluster.processes import wait_until
 
 CACHED_REQUESTS = 200
+CONNECTIONS = (1, 4)
+"""Clients that ask for the same answer at once."""
 
 RECOVERY_S = 30.0
 """How long the next answer, or a killed peer's return, may take before that is an error."""
@@ -38,6 +42,7 @@ class Report(msgspec.Struct, frozen=True):
         hello: distinct programs, one after another.
         cached: the same program again and again.
         cached_per_s: their rate, one client, a connection each.
+        hits: the same from connections that stay open.
         leader_killed: from the leader's SIGKILL to the answer to a program sent at once; None if not tried.
         lost: answers that were wrong or never came.
     """
@@ -47,6 +52,7 @@ class Report(msgspec.Struct, frozen=True):
     hello: Spread
     cached: Spread
     cached_per_s: float
+    hits: tuple[hits.Hits, ...]
     leader_killed: Spread | None
     lost: int
 
@@ -80,9 +86,12 @@ def _measure(
     say(f"{programs} distinct programs")
     hello, wrong = _timed(gateway, [f"n{number}" for number in range(programs)])
     lost += wrong
-    say(f"{CACHED_REQUESTS} times the same program")
+    say(f"the same program {CACHED_REQUESTS} times, a connection each, and {hits.ANSWERS} times on open ones")
     cached, wrong = _timed(gateway, ["n0"] * CACHED_REQUESTS)
     lost += wrong
+
+    kept = _hits(cluster)
+    lost += sum(one.wrong for one in kept)
 
     killed = []
     for number in range(kills):
@@ -94,8 +103,32 @@ def _measure(
         Spread.of(hello),
         Spread.of(cached),
         round(len(cached) / sum(cached), 1),
+        kept,
         Spread.of(killed) if killed else None,
         lost,
+    )
+
+
+def _hits(cluster: LocalCluster) -> tuple[hits.Hits, ...]:
+    """The first program again and again, through both interfaces, from one client and from a few."""
+    address = urlsplit(cluster.gateway_url)
+    gateway = [process.pid for process in cluster.processes() if process.id == GATEWAY]
+    source = PROGRAM.format(tag="n0")
+    bodies = {
+        "/compileandrun": hits.post("/compileandrun", "text/x-java-source", source.encode()),
+        "/v1/run": hits.post("/v1/run", "application/json", msgspec.json.encode({"source": source})),
+    }
+    return tuple(
+        hits.measure(
+            (address.hostname or "", address.port or 80),
+            connections,
+            path,
+            request,
+            b"hello n0",
+            lambda: cpu_seconds(gateway),
+        )
+        for path, request in bodies.items()
+        for connections in CONNECTIONS
     )
 
 
@@ -143,6 +176,12 @@ def as_lines(report: Report) -> list[str]:
         f"hello, one after another     {_shown(report.hello)}",
         f"answered from the cache      {_shown(report.cached)}, {report.cached_per_s:g}/s",
     ]
+    for one in report.hits:
+        who = "1 open connection" if one.connections == 1 else f"{one.connections} open connections"
+        lines.append(
+            f"  {one.path}, {who}: {one.per_s:,.0f}/s, {one.cpu_ms:.2f} ms of the gateway's processor each, "
+            f"{_shown(one.waited)}"
+        )
     if report.leader_killed:
         lines.append(f"leader killed to next answer {_shown(report.leader_killed)}")
     lines.append(f"answers wrong or lost        {report.lost}")
