@@ -8,7 +8,8 @@ takes whatever fits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping
 
 
 class FairRoom:
@@ -48,6 +49,44 @@ class FairRoom:
     def give_back(self, holder: str, size: int = 1) -> None:
         """He has so much less."""
         self.take(holder, -size)
+
+    def giving_way(
+        self, holder: str, more: int, things: Iterable[tuple[str, str, int]], gone: Collection[str] = ()
+    ) -> set[str] | None:
+        """What goes, together with what is `gone` already, so that he has so much more.
+
+        Whoever has most gives way, with what comes first of his; but not for somebody who would have more
+        than he. None if that does not make enough room.
+
+        Args:
+            holder: who needs room; what he puts there is not asked about here (`admits`).
+            more: how much of it.
+            things: what may go: its name, its holder, its size; the first to go first.
+            gone: the names of some of these.
+        """
+        going, over = set(gone), self.held + more - self.room
+        if over <= 0 and not going:
+            return going
+        has = dict(self._by)
+        has[holder] = self.of(holder) + more
+        left: dict[str, deque[tuple[str, int]]] = {}
+        for name, other, size in things:
+            if name in going:
+                has[other] -= size
+                over -= size
+            else:
+                left.setdefault(other, deque()).append((name, size))
+        while over > 0:
+            most = max(left, key=has.__getitem__, default=holder)
+            if most not in left or has[most] < has[holder]:
+                return None
+            name, size = left[most].popleft()
+            if not left[most]:
+                del left[most]
+            has[most] -= size
+            over -= size
+            going.add(name)
+        return going
 
     def validate(self) -> None:
         """Assert the invariants of the class."""

@@ -14,6 +14,7 @@ from cluster.core.cache import Cache, CacheKey, cache_key
 from cluster.core.effects import Answer, Effect, Effects, Level, Log, SendFrame, ShowProgress
 from cluster.core.events import ChannelId, RequestArrived
 from cluster.core.fair_queue import OVERFLOW_FACTOR, Holdings
+from cluster.core.fair_share import FairRoom
 from cluster.core.pending import Pending, SubmissionSnapshot, with_queue_time
 from cluster.core.sizes import program_bytes
 from cluster.identity import NO_EPOCH, Epoch, NodeId
@@ -65,7 +66,7 @@ class Submission:
         self._job_of: dict[int, str] = {}
         self._holdings = Holdings()
         self._shared: dict[CacheKey, str] = {}
-        self._bytes = 0
+        self._bytes = FairRoom(gateway.pending_bytes)
         self._alarms: Alarms[_Alarm] = Alarms()
         self._why = (Reason.NO_LEADER, "no leader is known")
         self._draining = False
@@ -83,7 +84,9 @@ class Submission:
             outcome, age = hit
             return (Answer(event.request, event.job_id, outcome, cached=True, age_s=age),)
         if not self._has_room(event):
-            text = f"{len(self._job_of)} requests wait at this gateway already: try again later"
+            text = (
+                f"{len(self._job_of)} requests wait here already, or all that may be this tenant's: try later"
+            )
             return self._refuse(event, Refusal(Reason.OVERLOADED, text, RETRY_OVERLOADED_S))
         same = event.job_id if event.job_id in self._jobs else self._to_share(key, event, now)
         if same is not None:
@@ -215,7 +218,7 @@ class Submission:
         return SubmissionSnapshot(
             requests=len(self._job_of),
             jobs=len(self._jobs),
-            bytes=self._bytes,
+            bytes=self._bytes.held,
             connected=self._channel is not None,
             draining=self._draining,
             answered=self._answered,
@@ -232,7 +235,8 @@ class Submission:
         self._cache.validate()
         assert len(self._job_of) <= OVERFLOW_FACTOR * self._settings.pending_max
         self._holdings.validate(self._job_of.keys())
-        assert self._bytes == sum(pending.size for pending in self._jobs.values())
+        self._bytes.validate()
+        assert self._bytes.held == sum(pending.size for pending in self._jobs.values())
         waiting = {request: job for job, pending in self._jobs.items() for request in pending.keep}
         assert waiting == self._job_of, "each request waits for exactly one job"
         for job, pending in self._jobs.items():
@@ -253,8 +257,8 @@ class Submission:
         return (Answer(event.request, event.job_id, refusal),)
 
     def _has_room(self, event: RequestArrived) -> bool:
-        size = 0 if event.job_id in self._jobs else program_bytes(event.program)
-        if self._bytes + size > self._settings.pending_bytes:
+        new = event.job_id not in self._jobs
+        if new and not self._bytes.admits(event.tenant[:TENANT_MAX], program_bytes(event.program)):
             return False
         return self._holdings.admits(event.tenant, event.share, self._settings.pending_max)
 
@@ -289,7 +293,7 @@ class Submission:
         tenant, share = event.tenant[:TENANT_MAX], min(max(event.share, 1), SHARE_MAX)
         pending = Pending(job, key, {}, deadline, wait_until, size, tenant, share)
         self._jobs[job.id] = pending
-        self._bytes += size
+        self._bytes.take(tenant, size)
         if key is not None:
             self._shared[key] = job.id
         self._wait(pending, event, now)
@@ -382,7 +386,7 @@ class Submission:
 
     def _forget_job(self, pending: Pending) -> None:
         del self._jobs[pending.job.id]
-        self._bytes -= pending.size
+        self._bytes.give_back(pending.tenant, pending.size)
         self._alarms.clear(("wait", pending.job.id))
         if pending.key is not None and self._shared.get(pending.key) == pending.job.id:
             del self._shared[pending.key]

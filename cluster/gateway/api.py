@@ -292,7 +292,8 @@ class Api:
             raise HttpProblem(HTTPStatus.CONFLICT, str(conflict)) from None
         except Full:
             raise Unavailable(
-                f"{len(self.jobs)} jobs are kept here, and none that has ended: try later", RETRY_FULL_S
+                f"{len(self.jobs)} jobs are kept here, and as many of yours are pending as may be: try later",
+                RETRY_FULL_S,
             ) from None
 
     def _caller(self, request: Request) -> Caller:

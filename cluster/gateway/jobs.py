@@ -3,6 +3,9 @@
 A job's id is random, or derived from its `Idempotency-Key` together with the program, so that one id never
 stands for two programs, not even across a restart (W1). Who waits for a job waits on a Deferred of his own;
 leaving ends his wait and nothing else. Only `delete` ends the job (W9).
+
+Tenants share the room (H9): what is pending is admitted by `core.fair_share`, and where the rest has to make
+room, whoever has most gives way, with what ended first; for nobody who has more himself.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from cluster.config import GatewaySettings
+from cluster.core.fair_share import FairRoom
 from cluster.core.sizes import outcome_bytes, program_bytes
 from cluster.core.transcript import Transcript
 from cluster.gateway.events import EventLog
@@ -69,7 +73,7 @@ class KeyConflict(Exception):
 
 
 class Full(Exception):
-    """As many jobs are pending as may be kept."""
+    """As many jobs of that tenant are pending as may be kept."""
 
 
 class KeptJobs:
@@ -97,11 +101,18 @@ class KeptJobs:
         self._ended: dict[str, KeptJob] = {}
         """The same jobs, as far as they have ended, the oldest end first."""
         self._keys: dict[str, str] = {}
-        self._ended_bytes = 0
-        self.bytes = 0
+        self._places, self._room = FairRoom(settings.jobs_max), FairRoom(settings.jobs_bytes)
+        """All of them, in number and in bytes, by tenant."""
+        self._pending = FairRoom(settings.jobs_max), FairRoom(settings.jobs_bytes)
+        """Of these, those that are pending: they can't make room."""
 
     def __len__(self) -> int:
         return len(self._jobs)
+
+    @property
+    def bytes(self) -> int:
+        """What they weigh together."""
+        return self._room.held
 
     def get(self, job: str) -> KeptJob | None:
         """The job with that id, if it is still remembered; whose it is its asker sees to."""
@@ -137,7 +148,7 @@ class KeptJobs:
 
         Raises:
             KeyConflict: the key stands for another program, or for a job that was deleted.
-            Full: no room, and nothing that may be forgotten.
+            Full: no room for him, and nothing that may be forgotten for him.
         """
         self._forget_old()
         digest = hashlib.sha256(msgspec.msgpack.encode(program)).hexdigest()
@@ -150,7 +161,7 @@ class KeptJobs:
                 raise KeyConflict("the job of this Idempotency-Key was deleted: send a new one")
             return job
         size = program_bytes(program) + note_bytes
-        if not self._make_room(size, 1):
+        if not self._make_room(tenant, size, 1):
             raise Full
         job_id = self._requests.new_job_id()
         if key:
@@ -160,7 +171,9 @@ class KeptJobs:
         log = EventLog(Transcript(len(program.inputs), stream_max, lambda more: self._grow(job, more)))
         job = KeptJob(job_id, digest, key, tenant, self._clock.seconds(), size, log, note=note)
         self._jobs[job.id] = job
-        self.bytes += job.size
+        for number, weight in ((self._places, self._room), self._pending):
+            number.take(tenant)
+            weight.take(tenant, size)
         if job.key:
             self._keys[job.key] = job.id
         watch = log.take if progress else None
@@ -198,9 +211,13 @@ class KeptJobs:
     def validate(self) -> None:
         """Assert the invariants of the class."""
         kept = self._jobs.values()
-        assert len(kept) <= self._settings.jobs_max  # noqa: S101
-        assert self.bytes == sum(job.size for job in kept)  # noqa: S101
-        assert self._ended_bytes == sum(job.size for job in self._ended.values())  # noqa: S101
+        assert len(kept) == self._places.held <= self._settings.jobs_max  # noqa: S101
+        assert sum(job.size for job in kept) == self.bytes <= self._settings.jobs_bytes  # noqa: S101
+        pending = [job for job in kept if job.answered is None]
+        assert self._pending[0].held == len(pending)  # noqa: S101
+        assert self._pending[1].held == sum(job.size for job in pending)  # noqa: S101
+        for room in (self._places, self._room, *self._pending):
+            room.validate()
         assert self._keys == {job.key: job.id for job in kept if job.key}  # noqa: S101
         assert {job.id for job in kept if job.answered is not None} == set(self._ended)  # noqa: S101
 
@@ -216,11 +233,12 @@ class KeptJobs:
         job.log.end(outcome)
         if self._jobs.get(job.id) is job:  # a reader whose stream ended with it may have let it go
             grown = outcome_bytes(outcome) if outcome is not None else 0
+            self._pending[0].give_back(job.tenant)
+            self._pending[1].give_back(job.tenant, job.size)
             job.size += grown
-            self.bytes += grown
+            self._room.take(job.tenant, grown)
             self._ended[job.id] = job
-            self._ended_bytes += job.size
-            self._make_room(0, 0)
+            self._make_room(job.tenant, 0, 0)
         self._on_end(job.answered, job.ended - job.created)
         waiters, job.waiters = job.waiters, []
         for waiter in waiters:
@@ -228,24 +246,29 @@ class KeptJobs:
 
     def _grow(self, job: KeptJob, more: int) -> bool:
         """Hold so much more of what a job writes, if there is room (W13)."""
-        if self._jobs.get(job.id) is not job or (more > 0 and not self._make_room(more, 0)):
+        if self._jobs.get(job.id) is not job or (more > 0 and not self._make_room(job.tenant, more, 0)):
             return False
         job.size += more
-        self.bytes += more
+        self._room.take(job.tenant, more)
+        self._pending[1].take(job.tenant, more)
         return True
 
-    def _make_room(self, size: int, number: int) -> bool:
-        """Let ended jobs go, the oldest first, until so much more fits; False, and none goes, if it can't."""
-        pending = self.bytes - self._ended_bytes
-        if size > 0 and pending + size > self._settings.jobs_bytes:
-            return False
-        while (
-            len(self._jobs) + number > self._settings.jobs_max
-            or self.bytes + size > self._settings.jobs_bytes
+    def _make_room(self, tenant: str, size: int, number: int) -> bool:
+        """Let ended jobs go until so much more of this tenant fits; False, and none goes, if it can't."""
+        pending_number, pending_bytes = self._pending
+        if (number and not pending_number.admits(tenant, number)) or (
+            size and not pending_bytes.admits(tenant, size)
         ):
-            if not self._ended:
+            return False
+        going: set[str] = set()
+        for room, more, weight in ((self._places, number, _one), (self._room, size, _size)):
+            ended = ((job.id, job.tenant, weight(job)) for job in self._ended.values())
+            found = room.giving_way(tenant, more, ended, going)
+            if found is None:
                 return False
-            self._drop(next(iter(self._ended.values())))
+            going = found
+        for job in going:
+            self._drop(self._jobs[job])
         return True
 
     def _forget_old(self) -> None:
@@ -258,9 +281,20 @@ class KeptJobs:
 
     def _drop(self, job: KeptJob) -> None:
         del self._jobs[job.id]
-        if self._ended.pop(job.id, None) is not None:
-            self._ended_bytes -= job.size
-        self.bytes -= job.size
+        rooms = [(self._places, self._room)]
+        if self._ended.pop(job.id, None) is None:
+            rooms.append(self._pending)
+        for number, weight in rooms:
+            number.give_back(job.tenant)
+            weight.give_back(job.tenant, job.size)
         job.log.close()
         if job.key:
             del self._keys[job.key]
+
+
+def _one(_job: KeptJob) -> int:
+    return 1
+
+
+def _size(job: KeptJob) -> int:
+    return job.size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cluster.core.dispatch import Dispatch
 from cluster.core.effects import Answer, Decision, Effect, Log, SendFrame
@@ -38,8 +38,8 @@ def ledger(fence: int = 0, leader: int = -1, node: int = 1) -> Ledger:
     return Ledger(record)
 
 
-def request(number: int, name: str, text: str = "", **flags: bool) -> RequestArrived:
-    return RequestArrived(number, name, program(text or name), **flags)  # type: ignore[arg-type]
+def request(number: int, name: str, text: str = "", **flags: Any) -> RequestArrived:
+    return RequestArrived(number, name, program(text or name), **flags)
 
 
 def hello(

@@ -47,3 +47,28 @@ def test_h9_no_greed_of_some_shuts_out_another(asked: list[tuple[str, int]]) -> 
     room.validate()
     assert room.held <= room.room
     assert room.admits("e", room.room // 32)
+
+
+def test_whoever_has_most_gives_way_with_what_came_first() -> None:
+    """H9: as long as he has most."""
+    room = FairRoom(100)
+    things = [("a1", "a", 20), ("b1", "b", 30), ("a2", "a", 30), ("a3", "a", 10)]
+    for _name, holder, size in things:
+        room.take(holder, size)
+    assert room.giving_way("c", 10, things) == set(), "there is room"
+    assert room.giving_way("c", 15, things) == {"a1"}
+    assert room.giving_way("c", 35, things) == {"a1", "a2"}
+    assert room.giving_way("c", 45, things) is None, "he would have most"
+    assert room.giving_way("c", 15, things, {"b1"}) == {"b1"}, "that is enough"
+
+
+def test_nobody_gives_way_to_who_would_have_more() -> None:
+    """H9: he makes room of what is his own, or gets none."""
+    room = FairRoom(100)
+    room.take("small", 20)
+    room.take("large", 70)
+    things = [("s", "small", 20), ("l1", "large", 10), ("l2", "large", 10)]
+    assert room.giving_way("large", 20, things) == {"l1"}
+    assert room.giving_way("large", 30, things) == {"l1", "l2"}
+    assert room.giving_way("large", 31, things) is None
+    assert room.giving_way("large", 20, things[:1]) is None

@@ -33,6 +33,24 @@ def test_bytes_beyond_the_bound_are_refused_at_once() -> None:
     submission.validate()
 
 
+def test_h9_bytes_of_one_tenant_shut_out_no_other() -> None:
+    """W4, H9: he gets half of them, however large or small his programs are."""
+    submission = make(pending_bytes=100_000)
+    number = 0
+    for size in (20_000, 5_000, 500, 0):
+        while True:
+            arrived = request(number, f"job{number}", "x" * size + str(number), tenant="greedy")
+            number += 1
+            if answers(submission.request(arrived, 0.0)):
+                break
+    assert 45_000 < submission.snapshot().bytes <= 50_000
+    for other in ("one", "two", "three"):
+        arrived = request(number, f"job{number}", "x" * 2000, tenant=other)
+        number += 1
+        assert not answers(submission.request(arrived, 0.0)), other
+    submission.validate()
+
+
 def test_a_kept_answer_is_given_even_when_full() -> None:
     submission = make(pending_max=1)
     submission.welcomed(4, LEADER, EPOCH, 0.0)

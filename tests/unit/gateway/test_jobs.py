@@ -21,7 +21,7 @@ from cluster.wire.messages import AttemptKey, Progressed
 from tests.support.deferreds import assert_no_result, failure_result_of, success_result_of
 from tests.unit.gateway.fakes import returned
 
-SETTINGS = GatewaySettings(jobs_max=3, jobs_bytes=20_000, jobs_s=100)
+SETTINGS = GatewaySettings(jobs_max=6, jobs_bytes=40_000, jobs_s=100)
 
 
 def program(text: str = "class A {}") -> Program:
@@ -41,8 +41,13 @@ class Kept:
             self.requests, SETTINGS, self.clock, 0, lambda answered, s: self.ended.append((answered, s))
         )
 
-    def open(self, text: str = "class A {}", key: str = "") -> KeptJob:
-        return self.jobs.open(program(text), use_cache=True, keep=True, key=key)
+    def open(self, text: str = "class A {}", key: str = "", tenant: str = "") -> KeptJob:
+        return self.jobs.open(program(text), use_cache=True, keep=True, key=key, tenant=tenant)
+
+    def ended_job(self, size: int = 1, tenant: str = "") -> KeptJob:
+        job = self.open(tenant=tenant)
+        self.end(job, returned(b"x" * size))
+        return job
 
     def end(self, job: KeptJob, outcome: Outcome | None = None) -> None:
         arrived = next(e for e in self.events if isinstance(e, RequestArrived) and e.job_id == job.id)
@@ -156,9 +161,14 @@ def test_room_is_made_of_what_ended_first(kept: Kept) -> None:
     kept.end(second)
     kept.clock.advance(1)
     kept.end(first)
+    others = [kept.ended_job() for _ in range(3)]
     fourth = kept.open()
     assert kept.jobs.get(second.id) is None
-    assert [kept.jobs.get(job.id) for job in (first, third, fourth)] == [first, third, fourth]
+    assert [kept.jobs.get(job.id) for job in (first, third, *others, fourth)] == [
+        *(first, third),
+        *others,
+        fourth,
+    ]
 
 
 def test_nothing_that_is_pending_is_forgotten(kept: Kept) -> None:
@@ -170,14 +180,49 @@ def test_nothing_that_is_pending_is_forgotten(kept: Kept) -> None:
 
 
 def test_bytes_are_bounded(kept: Kept) -> None:
-    first, second = kept.open(), kept.open()
-    kept.end(first, returned(b"x" * 15_000))
+    first, second = kept.ended_job(15_000), kept.ended_job(15_000)
     assert kept.jobs.get(first.id) is first
-    kept.end(second, returned(b"x" * 15_000))
+    third = kept.ended_job(15_000)
     assert kept.jobs.get(first.id) is None
-    assert kept.jobs.get(second.id) is second
+    assert [kept.jobs.get(job.id) for job in (second, third)] == [second, third]
     with pytest.raises(Full):
-        kept.open("x" * 20_000)
+        kept.open("x" * 40_000)
+
+
+def test_h9_a_tenants_pending_jobs_shut_out_nobody(kept: Kept) -> None:
+    """In number and in bytes: he has half of the room, the next one half of the rest."""
+    for many, size in ((3, 0), (1, 18_000)):
+        greedy = [kept.open("x" * size, tenant="greedy") for _ in range(many)]
+        with pytest.raises(Full):
+            kept.open("x" * size, tenant="greedy")
+        other = kept.open("x" * (size // 4), tenant="other")
+        for job in (*greedy, other):
+            kept.jobs.forget(job)
+
+
+def test_h9_a_tenants_output_does_not_push_out_anothers_answer(kept: Kept) -> None:
+    """Whoever has most gives way: his own jobs go first, also while they write."""
+    good = kept.ended_job(10_000, tenant="good")
+    for _ in range(6):
+        kept.ended_job(14_000, tenant="greedy")
+        assert kept.jobs.get(good.id) is good
+    live = kept.open(tenant="greedy")
+    wrote(live, b"x" * 15_000)
+    assert kept.jobs.get(good.id) is good
+    for _ in range(3):
+        kept.ended_job(1, tenant="greedy")
+    assert kept.jobs.get(good.id) is good
+    kept.end(live, returned(b"x" * 39_000))
+    assert kept.jobs.get(good.id) is good
+    assert kept.jobs.get(live.id) is None, "it alone has most"
+
+
+def test_h9_who_had_all_of_it_gives_way(kept: Kept) -> None:
+    """One tenant alone may fill the room with what has ended, until others come."""
+    for _ in range(6):
+        kept.ended_job(6_000, tenant="first")
+    later = [kept.ended_job(6_000, tenant="later") for _ in range(6)]
+    assert sum(kept.jobs.get(job.id) is job for job in later) == 3
 
 
 def test_a_forgotten_job_leaves_nothing(kept: Kept) -> None:
@@ -243,5 +288,5 @@ def test_a_job_too_large_to_be_kept_goes_with_its_end(kept: Kept) -> None:
     """All that it held is given back, though it is dropped in its own end."""
     job = kept.open()
     wrote(job, b"x" * 15_000)
-    kept.end(job, Outcome(Verdict.OK, runs=(Run(Verdict.OK, stdout=b"x" * 15_000, stderr=b"y" * 15_000),)))
+    kept.end(job, Outcome(Verdict.OK, runs=(Run(Verdict.OK, stdout=b"x" * 15_000, stderr=b"y" * 30_000),)))
     assert (len(kept.jobs), kept.jobs.bytes) == (0, 0)
