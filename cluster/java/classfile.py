@@ -8,6 +8,7 @@ Specification, chapter 4.
 from __future__ import annotations
 
 import struct
+from collections.abc import Generator
 
 import attrs
 
@@ -23,6 +24,11 @@ _WIDE = frozenset({5, 6})
 """Long and Double take two numbers in the pool."""
 _CONSTANT_BYTES = {3: 4, 4: 4, 5: 8, 6: 8, 7: 2, 8: 2, 9: 4, 10: 4, 11: 4, 12: 4, 15: 3, 16: 2, 17: 4, 18: 4}
 _CONSTANT_BYTES |= {19: 2, 20: 2}
+
+_NAMED = frozenset({b"run", b"main", b"<init>"})
+"""Of these are the methods by which a program may start."""
+_STEP = 1024
+"""Fields, methods, or eight times as many constants, are read between two pauses: about a millisecond."""
 
 PUBLIC = 0x0001
 PRIVATE = 0x0002
@@ -53,7 +59,7 @@ class ClassFile:
         superclass: the same of its superclass; empty for `java.lang.Object`.
         flags: access flags.
         nested: whether it is declared inside another class.
-        methods: in the order of the file.
+        methods: those called `run`, `main` or `<init>`, in the order of the file.
         release: of the JDK whose class files these are: 17, 25, ...; 0 where a preview feature is used.
     """
 
@@ -97,17 +103,20 @@ class _Pool:
     of 65,535 methods.
     """
 
-    def __init__(self, reader: _Reader) -> None:
-        self._texts: dict[int, bytes] = {}
+    def __init__(self) -> None:
+        self.texts: dict[int, bytes] = {}
         self._classes: dict[int, int] = {}
         self._decoded: dict[int, str] = {}
         self._names: dict[int, str] = {}
+
+    def reading(self, reader: _Reader) -> Generator[None, None, None]:
+        """Read it, in steps."""
         count = reader.u2()
         index = 1
         while index < count:
             tag = reader.u1()
             if tag == _UTF8:
-                self._texts[index] = reader.take(reader.u2())
+                self.texts[index] = reader.take(reader.u2())
             elif tag in _CONSTANT_BYTES:
                 body = reader.take(_CONSTANT_BYTES[tag])
                 if tag == _CLASS:
@@ -115,13 +124,15 @@ class _Pool:
             else:
                 raise MalformedClass("unknown constant")
             index += 2 if tag in _WIDE else 1
+            if index % (8 * _STEP) < 2:  # noqa: PLR2004  (some constants take two numbers)
+                yield
 
     def text(self, index: int) -> str:
         if (known := self._decoded.get(index)) is not None:
             return known
-        if index not in self._texts:
+        if index not in self.texts:
             raise MalformedClass("no such text")
-        return self._decoded.setdefault(index, _modified_utf8(self._texts[index]))
+        return self._decoded.setdefault(index, _modified_utf8(self.texts[index]))
 
     def class_name(self, index: int) -> str:
         if index not in self._classes:
@@ -147,30 +158,53 @@ def parse(data: bytes) -> ClassFile:
     Raises:
         MalformedClass: whatever else the bytes are.
     """
+    steps = parsing(data)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: ClassFile = end.value
+            return found
+
+
+def parsing(data: bytes) -> Generator[None, None, ClassFile]:
+    """The same in steps of a millisecond or so: a class file can take a tenth of a second."""
     if len(data) > CLASS_BYTES_MAX:
         raise MalformedClass("too large")
     reader = _Reader(data)
     if reader.u4() != _MAGIC:
         raise MalformedClass("no class file")
     minor, major = reader.u2(), reader.u2()
-    pool = _Pool(reader)
+    pool = _Pool()
+    yield from pool.reading(reader)
     flags = reader.u2()
     this = pool.class_name(reader.u2())
     superclass_index = reader.u2()
     superclass = pool.class_name(superclass_index) if superclass_index else ""
     reader.take(2 * reader.u2())
-    for _ in range(reader.u2()):
+    for number in range(1, reader.u2() + 1):
         reader.take(6)
         _skip_attributes(reader)
-    methods = tuple(_method(reader, pool) for _ in range(reader.u2()))
+        if number % _STEP == 0:
+            yield
+    methods: list[Method] = []
+    for number in range(1, reader.u2() + 1):
+        method = _method(reader, pool)
+        if method is not None:
+            methods.append(method)
+        if number % _STEP == 0:
+            yield
     release = 0 if minor else max(major - _BEFORE_JAVA_1, 0)
-    return ClassFile(this, superclass, flags, _is_nested(reader, pool, this), methods, release)
+    return ClassFile(this, superclass, flags, _is_nested(reader, pool, this), tuple(methods), release)
 
 
-def _method(reader: _Reader, pool: _Pool) -> Method:
-    method = Method(reader.u2(), pool.text(reader.u2()), pool.text(reader.u2()))
+def _method(reader: _Reader, pool: _Pool) -> Method | None:
+    """The next one; None: by its name no program starts."""
+    flags, name, descriptor = struct.unpack(">HHH", reader.take(6))
     _skip_attributes(reader)
-    return method
+    if name not in pool.texts or descriptor not in pool.texts:
+        raise MalformedClass("no such text")
+    return Method(flags, pool.text(name), pool.text(descriptor)) if pool.texts[name] in _NAMED else None
 
 
 def _skip_attributes(reader: _Reader) -> None:

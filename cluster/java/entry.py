@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 
 import attrs
 
@@ -16,7 +16,7 @@ from cluster.java.classfile import (
     ClassFile,
     MalformedClass,
     Method,
-    parse,
+    parsing,
 )
 
 RUN = "run"
@@ -64,11 +64,27 @@ def choose(classes: Iterable[bytes], wanted: str = "") -> Entry | NoEntry:
         classes: the compiled class files.
         wanted: a class named by the caller, with dots or slashes; empty for none.
     """
+    steps = choosing(classes, wanted)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            chosen: Entry | NoEntry = end.value
+            return chosen
+
+
+def choosing(classes: Iterable[bytes], wanted: str = "") -> Generator[None, None, Entry | NoEntry]:
+    """The same in steps of a millisecond or so, for a node that has other things to do meanwhile."""
+    parsed: list[ClassFile] = []
+    by_name: dict[str, _Offering] = {}
     try:
-        parsed = [parse(data) for data in classes]
+        for data in classes:
+            found = yield from parsing(data)
+            parsed.append(found)
+            by_name[found.name] = _offering(found)
+            yield
     except MalformedClass as error:
         return NoEntry(f"the compiler produced a class file that can't be read: {error}")
-    by_name = {found.name: found for found in parsed}
     if any(name.startswith(RESERVED) for name in by_name):
         return NoEntry(f"the package `{RESERVED.rstrip('.')}` is the runner's own: choose another name")
     if wanted:
@@ -77,11 +93,15 @@ def choose(classes: Iterable[bytes], wanted: str = "") -> Entry | NoEntry:
     public = [found for found in top_level if found.flags & PUBLIC]
     groups = (public, top_level, parsed) if len(public) == 1 else (top_level, parsed)
     for group in groups:
-        candidates = [(found.name, kind) for found in group if (kind := _offer(found, by_name))]
+        candidates: list[Entry] = []
+        for found in group:
+            if kind := _offer(by_name[found.name], by_name):
+                candidates.append(Entry(found.name, kind))
+            yield
         if len(candidates) == 1:
-            return Entry(*candidates[0])
+            return candidates[0]
         if candidates:
-            return NoEntry(_several(sorted(name for name, _ in candidates)))
+            return NoEntry(_several(sorted(candidate.main_class for candidate in candidates)))
     names = ", ".join(sorted(by_name)[:_NAMED_MAX]) or "none"
     return NoEntry(
         f"nothing to start: no class offers an entry point (classes: {names}); "
@@ -89,15 +109,43 @@ def choose(classes: Iterable[bytes], wanted: str = "") -> Entry | NoEntry:
     )
 
 
-def _named(by_name: Mapping[str, ClassFile], wanted: str) -> Entry | NoEntry:
-    found = by_name.get(wanted) or by_name.get(wanted.replace(".", "$"))
-    if found is None:
+@attrs.frozen
+class _Offering:
+    """What a class has to start a program by, itself or for those that extend it: looked for once.
+
+    Attributes:
+        run, main: the method of that contract.
+        short, short_object: one of the shorter forms of `main`; one that needs an object.
+    """
+
+    found: ClassFile
+    run: bool
+    main: bool
+    short: bool
+    short_object: bool
+
+
+def _offering(found: ClassFile) -> _Offering:
+    short = [method for method in found.methods if _is_short(method)]
+    return _Offering(
+        found,
+        run=any(map(_is_run, found.methods)),
+        main=any(map(_is_main, found.methods)),
+        short=any(method.flags & STATIC for method in short),
+        short_object=any(not method.flags & STATIC for method in short),
+    )
+
+
+def _named(by_name: Mapping[str, _Offering], wanted: str) -> Entry | NoEntry:
+    offering = by_name.get(wanted) or by_name.get(wanted.replace(".", "$"))
+    if offering is None:
         names = ", ".join(sorted(by_name)[:_NAMED_MAX]) or "none"
         return NoEntry(f"the class `{wanted}` is not among the compiled classes: {names}")
-    kind = _offer(found, by_name)
+    kind = _offer(offering, by_name)
     if not kind:
-        return NoEntry(f"the class `{wanted}` offers no entry point; {_nearly([found])}write {_WANTED}")
-    return Entry(found.name, kind)
+        nearly = _nearly([offering.found])
+        return NoEntry(f"the class `{wanted}` offers no entry point; {nearly}write {_WANTED}")
+    return Entry(offering.found.name, kind)
 
 
 def _several(names: list[str]) -> str:
@@ -105,16 +153,18 @@ def _several(names: list[str]) -> str:
     return f"several classes could be started: {shown}; name one of them as the main class"
 
 
-def _offer(found: ClassFile, by_name: Mapping[str, ClassFile]) -> str:
+def _offer(started: _Offering, by_name: Mapping[str, _Offering]) -> str:
     """`run`, `main`, or nothing; `run()` wins where both exist."""
-    lineage = tuple(_lineage(found, by_name))
+    found, lineage = started.found, tuple(_lineage(started, by_name))
     concrete = not found.flags & (ABSTRACT | INTERFACE)
-    if concrete and _constructs(found, PUBLIC) and any(_is_run(m) for c in lineage for m in c.methods):
+    if concrete and _constructs(found, PUBLIC) and any(each.run for each in lineage):
         return RUN
-    if any(_is_main(m) for c in lineage for m in c.methods):
+    if any(each.main for each in lineage):
         return MAIN
-    if found.release >= SHORT_FORMS and any(_is_short(m, found) for c in lineage for m in c.methods):
-        return MAIN
+    if found.release >= SHORT_FORMS:
+        makes = _is_makeable(found)
+        if any(each.short or (makes and each.short_object) for each in lineage):
+            return MAIN
     return ""
 
 
@@ -128,14 +178,10 @@ def _is_main(method: Method) -> bool:
     return fits and method.flags & (PUBLIC | STATIC) == PUBLIC | STATIC
 
 
-def _is_short(method: Method, started: ClassFile) -> bool:
-    """`void main()` or `void main(String[])`, not private; of an object, if one can be made (JEP 512)."""
-    if method.name != "main" or method.descriptor not in {"()V", "([Ljava/lang/String;)V"}:
-        return False
-    if method.flags & STATIC:
-        return not method.flags & PRIVATE
-    makes = not started.flags & (ABSTRACT | INTERFACE) and _constructs(started, 0)
-    return makes and not method.flags & PRIVATE
+def _is_short(method: Method) -> bool:
+    """`void main()` or `void main(String[])`, not private (JEP 512); where it is not static, of an object."""
+    fits = method.name == "main" and method.descriptor in {"()V", "([Ljava/lang/String;)V"}
+    return fits and not method.flags & PRIVATE
 
 
 def _constructs(found: ClassFile, visible: int) -> bool:
@@ -149,13 +195,18 @@ def _constructs(found: ClassFile, visible: int) -> bool:
     )
 
 
+def _is_makeable(found: ClassFile) -> bool:
+    return not found.flags & (ABSTRACT | INTERFACE) and _constructs(found, 0)
+
+
 def _nearly(parsed: Iterable[ClassFile]) -> str:
     """What looks like an entry point to its author, and why it is none; empty if nothing does."""
     for found in parsed:
         for method in found.methods:
             if _is_run(method):
                 return f"`{found.name}` has `run()`, but {_unmakeable(found)}; "
-            if _is_short(method, found) and 0 < found.release < SHORT_FORMS:
+            makes = method.flags & STATIC or _is_makeable(found)
+            if _is_short(method) and makes and 0 < found.release < SHORT_FORMS:
                 return (
                     f"`{_declared(method)}` of `{found.name}` is one of the shorter forms, which came with "
                     f"JDK {SHORT_FORMS}, and this one is JDK {found.release}; "
@@ -190,11 +241,11 @@ def _types(descriptor: str) -> str:
     )
 
 
-def _lineage(found: ClassFile, by_name: Mapping[str, ClassFile]) -> Iterator[ClassFile]:
+def _lineage(started: _Offering, by_name: Mapping[str, _Offering]) -> Iterator[_Offering]:
     """The class and those of its superclasses that belong to the program."""
-    current: ClassFile | None = found
+    current: _Offering | None = started
     for _ in range(_LINEAGE_MAX):
         if current is None:
             return
         yield current
-        current = by_name.get(current.superclass)
+        current = by_name.get(current.found.superclass)

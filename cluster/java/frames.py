@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import attrs
 
 from cluster.errors import RemoteProtocolError
+from cluster.java.entry import Entry, NoEntry
 from cluster.limits import MIB
 from cluster.wire.jobs import DataFile, Diagnostic, Source
 
@@ -63,6 +64,8 @@ class Answer:
         number: the request's own.
         status: `SUCCEEDED`, `FAILED`, or `CRASHED` (the compiler gave up; `crash` says why).
         classes: class file by internal name (`demo/Main`).
+        chosen: where such a program starts, by the class that its caller named; kept, so that it is looked
+            for once however often the answer is used.
     """
 
     number: int
@@ -71,6 +74,7 @@ class Answer:
     diagnostics: tuple[Diagnostic, ...]
     text: str
     classes: Mapping[str, bytes]
+    chosen: dict[str, Entry | NoEntry] = attrs.field(factory=dict, eq=False, repr=False)
 
 
 def first_error(answer: Answer) -> str:

@@ -85,7 +85,7 @@ def test_the_promise_holds_for_whatever_is_made_of_it(target: Target) -> None:
 
 
 def _text_again(pool: classfile._Pool, index: int) -> str:
-    return pool._texts[index].decode("utf-8", "replace")
+    return pool.texts[index].decode("utf-8", "replace")
 
 
 def _shown(ring: keyring.Keyring) -> str:

@@ -224,3 +224,21 @@ def test_a_class_of_one_source_is_none_for_the_next(java: JavaDriver, first: str
     own = f"public class {simple} {{ public String run() {{ return getClass().getSimpleName(); }} }}"
     outcome = compiled(java, ("", f"class pack {{ }} {own}"))
     assert (outcome.verdict, outcome.runs[0].value) == (Verdict.OK, simple.encode())
+
+
+@pytest.mark.parametrize("shape", ["{classes}", "class Outer {{ {classes} }}", "package p; {classes}"])
+def test_more_classes_than_a_program_may_have_are_a_compile_error_that_says_so(
+    java: JavaDriver, shape: str
+) -> None:
+    """P2, C3: each is looked at for an entry, and is a file for the virtual machine."""
+    classes = " ".join(f"class C{number} {{ }}" for number in range(2001))
+    outcome = compiled(java, ("Outer.java", shape.format(classes=classes)))
+    assert outcome.verdict is Verdict.COMPILE_ERROR
+    assert "at most 2000 classes" in outcome.message
+    assert compiled(java, ("", f"public class A {{ {RUN} }}")).verdict is Verdict.OK
+
+
+def test_as_many_classes_as_a_program_may_have_run(java: JavaDriver) -> None:
+    classes = " ".join(f"class C{number} {{ }}" for number in range(1999))
+    outcome = compiled(java, ("", f"{classes} public class A {{ {RUN} }}"))
+    assert outcome.verdict is Verdict.OK, outcome

@@ -53,7 +53,8 @@ import javax.tools.ToolProvider;
  */
 public final class Compiler {
     private static final int REQUEST_MAX = 64 << 20;
-    private static final int CLASSES_MAX = 24 << 20;
+    private static final int CLASSES_MAX = 2000;
+    private static final int CLASSES_BYTES_MAX = 24 << 20;
     private static final int DIAGNOSTICS_MAX = 100;
     private static final int MESSAGE_MAX = 4096;
     private static final int TEXT_MAX = 64 << 10;
@@ -284,7 +285,10 @@ public final class Compiler {
             return buffer.toByteArray();
         }
 
-        OutputStream open(Output output) {
+        OutputStream open(Output output) throws IOException {
+            if (outputs.size() == CLASSES_MAX) {
+                throw new IOException("a program has at most " + CLASSES_MAX + " classes, nested ones included");
+            }
             outputs.add(output);
             return new OutputStream() {
                 @Override
@@ -301,8 +305,8 @@ public final class Compiler {
 
                 private void grow(int by) throws IOException {
                     bytes += by;
-                    if (bytes > CLASSES_MAX) {
-                        throw new IOException("the classes are larger than " + CLASSES_MAX + " bytes");
+                    if (bytes > CLASSES_BYTES_MAX) {
+                        throw new IOException("the classes are larger than " + CLASSES_BYTES_MAX + " bytes");
                     }
                 }
             };
@@ -380,7 +384,7 @@ public final class Compiler {
         }
 
         @Override
-        public OutputStream openOutputStream() {
+        public OutputStream openOutputStream() throws IOException {
             return owner.open(this);
         }
 

@@ -213,14 +213,15 @@ def test_a_damaged_class_file_parses_or_is_malformed(sample: bytes, at: int, val
 
 
 def _class_of_one_text(methods: int, lists: int = 0) -> bytes:
-    """A class whose name, and the names and types of whose methods, are one long text; built by hand."""
+    """A class whose name, and the types of whose methods, are one long text; built by hand."""
     name = b"a" * 60_000
     constants = [
         b"\x01" + struct.pack(">H", len(name)) + name,
         b"\x07" + struct.pack(">H", 1),
         b"\x01" + struct.pack(">H", 12) + b"InnerClasses",
+        b"\x01" + struct.pack(">H", 4) + b"main",
     ]
-    method = struct.pack(">HHHH", 0, 1, 1, 0)
+    method = struct.pack(">HHHH", 0, 4, 1, 0)
     entries = 1000
     inner = struct.pack(">HIH", 3, 2 + 8 * entries, entries) + struct.pack(">HHHH", 2, 0, 0, 0) * entries
     head = struct.pack(">IHHH", 0xCAFEBABE, 0, 61, len(constants) + 1) + b"".join(constants)

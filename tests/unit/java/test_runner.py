@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import signal
+import struct
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,14 @@ from cluster.java import cells, jdk, runner
 from cluster.java.cells import Cell
 from cluster.java.cgroup import Bounds
 from cluster.java.classes import CompiledClasses
-from cluster.java.entry import Entry
+from cluster.java.entry import Entry, NoEntry, choosing
 from cluster.java.frames import SUCCEEDED, Answer
 from cluster.java.jvm import Jvm
 from cluster.java.runner import AGAIN_S, TRIES, JavaRunner
 from cluster.java.sandbox import INFO, Place
 from cluster.java.threads import in_thread
 from cluster.limits import MIB, Limits
-from cluster.wire.jobs import Job, Outcome, Program, Source
+from cluster.wire.jobs import Job, Outcome, Program, Source, Verdict
 from tests.unit.java.test_pool import Scene
 
 
@@ -122,15 +123,24 @@ def test_a_machine_that_no_thread_lets_into_its_control_group_ends_and_says_why(
 class Compiled:
     """A compiler that has compiled it already."""
 
+    def __init__(self, classes: Mapping[str, bytes] | None = None) -> None:
+        self.answer = Answer(1, SUCCEEDED, "", (), "", classes or {"A": b""})
+
     def compile(self, *_: object) -> Any:
-        return succeed(Answer(1, SUCCEEDED, "", (), "", {"A": b""}))
+        return succeed(self.answer)
+
+
+def entry_of_a(*_: object) -> Generator[None, None, Entry]:
+    """What is chosen, whatever was compiled."""
+    yield
+    return Entry("A", "run")
 
 
 def test_a_program_whose_machines_all_die_before_they_have_it_is_handed_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """W10, decision 9: those that wait say nothing of another shape, and an answer at once draws jobs."""
-    monkeypatch.setattr(runner, "choose", lambda *_: Entry("A", "run"))
+    monkeypatch.setattr(runner, "choosing", entry_of_a)
     scene, outcomes = Scene(), list[Outcome | None]()
     scene.full()
     java = JavaRunner(
@@ -144,3 +154,45 @@ def test_a_program_whose_machines_all_die_before_they_have_it_is_handed_back(
         scene.started[2 + number].processEnded(Failure(ProcessTerminated(1)))
     assert scene.pool.trouble == ""
     assert outcomes == [None]
+
+
+def class_without_entry(name: str) -> bytes:
+    """The smallest class file."""
+    text = name.encode()
+    constants = b"\x01" + struct.pack(">H", len(text)) + text + b"\x07" + struct.pack(">H", 1)
+    return struct.pack(">IHHH", 0xCAFEBABE, 0, 61, 3) + constants + struct.pack(">7H", 0, 2, 0, 0, 0, 0, 0)
+
+
+def test_a_program_of_many_classes_does_not_hold_up_its_node_and_is_looked_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P2, J4: a leader that looks at 2,000 classes in one turn loses its lease."""
+    scene, looks = Scene(), list[str]()
+    scene.full()
+    java = JavaRunner(
+        scene.clock, JavaSettings(), SandboxSettings(), tmp_path, 2, Limits(), on_capacity=lambda _: None
+    )
+    names = [f"C{number}" for number in range(2000)]
+    compiled = Compiled({name: class_without_entry(name) for name in names})
+    java._pool, java._classes = scene.pool, CompiledClasses(scene.clock, compiled)
+
+    def counted(classes: Iterable[bytes], wanted: str) -> Generator[None, None, Entry | NoEntry]:
+        looks.append(wanted)
+        return choosing(classes, wanted)
+
+    monkeypatch.setattr(runner, "choosing", counted)
+
+    def outcomes(number: int, main_class: str = "") -> list[Outcome | None]:
+        found = list[Outcome | None]()
+        program = Program((Source("", "class A {}"),), main_class=main_class)
+        java.run(Job(f"{number:032x}", 1, program), 60.0).addCallback(found.append)
+        return found
+
+    first, other = outcomes(1), outcomes(2, "C7")
+    assert (first, other) == ([], []), "others have their turn first"
+    scene.clock.pump([0.0] * 10_000)
+    for outcome in (*first, *other, *outcomes(3), *outcomes(4, "C7")):
+        assert outcome is not None
+        assert outcome.verdict is Verdict.COMPILE_ERROR
+        assert "entry point" in outcome.message
+    assert looks == ["", "C7"]
