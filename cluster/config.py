@@ -138,6 +138,8 @@ class WorkSettings(Section, frozen=True):
     kept_bytes: Bytes = 64 * MIB
     kept_s: Seconds = 60.0
     """W5: bounds of the results that a worker keeps until they are released."""
+    window_bytes: Annotated[int, Meta(ge=MIB, le=32 * MIB)] = 8 * MIB
+    """W14: jobs or outcomes that go out on a channel before its other end has read what went before."""
     held_max: Count = 10_000
     """L3: frames that a leader without its lease holds back."""
     drain_s: Seconds = 20.0

@@ -11,9 +11,9 @@ from cluster.core.alarms import Alarms
 from cluster.core.board import Board, Claim, Entry
 from cluster.core.counters import Counters
 from cluster.core.effects import Level
-from cluster.core.events import ChannelId
 from cluster.core.outbox import Outbox
 from cluster.core.pace import Pace
+from cluster.core.replies import Replies
 from cluster.core.roster import Flight, Line, Roster, Worker
 from cluster.identity import Epoch, NodeId
 from cluster.wire.jobs import Outcome, Reason, Refusal, Verdict
@@ -22,14 +22,10 @@ from cluster.wire.messages import (
     AttemptKey,
     CancelRun,
     Finished,
-    Frame,
     LossCounted,
     Progress,
-    Progressed,
     Recount,
-    Refused,
     Release,
-    Result,
     Submit,
 )
 
@@ -78,16 +74,19 @@ class Assignments:
         self._pace = Pace()
         self._placed: dict[str, None] = {}
         self.counters = Counters()
+        self.replies = Replies(epoch, roster, board, out, self.counters)
 
     def submit(self, line: Line, frame: Submit, now: float) -> None:
         """A gateway's job, new or sent again (W4, W7)."""
         job = frame.job.id
         entry = self._board.jobs.get(job)
         if entry is not None and entry.claim is not None and entry.claim.gateway != line.node:
-            self._refuse(line.node, job, Refusal(Reason.OVERLOADED, "another gateway owns this job id"))
+            self.replies.refuse(
+                line.node, job, Refusal(Reason.OVERLOADED, "another gateway owns this job id")
+            )
             return
         if entry is None and self._too_much(frame):
-            self._refuse(line.node, job, self._overloaded())
+            self.replies.refuse(line.node, job, self._overloaded())
             return
         self._board.reopen(job)
         patience, deadline = now + frame.queue_s, now + frame.remaining_s
@@ -103,7 +102,7 @@ class Assignments:
         self._alarms.clear(("forget", job, 0))
         self._alarms.set(("deadline", job, 0), claim.deadline)
         if entry.outcome is not None:
-            self.tell(job, line.channel)
+            self.replies.tell(job, line.channel)
         elif not entry.workers:
             self._alarms.set(("queue", job, 0), claim.queue_until)
         else:
@@ -165,15 +164,6 @@ class Assignments:
         self._roster.put(worker, key.job, Flight(key, cancelled=True))
         self._out.send(worker.channel, CancelRun(self._epoch, (key.job,)))
 
-    def progressed(self, worker: Worker, frame: Progress) -> None:
-        """Pass on what a run has come to, if its job's gateway is there and the run still counts (W13)."""
-        entry = self._board.jobs.get(frame.key.job)
-        if entry is None or entry.claim is None or worker.node not in entry.workers:
-            self.counters.progress_dropped += 1
-            return
-        told = Progressed(self._epoch, worker.node, frame.key, frame.compilation, frame.pieces)
-        self._to_gateway(entry.claim.gateway, told)
-
     def _recount(self, job: str, entry: Entry) -> None:
         """Its gateway asks anew and may have missed something: have its progress told again (W13)."""
         for node in entry.workers:
@@ -184,6 +174,7 @@ class Assignments:
     def finished(self, worker: Worker, frame: Finished, now: float) -> None:
         """The first outcome wins, whichever attempt it is of (W8)."""
         job = frame.key.job
+        worker.finished_at = now
         flight = self._roster.take(worker, job)
         if flight is not None and flight.since is not None:
             self._pace.note(now - flight.since)
@@ -205,6 +196,18 @@ class Assignments:
         elif worker.node not in entry.holders:
             self.counters.duplicates += 1
             self._out.send(worker.channel, Release((job,)))
+
+    def overdue(self, job: str, node: NodeId, now: float) -> None:
+        """A kept result has not come in time; while others of its worker do, it has its turn (W7, W14)."""
+        worker = self._roster.worker(node)
+        assert worker is not None
+        until = worker.finished_at + self._settings.collect_s
+        if now < until:
+            self._alarms.set(("kept", job, node), until)
+            return
+        self._roster.take(worker, job)
+        del self._board.jobs[job].workers[node]
+        self.requeue(job, now)
 
     def returned(self, worker: Worker, key: AttemptKey, now: float) -> None:
         """It stopped a cancelled run, or has no room: then it gets nothing more for a moment (W10)."""
@@ -258,8 +261,10 @@ class Assignments:
             self.counters.assigned += 1
             remaining = max(0.0, entry.claim.deadline - now)
             self._out.send(worker.channel, Assign(self._epoch, entry.attempt, entry.claim.job, remaining))
+            if (ping := self._roster.sent(worker, entry.claim.size)) is not None:
+                self._out.send(worker.channel, ping)
             if entry.claim.job.progress:
-                self.progressed(worker, Progress(worker.flights[job].key))
+                self.replies.progressed(worker, Progress(worker.flights[job].key))
             sending = f"attempt {entry.attempt}, epoch {self._epoch}"
             self._out.log(f"job {job[:8]} assigned to server {worker.node}, {sending}")
 
@@ -285,7 +290,7 @@ class Assignments:
             self.counters.losses += 1
             self._out.log(f"job {job[:8]} lost worker {node}, loss {entry.losses}")
             if entry.claim is not None:
-                self._to_gateway(entry.claim.gateway, LossCounted(self._epoch, job, entry.losses, node))
+                self.replies.to(entry.claim.gateway, LossCounted(self._epoch, job, entry.losses, node))
             self._give_up_if_poison(job, now)
 
     def _give_up_if_poison(self, job: str, now: float) -> bool:
@@ -305,7 +310,7 @@ class Assignments:
         reason, text = Reason.NO_WORKER, "no worker is connected to the leader"
         if slots:
             reason, text = Reason.QUEUE_TIMEOUT, f"all {slots} slots stayed busy: try again later"
-        self._refuse(entry.claim.gateway, job, Refusal(reason, text, self._retry_after()))
+        self.replies.refuse(entry.claim.gateway, job, Refusal(reason, text, self._retry_after()))
         self._forget(job)
 
     def past_deadline(self, job: str, now: float) -> None:
@@ -325,19 +330,22 @@ class Assignments:
         if entry.claim is not None:
             channel = self._roster.channel_of(entry.claim.gateway)
             if channel is not None:
-                self.tell(job, channel)
+                self.replies.tell(job, channel)
             if entry.claim.deadline <= now:
                 self._alarms.set(("forget", job, 0), now + self._settings.absence_s)
-        for other in crowded:  # its worker keeps it, and its gateway will ask again
-            self._forget(other)
+        for other in crowded:
+            if self.replies.waits(other):
+                self._give_up_telling(other)
+            else:  # its worker keeps it, and its gateway has been told or will ask again
+                self._forget(other)
 
-    def tell(self, job: str, channel: ChannelId) -> None:
-        """Pass the outcome on, once a channel; the gateway's acknowledgement ends the job (W8)."""
-        entry = self._board.jobs[job]
-        assert entry.claim is not None
-        if entry.outcome is not None and entry.claim.told != channel:
-            entry.claim.told = channel
-            self._out.send(channel, Result(self._epoch, job, entry.outcome))
+    def _give_up_telling(self, job: str) -> None:
+        """Its gateway reads too slowly for what it asks for: there is no place for this outcome (W14)."""
+        claim = self._board.jobs[job].claim
+        assert claim is not None
+        text = "too many outcomes wait for this gateway to read them: try again later"
+        self.replies.refuse(claim.gateway, job, Refusal(Reason.OVERLOADED, text, self._retry_after()))
+        self.end(job)
 
     def end(self, job: str) -> None:
         """Nobody needs it any longer: stop it, free its results, remember its id."""
@@ -388,13 +396,3 @@ class Assignments:
 
     def _retry_after(self) -> float:
         return self._pace.retry_after_s(self._board.waiting(), self._roster.slots())
-
-    def _refuse(self, gateway: NodeId, job: str, refusal: Refusal) -> None:
-        self.counters.refused += 1
-        self._out.log(f"job {job[:8]} refused, {refusal.reason}: {refusal.message}")
-        self._to_gateway(gateway, Refused(self._epoch, job, refusal))
-
-    def _to_gateway(self, gateway: NodeId, frame: Frame) -> None:
-        channel = self._roster.channel_of(gateway)
-        if channel is not None:
-            self._out.send(channel, frame)

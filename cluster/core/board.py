@@ -10,7 +10,7 @@ import attrs
 from cluster.config import WorkSettings
 from cluster.core.events import ChannelId
 from cluster.core.fair_queue import FairQueue
-from cluster.core.sizes import outcome_bytes
+from cluster.core.sizes import outcome_bytes, program_bytes
 from cluster.identity import NodeId
 from cluster.wire.jobs import Job, Outcome
 
@@ -30,6 +30,7 @@ class Claim:
         deadline: when its client stops waiting.
         tenant, share: whose turn it takes in the queue, and that one's weight.
         told: the channel on which the gateway was told the outcome.
+        size: bytes of the job.
     """
 
     job: Job
@@ -39,6 +40,10 @@ class Claim:
     tenant: str = ""
     share: int = 1
     told: ChannelId | None = None
+    size: int = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.size = program_bytes(self.job.program)
 
 
 @attrs.define

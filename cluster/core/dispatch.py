@@ -32,7 +32,7 @@ from cluster.wire.messages import (
     Withdraw,
 )
 
-FromPeer = Submit | Withdraw | Finished | Progress | Returned | Slots | ResultAck | Pong
+FromPeer = Submit | Withdraw | Finished | Progress | Returned | Slots | ResultAck | Ping | Pong
 
 
 @attrs.frozen
@@ -110,7 +110,7 @@ class Dispatch:
             self._out.do(Close(old, "replaced by a newer channel"))
             self._lose(old, "replaced by a newer channel", now)
         if self._roster.line(channel) is None:
-            self._roster.add(Line(peer, role, frame.boot, channel, now))
+            self._roster.add(peer, role, frame.boot, channel, now)
         if role is Role.GATEWAY:
             self._gateway_back(peer, frame.boot, channel)
         else:
@@ -124,7 +124,9 @@ class Dispatch:
         if line is None:
             self._jobs.counters.strays += 1
             return ()
-        if line.role is Role.GATEWAY:
+        if isinstance(frame, Ping):  # held without the lease: what came before it is not read before (W14)
+            self._out.send(channel, Pong(frame.nonce))
+        elif line.role is Role.GATEWAY:
             self._from_gateway(line, frame, now)
         else:
             worker = self._roster.worker(line.node)
@@ -220,15 +222,16 @@ class Dispatch:
             self._drop_all(node)
         self._gateway_boots[node] = boot
         for job in self._board.of_gateway(node):
-            self._jobs.tell(job, channel)
+            self._jobs.replies.tell(job, channel)
 
     def _worker_back(self, channel: ChannelId, node: NodeId, frame: Hello, now: float) -> None:
         """What it lost is counted or forgiven (W6); what it runs and keeps is taken into account (W7)."""
         self._losses.back(node, frame.boot, now)
         worker = self._roster.worker(node)
         if worker is None:
-            worker = Worker(node, frame.boot, channel, frame.slots, frame.draining)
-            self._roster.add_worker(worker)
+            line = self._roster.line(channel)
+            assert line is not None
+            worker = self._roster.add_worker(line, frame.slots, draining=frame.draining)
             self._out.log(f"worker {node} ready, {frame.slots} slots", Level.VERBOSE)
         else:
             self._roster.offers(worker, frame.slots, draining=frame.draining)
@@ -307,7 +310,7 @@ class Dispatch:
                     if entry is not None and entry.outcome is not None:
                         self._jobs.end(job)
             case Pong():
-                pass
+                self._jobs.replies.read(line, frame.nonce)
             case _:
                 self._jobs.counters.strays += 1
 
@@ -316,13 +319,13 @@ class Dispatch:
             case Finished():
                 self._jobs.finished(worker, frame, now)
             case Progress():
-                self._jobs.progressed(worker, frame)
+                self._jobs.replies.progressed(worker, frame)
             case Returned():
                 self._jobs.returned(worker, frame.key, now)
             case Slots():
                 self._roster.offers(worker, frame.slots, draining=frame.draining)
             case Pong():
-                pass
+                self._roster.read(worker, frame.nonce)
             case _:
                 self._jobs.counters.strays += 1
 
@@ -345,11 +348,7 @@ class Dispatch:
                 self._out.log(f"job {job[:8]} is claimed by no gateway: cancelled")
                 self._jobs.end(job)
             case "kept":
-                worker = self._roster.worker(node)
-                assert worker is not None
-                self._roster.take(worker, job)
-                del self._board.jobs[job].workers[node]
-                self._jobs.requeue(job, now)
+                self._jobs.overdue(job, node, now)
             case "absent":
                 self._losses.overdue(node, now)
             case "places":

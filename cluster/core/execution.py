@@ -23,7 +23,8 @@ from cluster.core.effects import (
     StartRun,
     StopRun,
 )
-from cluster.core.events import ChannelId, RunProgressed
+from cluster.core.events import OWN_CHANNEL, ChannelId, RunProgressed
+from cluster.core.keep import Keep
 from cluster.core.ledger import Ledger
 from cluster.core.runs import ExecutionSnapshot, Kept, Run
 from cluster.core.sizes import outcome_bytes
@@ -53,8 +54,7 @@ _DRAINED = ""
 class Execution:
     """What this node runs, and the results that it keeps.
 
-    Invariants: at most one run a job; a job is never both running and kept; the kept results' sizes are
-    within `kept_bytes`, the newest excepted.
+    Invariants: at most one run a job; a job is never both running and kept.
     """
 
     def __init__(self, settings: WorkSettings, me: NodeId, ledger: Ledger) -> None:
@@ -64,14 +64,13 @@ class Execution:
         self._slots = 0
         self._channel: ChannelId | None = None
         self._runs: dict[str, Run] = {}
-        self._kept: OrderedDict[str, Kept] = OrderedDict()
-        self._kept_bytes = 0
+        self._kept = Keep(settings)
         self._seen: OrderedDict[AttemptKey, None] = OrderedDict()
         self._owed: deque[AttemptKey] = deque(maxlen=SEEN_MAX)
         self._alarms: Alarms[str] = Alarms()
         self._draining = False
         self._drain_over = False
-        self._finished = self._fenced = self._returned = self._dropped = self._strays = 0
+        self._finished = self._fenced = self._returned = self._strays = 0
 
     # --- what the node tells it --------------------------------------------------------------------
 
@@ -87,20 +86,27 @@ class Execution:
         """A leader took this node on: it learns which slots are free, and gets every kept result (W5)."""
         del epoch, now
         self._channel = channel
+        self._kept.connected(itself=channel == OWN_CHANNEL)
         owed = tuple(self._to_leader(Returned(key)) for key in self._owed)
         self._owed.clear()
-        return owed + tuple(self._to_leader(Finished(kept.key, kept.outcome)) for kept in self._kept.values())
+        return owed + self._tell()
 
     def hello_fields(self) -> tuple[int, tuple[AttemptKey, ...], tuple[AttemptKey, ...], bool]:
         """Slots, attempts running, attempts whose results are kept, draining: for HELLO (W2)."""
         running = tuple(run.key for run in self._runs.values() if not run.cancelled)
-        return self._slots, running, tuple(kept.key for kept in self._kept.values()), self._draining
+        return self._slots, running, self._kept.keys(), self._draining
 
     def disconnected(self, now: float) -> Effects:
         """The leader's channel is gone; jobs and results stay (W2)."""
         del now
         self._channel = None
+        self._kept.disconnected()
         return ()
+
+    def read(self, nonce: int) -> Effects:
+        """The leader has read the results that it was sent before (W14)."""
+        self._kept.read(nonce)
+        return self._tell()
 
     def receive(
         self,
@@ -113,7 +119,7 @@ class Execution:
         """An order of the leader at the other end of `channel`."""
         if isinstance(frame, Release):
             for job in frame.jobs:
-                self._forget(job)
+                self._kept.forget(job)
             return ()
         fence = self._ledger.record
         implausible = frame.epoch > fence.accepted + MAX_EPOCH_JUMP  # followed once, it is for ever (N6)
@@ -163,9 +169,9 @@ class Execution:
             )
         outcome = msgspec.structs.replace(outcome, worker=self._me)
         self._finished += 1
-        self._keep(Kept(run.key, outcome, now, outcome_bytes(outcome)))
+        self._kept.add(Kept(run.key, outcome, now, outcome_bytes(outcome)))
         log = self._log(f"finished job {job[:8]}: {outcome.verdict}")
-        return (log,) if self._channel is None else (log, self._to_leader(Finished(run.key, outcome)))
+        return (log, *self._tell(), *self._make_room(now))
 
     def run_unstarted(self, job: str, now: float) -> Effects:
         """This host can't work on it now: another may (W10)."""
@@ -190,7 +196,7 @@ class Execution:
     @property
     def idle(self) -> bool:
         """Nothing runs and nothing is kept, or draining took too long: the process may go (W10)."""
-        return self._drain_over or not (self._runs or self._kept)
+        return self._drain_over or not (self._runs or len(self._kept))
 
     def tick(self, now: float) -> Effects:
         """Stop what outlived its deadline, drop results that grew old, end a long drain."""
@@ -202,14 +208,12 @@ class Execution:
                 self._runs[job].expired = True
                 steps.extend(self._stop(job))
                 steps.append(self._log(f"job {job[:8]} passed its deadline: stopping it"))
-        while (oldest := self._oldest_expiry()) is not None and oldest <= now:
-            self._forget(next(iter(self._kept)))
-            self._dropped += 1
+        steps.extend(self._make_room(now))
         return tuple(steps)
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
-        alarm, expiry = self._alarms.next(), self._oldest_expiry()
+        alarm, expiry = self._alarms.next(), self._kept.next_deadline()
         if alarm is None or expiry is None:
             return expiry if alarm is None else alarm
         return min(alarm, expiry)
@@ -224,20 +228,19 @@ class Execution:
             slots=self._slots,
             running=tuple(run.key for run in self._runs.values()),
             kept=len(self._kept),
-            kept_bytes=self._kept_bytes,
+            kept_bytes=self._kept.bytes,
             draining=self._draining,
             finished=self._finished,
             fenced=self._fenced,
             returned=self._returned,
-            dropped=self._dropped,
+            dropped=self._kept.dropped,
             strays=self._strays,
         )
 
     def validate(self) -> None:
         """Assert the invariants of the class."""
-        assert not self._runs.keys() & self._kept.keys(), "running and kept at once (W5)"
-        assert self._kept_bytes == sum(kept.size for kept in self._kept.values())
-        assert self._kept_bytes <= self._settings.kept_bytes or len(self._kept) == 1
+        assert not any(job in self._kept for job in self._runs), "running and kept at once (W5)"
+        self._kept.validate()
         assert len(self._seen) <= SEEN_MAX
         for job, run in self._runs.items():
             assert run.key.job == job
@@ -277,6 +280,8 @@ class Execution:
         kept = self._kept.get(key.job)
         if kept is not None:
             kept.key = max(kept.key, key, key=_order)
+            if self._kept.is_due(key.job):
+                return ()  # it is on its way
             return (SendFrame(channel, Finished(kept.key, kept.outcome)),)
         if key in self._seen or self._draining or len(self._runs) >= self._slots:
             return self._hand_back(channel, key)
@@ -300,7 +305,7 @@ class Execution:
 
     def _cancel(self, job: str) -> Effects:
         """Stop and forget it: no result of it is kept or sent (W9)."""
-        self._forget(job)
+        self._kept.forget(job)
         run = self._runs.get(job)
         if run is None or run.cancelled:
             return ()
@@ -339,23 +344,18 @@ class Execution:
             return ()
         return (SendFrame(channel, Returned(key)),)
 
-    def _keep(self, kept: Kept) -> None:
-        self._kept[kept.key.job] = kept
-        self._kept_bytes += kept.size
-        while self._kept_bytes > self._settings.kept_bytes and len(self._kept) > 1:
-            self._forget(next(iter(self._kept)))
-            self._dropped += 1
+    def _tell(self) -> Effects:
+        """Send results while the leader reads them (W14)."""
+        steps: list[Effect] = []
+        for kept, ping in self._kept.take_due():
+            steps.append(self._to_leader(Finished(kept.key, kept.outcome)))
+            if ping is not None:
+                steps.append(self._to_leader(ping))
+        return tuple(steps)
 
-    def _forget(self, job: str) -> None:
-        kept = self._kept.pop(job, None)
-        if kept is not None:
-            self._kept_bytes -= kept.size
-
-    def _oldest_expiry(self) -> float | None:
-        """When the oldest result grows too old; the newest never does."""
-        if len(self._kept) <= 1:
-            return None
-        return next(iter(self._kept.values())).at + self._settings.kept_s
+    def _make_room(self, now: float) -> Effects:
+        """A result that is dropped before the leader got it is handed back: somebody runs the job anew."""
+        return tuple(step for key in self._kept.crowded(now) for step in self._hand_back(self._channel, key))
 
     def _tell_slots(self) -> Effects:
         if self._channel is None:

@@ -20,6 +20,7 @@ from cluster.wire.messages import (
     Fenced,
     Finished,
     Hello,
+    Ping,
     Pong,
     Progress,
     ResultAck,
@@ -114,7 +115,15 @@ class Office:
             case Fenced():
                 return (HigherEpochProven(Epoch(frame.epoch)),) if self._is_later(frame.epoch) else ()
             case (
-                Submit() | Withdraw() | Finished() | Progress() | Returned() | Slots() | ResultAck() | Pong()
+                Submit()
+                | Withdraw()
+                | Finished()
+                | Progress()
+                | Returned()
+                | Slots()
+                | ResultAck()
+                | Ping()
+                | Pong()
             ):
                 return dispatch.receive(event.channel, frame, now)
             case _:

@@ -7,7 +7,7 @@ import msgspec
 
 from cluster.core.cache import CacheKey, CacheSnapshot
 from cluster.wire.jobs import Job, Outcome
-from cluster.wire.messages import Place
+from cluster.wire.messages import Place, Submit
 
 
 @attrs.define
@@ -64,6 +64,23 @@ class SubmissionSnapshot:
     stale: int
     late: int
     cache: CacheSnapshot
+
+
+def submission_of(pending: Pending, now: float, collect_s: float) -> Submit:
+    """The frame that hands a job to the leader; its times count from now."""
+    remaining = max(0.0, pending.deadline - now)
+    # A new leader may hold a repeated job back for `collect_s` (W7): that much it always has.
+    queue_s = min(max(pending.wait_until - now, collect_s), remaining)
+    return Submit(
+        pending.job,
+        pending.sent,
+        pending.losses,
+        queue_s,
+        remaining,
+        pending.tenant,
+        pending.share,
+        pending.placed,
+    )
 
 
 def with_queue_time(outcome: Outcome, seconds: float) -> Outcome:

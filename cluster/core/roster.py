@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable
+from math import inf
 
 import attrs
 
 from cluster.config import WorkSettings
 from cluster.core.alarms import Alarms
 from cluster.core.events import OWN_CHANNEL, ChannelId
+from cluster.core.window import Window
 from cluster.identity import NodeId, Role
-from cluster.wire.messages import AttemptKey
+from cluster.wire.messages import AttemptKey, Ping
 
 
 @attrs.define
@@ -40,6 +42,8 @@ class Worker:
         running: slots in use.
         paused: it handed a job back just now: it gets none for a moment.
         given: jobs assigned to it by this leader.
+        window: jobs that it has not read yet (W14).
+        finished_at: when a result of it last came.
     """
 
     node: NodeId
@@ -47,26 +51,36 @@ class Worker:
     channel: ChannelId
     slots: int
     draining: bool
+    window: Window
     flights: dict[str, Flight] = attrs.Factory(dict)
     running: int = 0
     paused: bool = False
     given: int = 0
+    finished_at: float = -inf
 
     def ready(self) -> bool:
         """Whether it can take a job now (W3, W4)."""
-        return not self.draining and not self.paused and self.running < self.slots
+        return self.window.open and not self.draining and not self.paused and self.running < self.slots
 
 
 @attrs.define
 class Line:
-    """A channel whose HELLO was taken; `missed` counts pings since `heard`, when a frame last came."""
+    """A channel whose HELLO was taken.
+
+    Attributes:
+        heard: when a frame last came; missed: pings since.
+        window: jobs, or outcomes, that the other end has not read yet (W14).
+        untold: jobs whose outcomes wait for that, the oldest first.
+    """
 
     node: NodeId
     role: Role
     boot: int
     channel: ChannelId
     heard: float
+    window: Window
     missed: int = 0
+    untold: dict[str, None] = attrs.Factory(dict)
 
 
 class Roster:
@@ -90,20 +104,22 @@ class Roster:
         self._alarms: Alarms[ChannelId] = Alarms()
         self._suspects: frozenset[NodeId] = frozenset()
 
-    def add(self, line: Line) -> None:
+    def add(self, node: NodeId, role: Role, boot: int, channel: ChannelId, now: float) -> None:
         """A node is connected; it is pinged when it falls silent, the node itself never."""
-        self._lines[line.channel] = line
+        window = Window(self._settings.window_bytes if channel != OWN_CHANNEL else inf)
+        line = self._lines[channel] = Line(node, role, boot, channel, now, window)
         self._channels[line.node] = line.channel
         if line.channel != OWN_CHANNEL:
             self._alarms.set(line.channel, line.heard + self._settings.ping_s)
 
-    def add_worker(self, worker: Worker) -> None:
+    def add_worker(self, line: Line, slots: int, *, draining: bool) -> Worker:
         """That node works."""
-        assert self._channels[worker.node] == worker.channel
+        worker = Worker(line.node, line.boot, line.channel, slots, draining, line.window)
         self._workers[worker.node] = worker
         self._slots += worker.slots
         insort(self._order, worker.node)
         self._sort_in(worker)
+        return worker
 
     def remove(self, channel: ChannelId) -> tuple[Line, Worker | None] | None:
         """A channel is gone, and with it its node."""
@@ -160,6 +176,18 @@ class Roster:
         """It says how many slots it has, and whether it takes anything new."""
         self._slots += slots - worker.slots
         worker.slots, worker.draining = slots, draining
+        self._sort_in(worker)
+
+    def sent(self, worker: Worker, size: int) -> Ping | None:
+        """A job of so many bytes goes there; returns what must follow it, if anything (W14)."""
+        ping = worker.window.sent(size)
+        if not worker.window.open:
+            self._sort_in(worker)
+        return ping
+
+    def read(self, worker: Worker, nonce: int) -> None:
+        """It has read what it was sent before (W14)."""
+        worker.window.read(nonce)
         self._sort_in(worker)
 
     def pause(self, worker: Worker, *, paused: bool) -> None:

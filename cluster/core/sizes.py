@@ -13,18 +13,23 @@ def outcome_bytes(outcome: Outcome) -> int:
     total = OVERHEAD + len(outcome.message)
     for run in outcome.runs:
         total += (
-            len(run.stdout) + len(run.stderr) + len(run.value or b"") + len(run.message) + len(run.detail)
+            len(run.stdout) + len(run.stderr) + len(run.value or b"") + _utf8(run.message) + len(run.detail)
         )
     if outcome.compilation is not None:
-        total += len(outcome.compilation.text)
-        total += sum(len(found.message) + len(found.file) for found in outcome.compilation.diagnostics)
+        total += _utf8(outcome.compilation.text)
+        total += sum(_utf8(found.message) + _utf8(found.file) for found in outcome.compilation.diagnostics)
     return total
 
 
 def program_bytes(program: Program) -> int:
     """Approximate size of a program in memory and on the wire."""
-    total = OVERHEAD + sum(len(source.name) + len(source.text) for source in program.sources)
+    total = OVERHEAD + sum(_utf8(source.name) + _utf8(source.text) for source in program.sources)
     total += sum(len(file.name) + len(file.data) for file in program.files)
     for given in program.inputs:
-        total += len(given.stdin) + sum(len(arg) for arg in given.args)
+        total += len(given.stdin) + sum(_utf8(arg) for arg in given.args)
     return total
+
+
+def _utf8(text: str) -> int:
+    """Bytes of a text on the wire."""
+    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from cluster.config import CacheSettings, GatewaySettings, WorkSettings
+from cluster.core import refusals
 from cluster.core.alarms import Alarms
 from cluster.core.cache import Cache, CacheKey, cache_key
 from cluster.core.effects import Answer, Effect, Effects, Level, Log, SendFrame, ShowProgress
 from cluster.core.events import ChannelId, RequestArrived
-from cluster.core.fair_queue import OVERFLOW_FACTOR, Holdings
+from cluster.core.fair_queue import OVERFLOW_FACTOR, FairQueue, Holdings
 from cluster.core.fair_share import FairRoom
-from cluster.core.pending import Pending, SubmissionSnapshot, with_queue_time
+from cluster.core.pending import Pending, SubmissionSnapshot, submission_of, with_queue_time
 from cluster.core.sizes import program_bytes
+from cluster.core.window import Window
 from cluster.identity import NO_EPOCH, Epoch, NodeId
 from cluster.limits import SHARE_MAX, TENANT_MAX
 from cluster.wire.jobs import Job, Outcome, Reason, Refusal, Verdict
@@ -24,23 +26,16 @@ from cluster.wire.messages import (
     Frame,
     LossCounted,
     Placed,
+    Pong,
     Progressed,
     Refused,
     Result,
     ResultAck,
-    Submit,
     Withdraw,
 )
 
-RETRY_LEADER_S = 1.0
-"""`Retry-After` without a leader: an election takes less."""
-
 SHARE_LEAST = 0.5
 """A run in flight is shared while this part of its deadline is left; a later client gets a run of its own."""
-
-RETRY_STOPPING_S = 5.0
-RETRY_OVERLOADED_S = 2.0
-
 
 _Alarm = tuple[str, int | str]
 
@@ -62,6 +57,8 @@ class Submission:
         """The JDKs that may run what is asked for: part of every cache key (C1)."""
         self._epoch: Epoch = NO_EPOCH
         self._channel: ChannelId | None = None
+        self._window = Window(work.window_bytes)
+        self._unsent = FairQueue()
         self._jobs: OrderedDict[str, Pending] = OrderedDict()
         self._job_of: dict[int, str] = {}
         self._holdings = Holdings()
@@ -77,17 +74,13 @@ class Submission:
     def request(self, event: RequestArrived, now: float) -> Effects:
         """A client wants an outcome: from the cache, from a run in flight, or from a job of its own."""
         if self._draining:
-            text = "this gateway is stopping: use another one"
-            return self._refuse(event, Refusal(Reason.STOPPING, text, RETRY_STOPPING_S))
+            return self._refuse(event, refusals.stopping())
         key = cache_key(event.program, self.java) if event.use_cache else None
         if key is not None and (hit := self._cache.get(key, now)) is not None:
             outcome, age = hit
             return (Answer(event.request, event.job_id, outcome, cached=True, age_s=age),)
         if not self._has_room(event):
-            text = (
-                f"{len(self._job_of)} requests wait here already, or all that may be this tenant's: try later"
-            )
-            return self._refuse(event, Refusal(Reason.OVERLOADED, text, RETRY_OVERLOADED_S))
+            return self._refuse(event, refusals.crowded(len(self._job_of)))
         same = event.job_id if event.job_id in self._jobs else self._to_share(key, event, now)
         if same is not None:
             return self._join(same, event, now)
@@ -119,16 +112,21 @@ class Submission:
         if self._channel is not None:
             self._restart_clocks(now)
         self._channel = channel
-        steps: list[Effect] = [self._submit(pending, now) for pending in self._jobs.values()]
-        if steps:
-            steps.insert(0, self._log(f"sending {len(steps)} pending jobs to leader {leader}, epoch {epoch}"))
-        return tuple(steps)
+        self._window = Window(self._work.window_bytes)
+        self._unsent = FairQueue()
+        for pending in self._jobs.values():
+            self._let_wait(pending)
+        if not self._jobs:
+            return ()
+        log = self._log(f"sending {len(self._jobs)} pending jobs to leader {leader}, epoch {epoch}")
+        return (log, *self._feed(now))
 
     def disconnected(self, now: float) -> Effects:
         """The leader's channel is gone: every job waits for the next one, its clock set anew (W11)."""
         if self._channel is None:
             return ()
         self._channel = None
+        self._unsent = FairQueue()
         self._restart_clocks(now)
         for job, pending in self._jobs.items():
             self._alarms.set(("wait", job), pending.wait_until)
@@ -145,10 +143,13 @@ class Submission:
     def receive(
         self,
         channel: ChannelId,
-        frame: Result | Refused | LossCounted | Placed | Progressed,
+        frame: Result | Refused | LossCounted | Placed | Progressed | Pong,
         now: float,
     ) -> Effects:
-        """What a leader says of a job."""
+        """What a leader says of a job, or that it has read those that it was sent (W14)."""
+        if isinstance(frame, Pong):
+            self._window.read(frame.nonce)
+            return self._feed(now)
         if isinstance(frame, Progressed):
             return self._progressed(frame)
         if isinstance(frame, Placed):
@@ -246,7 +247,10 @@ class Submission:
                 or pending.key not in self._shared
                 or self._shared[pending.key] in self._jobs
             )
-            assert (("wait", job) in self._alarms) == (self._channel is None), "nothing may hang (W11)"
+            unsent = self._channel is None or job in self._unsent
+            assert (("wait", job) in self._alarms) == unsent, "nothing may hang (W11)"
+        assert not self._unsent or (self._channel is not None and not self._window.open)
+        self._unsent.validate()
         assert all(("deadline", request) in self._alarms for request in self._job_of)
         assert len(self._shared) <= len(self._jobs)
 
@@ -297,10 +301,11 @@ class Submission:
         if key is not None:
             self._shared[key] = job.id
         self._wait(pending, event, now)
-        if self._channel is not None:
-            return (self._submit(pending, now),)
-        self._alarms.set(("wait", job.id), wait_until)
-        return ()
+        if self._channel is None:
+            self._alarms.set(("wait", job.id), wait_until)
+            return ()
+        self._let_wait(pending)
+        return self._feed(now)
 
     def _wait(self, pending: Pending, event: RequestArrived, now: float) -> None:
         pending.keep[event.request] = event.keep
@@ -310,25 +315,22 @@ class Submission:
         self._holdings.add(event.request, event.tenant, event.share)
         self._alarms.set(("deadline", event.request), now + self._work.deadline_s)
 
-    def _submit(self, pending: Pending, now: float) -> SendFrame:
-        """Hand it to the leader; the waiting for a worker is the leader's to judge from now on (W4)."""
-        again, pending.sent = pending.sent, True
-        self._alarms.clear(("wait", pending.job.id))
-        remaining = max(0.0, pending.deadline - now)
-        # A new leader may hold a repeated job back for `collect_s` (W7): that much it always has.
-        queue_s = min(max(pending.wait_until - now, self._work.collect_s), remaining)
-        return self._to_leader(
-            Submit(
-                pending.job,
-                again,
-                pending.losses,
-                queue_s,
-                remaining,
-                pending.tenant,
-                pending.share,
-                pending.placed,
-            )
-        )
+    def _let_wait(self, pending: Pending) -> None:
+        """Until the leader has read what it was sent before; tenants take turns (W14)."""
+        self._unsent.push(pending.job.id, pending.tenant, pending.share)
+        self._alarms.set(("wait", pending.job.id), pending.wait_until)
+
+    def _feed(self, now: float) -> Effects:
+        """Hand on what the leader has read enough for; it judges the waiting from then on (W4)."""
+        steps: list[Effect] = []
+        while self._unsent and self._window.open:
+            pending = self._jobs[self._unsent.take()]
+            self._alarms.clear(("wait", pending.job.id))
+            steps.append(self._to_leader(submission_of(pending, now, self._work.collect_s)))
+            pending.sent = True
+            if (ping := self._window.sent(pending.size)) is not None:
+                steps.append(self._to_leader(ping))
+        return tuple(steps)
 
     def _answer(self, pending: Pending, result: Outcome | Refusal) -> Effects:
         """The one answer, to each client that waits for this job (W8)."""
@@ -375,9 +377,9 @@ class Submission:
             pending.wait_until = now + self._work.queue_timeout_s
 
     def _waited(self) -> Refusal:
-        reason, text = self._why
-        message = f"waited {self._work.queue_timeout_s:g} s for a leader: {text}"
-        return Refusal(reason, message, RETRY_LEADER_S)
+        if self._channel is not None:
+            return refusals.unread()
+        return refusals.without_leader(self._why, self._work.queue_timeout_s)
 
     def _forget_request(self, request: int) -> None:
         del self._job_of[request]
@@ -388,6 +390,7 @@ class Submission:
         del self._jobs[pending.job.id]
         self._bytes.give_back(pending.tenant, pending.size)
         self._alarms.clear(("wait", pending.job.id))
+        self._unsent.discard(pending.job.id)
         if pending.key is not None and self._shared.get(pending.key) == pending.job.id:
             del self._shared[pending.key]
 

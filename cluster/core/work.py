@@ -211,8 +211,6 @@ class Work:
         peer = self._links.peer(event.channel)
         if peer is None:
             return ()
-        if isinstance(event.frame, Ping):
-            return (SendFrame(event.channel, Pong(event.frame.nonce)),)
         if peer.dialled:
             steps = self._from_leader(event.channel, peer.node, event.frame, now)
         else:
@@ -225,10 +223,14 @@ class Work:
                 return self._welcome(channel, frame, now)
             case Assign() | CancelRun() | Recount() | Release() if self.execution is not None:
                 return self.execution.receive(channel, leader, self._leader_boot, frame, now)
-            case Result() | Refused() | LossCounted() | Placed() | Progressed() if (
+            case Result() | Refused() | LossCounted() | Placed() | Progressed() | Pong() if (
                 self.submission is not None
             ):
                 return self.submission.receive(channel, frame, now)
+            case Pong() if self.execution is not None:
+                return self.execution.read(frame.nonce)
+            case Ping():
+                return (SendFrame(channel, Pong(frame.nonce)),)
             case Fenced():
                 text = f"{self._me}: server {leader} answers that epoch {frame.epoch} is accepted there"
                 return (Log(Level.VERBOSE, text),)

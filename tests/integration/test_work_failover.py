@@ -6,8 +6,10 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import msgspec
 import pytest
 
+from cluster.limits import MIB
 from cluster.telemetry.logs import FLUSH_S
 from tests.integration.live import Answer, Live, eventually, live_cluster
 
@@ -126,6 +128,38 @@ def test_two_leaders_in_a_row(cluster: Live, clients: ThreadPoolExecutor) -> Non
     answers = right(jobs)
     assert len({answer.headers["x-job-id"] for answer in answers}) == len(jobs)
     assert cluster.leader() not in {first, second}
+
+
+READER = """public class Reader {{
+  public static void main(String[] arguments) throws Exception {{
+    int length = System.in.readAllBytes().length;
+    Thread.sleep(1000);
+    System.out.print("{label} " + length);
+  }}
+}}"""
+
+
+def test_leader_killed_with_many_large_jobs_pending(cluster: Live, clients: ThreadPoolExecutor) -> None:
+    """126 MiB, all of them due to the next leader at once (W7, W14)."""
+    whole(cluster)
+    stdin = "x" * (7 * MIB)
+    bodies = [
+        {"source": READER.format(label=f"large {n}"), "tests": [{"stdin": stdin}, {"stdin": stdin}]}
+        for n in range(9)
+    ]
+    json = {"Content-Type": "application/json"}
+    pending = [
+        clients.submit(cluster.request, "POST", "/v1/run", msgspec.json.encode(body), json) for body in bodies
+    ]
+    eventually(lambda: cluster.metric(0, "requests_waiting") == len(bodies), "all have come", 60)
+    assert cluster.command("kill", "leader").code == 0
+    for n, given in enumerate(pending):
+        answer = given.result()
+        assert answer.status == 200, answer.text
+        runs = msgspec.json.decode(answer.text)["runs"]
+        assert [run["stdout"] for run in runs] == [f"large {n} {len(stdin)}"] * 2
+        ANSWERED.append(answer.headers["x-job-id"])
+    assert cluster.metric(0, "messages", kind="unread") == 0
 
 
 def test_every_job_was_answered_once_and_none_waits(cluster: Live) -> None:

@@ -41,6 +41,9 @@ PROGRESS_PARTS = 4
 NEW_DISK_S = 3600
 """What it takes to replace a disk, by the UTC clock: the next boot is surely higher (N3)."""
 
+WINDOW_BYTES = 1500
+"""Full after three of the small jobs that are simulated: windows close and open all the time (W14)."""
+
 WALL_START_S = 1_700_000_000
 
 
@@ -59,7 +62,7 @@ class Cluster:
         self.trace = 0
         self.events = 0
         self.timing = TimingSettings()
-        self.work = WorkSettings()
+        self.work = WorkSettings(window_bytes=WINDOW_BYTES)
         self._validate_every = validate_every
         self._heap: list[tuple[int, int, Callable[..., object], tuple[Any, ...]]] = []
         self.broken: tuple[int, ...] = ()

@@ -21,6 +21,7 @@ from cluster.core.leadership import Leadership, Phase
 from cluster.core.ledger import Ledger
 from cluster.core.node import NodeCore
 from cluster.core.office import Office
+from cluster.core.pending import Pending
 from cluster.core.quorum import Electorate, quorum_of
 from cluster.core.record import Record
 from cluster.core.submission import Submission
@@ -280,8 +281,7 @@ def _results_not_offered(self: Execution, channel: int, _epoch: Epoch, _now: flo
 
 def _attempt_not_checked(self: Execution, channel: int, key: Any, now: float, frame: Assign) -> Effects:
     """A job that runs or is kept is taken for a new one."""
-    self._kept.pop(key.job, None)
-    self._kept_bytes = sum(kept.size for kept in self._kept.values())
+    self._kept.forget(key.job)
     self._seen.clear()
     run = self._runs.pop(key.job, None)
     del run
@@ -306,13 +306,15 @@ def _result_accepted_twice(self: Submission, channel: int, frame: Any, now: floa
     return _real_submission_receive(self, channel, frame, now)
 
 
-def _not_sent_again(self: Submission, channel: int, _leader: NodeId, epoch: Epoch, _now: float) -> Effects:
+_real_let_wait = Submission._let_wait
+
+
+def _not_sent_again(self: Submission, pending: Pending) -> None:
     """A new leader gets only jobs that no leader had before."""
-    self._follow(epoch)
-    self._channel = channel
-    for job in self._jobs:
-        self._alarms.clear(("wait", job))
-    return tuple(self._submit(p, _now) for p in self._jobs.values() if not p.sent)
+    if pending.sent:
+        self._alarms.clear(("wait", pending.job.id))
+    else:
+        _real_let_wait(self, pending)
 
 
 _real_lose = Dispatch._lose
@@ -397,7 +399,7 @@ MUTATIONS: dict[str, tuple[str, tuple[tuple[Any, str, Any], ...]]] = {
     "never outrun": ("L5", ((Leadership, "outrun", _never_outrun),)),
     "frames dropped without lease": ("L3", ((Office, "arrived", _dropped_without_lease),)),
     "results not offered again": ("W5, W7", ((Execution, "welcomed", _results_not_offered),)),
-    "pending jobs not sent again": ("W7", ((Submission, "welcomed", _not_sent_again),)),
+    "pending jobs not sent again": ("W7", ((Submission, "_let_wait", _not_sent_again),)),
     "attempt not checked": ("W5", ((Execution, "_decide", _attempt_not_checked),)),
     "result accepted twice": ("W8", ((Submission, "receive", _result_accepted_twice),)),
     "reset counts as loss": ("W6", ((Dispatch, "_lose", _reset_counts_as_loss),)),

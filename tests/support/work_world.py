@@ -49,7 +49,8 @@ from cluster.wire.messages import (
 from tests.support.work import GATEWAY, hello, ledger, outcome, request
 
 SLOTS = 2
-SETTINGS = WorkSettings(queue_max=20, drain_s=5.0)
+SETTINGS = WorkSettings(queue_max=20, drain_s=5.0, window_bytes=1500)
+"""The window is full after three jobs (W14)."""
 
 Steps = tuple[Effect | Decision, ...]
 
@@ -265,12 +266,14 @@ class WorkWorld:
             if isinstance(frame, Welcome):
                 self._gateway(self.submission.welcomed(channel, self.leader, Epoch(frame.epoch), self.now))
             else:
-                assert isinstance(frame, Result | Refused | LossCounted | Placed | Progressed)
+                assert isinstance(frame, Result | Refused | LossCounted | Placed | Progressed | Pong)
                 self._gateway(self.submission.receive(channel, frame, self.now))
         else:
             worker = self.workers[node]
             if isinstance(frame, Welcome):
                 self._worker(worker, worker.execution.welcomed(channel, Epoch(frame.epoch), self.now))
+            elif isinstance(frame, Pong):
+                self._worker(worker, worker.execution.read(frame.nonce))
             else:
                 assert isinstance(frame, Assign | CancelRun | Recount | Release)
                 self._worker(worker, worker.execution.receive(channel, self.leader, Boot(1), frame, self.now))
