@@ -62,7 +62,7 @@ class Submission:
         self._jobs: OrderedDict[str, Pending] = OrderedDict()
         self._job_of: dict[int, str] = {}
         self._holdings = Holdings()
-        self._shared: dict[CacheKey, str] = {}
+        self._shared: dict[tuple[CacheKey, str], str] = {}
         self._bytes = FairRoom(gateway.pending_bytes)
         self._alarms: Alarms[_Alarm] = Alarms()
         self._why = (Reason.NO_LEADER, "no leader is known")
@@ -242,17 +242,12 @@ class Submission:
         assert waiting == self._job_of, "each request waits for exactly one job"
         for job, pending in self._jobs.items():
             assert pending.keep, "a job that nobody waits for"
-            assert (
-                pending.key is None
-                or pending.key not in self._shared
-                or self._shared[pending.key] in self._jobs
-            )
             unsent = self._channel is None or job in self._unsent
             assert (("wait", job) in self._alarms) == unsent, "nothing may hang (W11)"
         assert not self._unsent or (self._channel is not None and not self._window.open)
         self._unsent.validate()
         assert all(("deadline", request) in self._alarms for request in self._job_of)
-        assert len(self._shared) <= len(self._jobs)
+        assert set(self._shared.values()) <= self._jobs.keys()
 
     # --- jobs --------------------------------------------------------------------------------------
 
@@ -267,11 +262,12 @@ class Submission:
         return self._holdings.admits(event.tenant, event.share, self._settings.pending_max)
 
     def _to_share(self, key: CacheKey | None, event: RequestArrived, now: float) -> str | None:
-        """An equal job in flight (C4), unless too little is left of the deadline that it runs under.
+        """An equal job of this tenant in flight (C4), unless too little is left of its deadline.
 
+        A job waits in its tenant's lane and may be refused there: that is nobody else's to share (W4).
         Who wants to see its progress shares one that tells it, and only before it began (W13).
         """
-        job = self._shared.get(key) if key is not None else None
+        job = self._shared.get((key, event.tenant[:TENANT_MAX])) if key is not None else None
         if job is None or self._jobs[job].deadline - now < SHARE_LEAST * self._work.deadline_s:
             return None
         pending = self._jobs[job]
@@ -299,7 +295,7 @@ class Submission:
         self._jobs[job.id] = pending
         self._bytes.take(tenant, size)
         if key is not None:
-            self._shared[key] = job.id
+            self._shared[key, tenant] = job.id
         self._wait(pending, event, now)
         if self._channel is None:
             self._alarms.set(("wait", job.id), wait_until)
@@ -391,8 +387,8 @@ class Submission:
         self._bytes.give_back(pending.tenant, pending.size)
         self._alarms.clear(("wait", pending.job.id))
         self._unsent.discard(pending.job.id)
-        if pending.key is not None and self._shared.get(pending.key) == pending.job.id:
-            del self._shared[pending.key]
+        if pending.key is not None and self._shared.get((pending.key, pending.tenant)) == pending.job.id:
+            del self._shared[pending.key, pending.tenant]
 
     def _to_leader(self, frame: Frame) -> SendFrame:
         assert self._channel is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import msgspec
 import pytest
 
@@ -11,8 +12,8 @@ from cluster.core.events import RunnerDescribed
 from cluster.core.submission import Submission
 from cluster.identity import Epoch
 from cluster.limits import Limits
-from cluster.wire.jobs import DataFile, Input, Outcome, Source, Verdict
-from cluster.wire.messages import Result, Submit, Withdraw
+from cluster.wire.jobs import DataFile, Input, Outcome, Reason, Refusal, Source, Verdict
+from cluster.wire.messages import Refused, Result, Submit, Withdraw
 from tests.support.work import GATEWAY, LEADER, answers, frames, outcome, program, request
 from tests.support.world import World
 
@@ -167,6 +168,25 @@ def test_c4_no_cache_and_differing_limits_are_not_shared() -> None:
     third = request(3, "job3", "same")
     other = type(third)(3, "job3", msgspec.structs.replace(third.program, limits=Limits(cpu_s=1.0)))
     assert frames(submission.request(other, 0.0), Submit)
+
+
+def test_c4_a_run_is_shared_within_a_tenant_as_it_waits_in_that_ones_lane() -> None:
+    """Whoever asks for what a flooder has waiting neither waits in his lane nor shares his refusal (W4)."""
+    submission = connected()
+    submission.request(attrs.evolve(request(1, "job1", "same"), tenant="flood"), 0.0)
+    own = attrs.evolve(request(2, "job2", "same"), tenant="good", share=5)
+    (frame,) = frames(submission.request(own, 0.01), Submit)
+    assert (frame.job.id, frame.tenant, frame.share) == ("job2", "good", 5)
+    for number, tenant in ((3, "flood"), (4, "good")):
+        event = attrs.evolve(request(number, f"job{number}", "same"), tenant=tenant)
+        assert frames(submission.request(event, 0.02), Submit) == [], "each tenant's runs once"
+    refusal = Refusal(Reason.QUEUE_TIMEOUT, "all 4 slots stayed busy")
+    refused = answers(submission.receive(4, Refused(1, "job1", refusal), 10.0))
+    assert [answer.request for answer in refused] == [1, 3]
+    done = answers(submission.receive(4, Result(1, "job2", outcome()), 10.1))
+    assert [answer.request for answer in done] == [2, 4]
+    submission.validate()
+    assert submission.idle
 
 
 def test_c4_one_waiters_leaving_does_not_cancel_the_others() -> None:
