@@ -21,7 +21,7 @@ from cluster.config_sections import Bytes, Count, Id, OptionalPort, Port, Second
 from cluster.documents import read_yaml
 from cluster.errors import ConfigError
 from cluster.identity import NodeId, Role
-from cluster.limits import MIB, Limits, limit_problems
+from cluster.limits import MIB, SLOTS_MAX, Limits, limit_problems
 
 VOTERS_LEAST = 3
 """With fewer, no peer may be lost."""
@@ -119,7 +119,7 @@ class GossipSettings(Section, frozen=True):
 class WorkSettings(Section, frozen=True):
     """Jobs: queues, patience, and what a worker keeps (protocol W3-W11)."""
 
-    slots: Annotated[int, Meta(ge=0, le=4096)] = 0
+    slots: Annotated[int, Meta(ge=0, le=SLOTS_MAX)] = 0
     """Jobs that this node runs at once; 0 means one a processor."""
     queue_max: Count = 1000
     """Jobs waiting at the leader; past it OVERLOADED (W4)."""

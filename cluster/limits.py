@@ -20,6 +20,15 @@ FACTS_MAX = 700
 JOINED_MAX = 1000
 """Workers that are in nobody's member list and that one node listens to at most."""
 
+SLOTS_MAX = 4096
+"""Jobs that one node runs at once."""
+
+WAIT_MAX_S = 3600.0
+"""The longest that anybody waits for anything, in seconds."""
+
+ATTEMPTS_MAX = 2**31
+"""Sendings of one job."""
+
 RUNS_MAX = 100
 """Inputs that one job's program is run with."""
 

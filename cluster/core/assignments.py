@@ -142,6 +142,7 @@ class Assignments:
         if entry is None:
             entry = self._board.jobs[key.job] = Entry()
             self._alarms.set(("orphan", key.job, 0), now + self._settings.absence_s)
+        entry.given.add(worker.node)
         if entry.outcome is not None or (entry.workers and not kept):
             if not kept:  # a kept result comes by itself, and is released when it comes
                 self._stop_duplicate(worker, key)
@@ -172,9 +173,8 @@ class Assignments:
             self._out.send(worker.channel, Recount(self._epoch, (job,)))
 
     def finished(self, worker: Worker, frame: Finished, now: float) -> None:
-        """The first outcome wins, whichever attempt it is of (W8)."""
+        """The first outcome wins, whichever attempt it is of, of a worker that was given the job (W8)."""
         job = frame.key.job
-        worker.finished_at = now
         flight = self._roster.take(worker, job)
         if flight is not None and flight.since is not None:
             self._pace.note(now - flight.since)
@@ -184,9 +184,10 @@ class Assignments:
             self.counters.duplicates += 1
             self._out.send(worker.channel, Release((job,)))
             return
-        if entry is None:
-            entry = self._board.jobs[job] = Entry()
-            self._alarms.set(("orphan", job, 0), now + self._settings.absence_s)
+        if entry is None or (flight is None and worker.node not in entry.given):
+            self.counters.strays += 1
+            return
+        worker.finished_at = now
         entry.workers.pop(worker.node, None)
         if entry.outcome is None:
             self.counters.finished += 1
@@ -254,6 +255,7 @@ class Assignments:
             self._alarms.clear(("queue", job, 0))
             entry.attempt += 1
             entry.workers[worker.node] = None
+            entry.given.add(worker.node)
             key = AttemptKey(job, self._epoch, entry.attempt)
             self._roster.put(worker, job, Flight(key, since=now))
             worker.given += 1

@@ -57,6 +57,7 @@ class Entry:
         workers: who has it now, cancelled runs left out.
         outcome: its final outcome, kept until the gateway acknowledges it (W8).
         holders: workers that keep a result of it.
+        given: workers that have or had it, as this leader gave it or they reported it.
     """
 
     claim: Claim | None = None
@@ -65,6 +66,7 @@ class Entry:
     workers: dict[NodeId, None] = attrs.Factory(dict)
     outcome: Outcome | None = None
     holders: dict[NodeId, None] = attrs.Factory(dict)
+    given: set[NodeId] = attrs.Factory(set)
     size: int = 0
 
 

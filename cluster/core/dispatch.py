@@ -307,7 +307,9 @@ class Dispatch:
             case ResultAck():
                 for job in frame.jobs:
                     entry = self._board.jobs.get(job)
-                    if entry is not None and entry.outcome is not None:
+                    if entry is None or entry.outcome is None or entry.claim is None:
+                        continue
+                    if entry.claim.gateway == line.node:
                         self._jobs.end(job)
             case Pong():
                 self._jobs.replies.read(line, frame.nonce)

@@ -15,7 +15,7 @@ from cluster.core.events import OWN_CHANNEL, ChannelClosed, ChannelId, FrameArri
 from cluster.core.hello import Terms
 from cluster.core.ledger import Ledger
 from cluster.core.links import Links
-from cluster.identity import MAX_EPOCH_JUMP, Epoch, NodeId
+from cluster.identity import MAX_EPOCH_JUMP, Epoch, NodeId, Role
 from cluster.wire.messages import (
     Fenced,
     Finished,
@@ -113,7 +113,7 @@ class Office:
             case Hello():
                 return self._take_on(dispatch, event.channel, frame, now)
             case Fenced():
-                return (HigherEpochProven(Epoch(frame.epoch)),) if self._is_later(frame.epoch) else ()
+                return self._claimed(event.channel, frame.epoch)
             case (
                 Submit()
                 | Withdraw()
@@ -140,10 +140,23 @@ class Office:
             text = f"{self._terms.me}: refusing server {hello.node}: {problem}"
             return (Log(Level.SUMMARY, text), Close(channel, problem))
         if hello.epoch > self.epoch:
-            return (HigherEpochProven(Epoch(hello.epoch)),) if self._is_later(hello.epoch) else ()
+            return self._claimed(channel, hello.epoch)
         if hello.epoch < self.epoch:
             return (SendFrame(channel, Fenced(self.epoch)),)
         return dispatch.hello(channel, NodeId(hello.node), hello.role, hello, now)
 
-    def _is_later(self, epoch: int) -> bool:
-        return self.epoch < epoch <= self.epoch + MAX_EPOCH_JUMP
+    def _claimed(self, channel: ChannelId, epoch: int) -> Steps:
+        """A later epoch is said to be established: a voter is believed, whoever does not vote is not (L5).
+
+        While the lease holds it can't be true. A voter that says so has a record that must be outrun.
+        """
+        if not self.epoch < epoch <= self.epoch + MAX_EPOCH_JUMP:
+            return ()
+        peer = self._links.peer(channel)
+        if peer is None or peer.role is Role.PEER:
+            return (HigherEpochProven(Epoch(epoch)),)
+        self.refused += 1
+        text = (
+            f"{self._terms.me}: {peer.role} {peer.node} says that epoch {epoch} is established: not believed"
+        )
+        return (Log(Level.SUMMARY, text), Close(channel, "it claims an epoch that nobody leads"))

@@ -12,11 +12,21 @@ from typing import Annotated
 import msgspec
 
 from cluster.identity import MAX_BOOT, Role, State
-from cluster.limits import SHARE_MAX, TENANT_MAX
+from cluster.limits import ATTEMPTS_MAX, SHARE_MAX, SLOTS_MAX, TENANT_MAX, WAIT_MAX_S
 from cluster.wire.jobs import Compilation, Job, Outcome, Piece, Refusal
 
 BootNumber = Annotated[int, msgspec.Meta(ge=0, le=MAX_BOOT)]
 """Bounded, so that nobody's word can make every real life of a node an older one (X1)."""
+
+
+Slot = Annotated[int, msgspec.Meta(ge=0, le=SLOTS_MAX)]
+"""How many slots; a negative number would take those of others away."""
+
+Wait = Annotated[float, msgspec.Meta(ge=0, le=WAIT_MAX_S)]
+"""Seconds from now; an alarm set by what is no number would keep every later one from ringing."""
+
+Attempts = Annotated[int, msgspec.Meta(ge=0, le=ATTEMPTS_MAX)]
+"""How often a job was sent, or lost; bounded, so that the next number still fits a message."""
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="t"):
@@ -157,7 +167,7 @@ class NodeFacts(msgspec.Struct, frozen=True):
     udp: int = 0
     tcp: int = 0
     http: int = 0
-    slots: int = 0
+    slots: Slot = 0
     running: int = 0
     queued: int = 0
     java: str = ""
@@ -224,7 +234,7 @@ class AttemptKey(msgspec.Struct, frozen=True, array_like=True):
 
     job: str
     epoch: int
-    attempt: int
+    attempt: Attempts
 
 
 class Hello(Message, tag="hello", frozen=True):
@@ -247,7 +257,7 @@ class Hello(Message, tag="hello", frozen=True):
     epoch: int
     voters: str
     timing: str
-    slots: int = 0
+    slots: Slot = 0
     java: str = ""
     running: tuple[AttemptKey, ...] = ()
     kept: tuple[AttemptKey, ...] = ()
@@ -287,9 +297,9 @@ class Submit(Message, tag="submit", frozen=True):
 
     job: Job
     again: bool
-    losses: int
-    queue_s: float
-    remaining_s: float
+    losses: Attempts
+    queue_s: Wait
+    remaining_s: Wait
     tenant: Annotated[str, msgspec.Meta(max_length=TENANT_MAX)] = ""
     share: Annotated[int, msgspec.Meta(ge=1, le=SHARE_MAX)] = 1
     placed: Place | None = None
@@ -309,9 +319,9 @@ class Assign(Message, tag="assign", frozen=True):
     """
 
     epoch: int
-    attempt: int
+    attempt: Attempts
     job: Job
-    remaining_s: float
+    remaining_s: Wait
 
 
 class CancelRun(Message, tag="cancel", frozen=True):
@@ -374,7 +384,7 @@ class Returned(Message, tag="returned", frozen=True):
 class Slots(Message, tag="slots", frozen=True):
     """A worker's capacity changed (its compiler became ready, or it drains)."""
 
-    slots: int
+    slots: Slot
     draining: bool = False
 
 
@@ -405,7 +415,7 @@ class LossCounted(Message, tag="loss", frozen=True):
 
     epoch: int
     job: str
-    losses: int
+    losses: Attempts
     worker: int = -1
 
 

@@ -14,9 +14,10 @@ from cluster.core.leadership import Leadership, Phase
 from cluster.core.ledger import Ledger
 from cluster.core.quorum import Electorate
 from cluster.core.record import Record
-from cluster.identity import Boot, NodeId, State
+from cluster.identity import Boot, Epoch, NodeId, State
 from cluster.wire.jobs import Outcome, Refusal
-from cluster.wire.messages import Heartbeat, HeartbeatAck, Promise, Propose, Refuse, Resign
+from cluster.wire.messages import Fenced, Heartbeat, HeartbeatAck, Promise, Propose, Refuse, Resign
+from tests.support.scenarios import epoch_of, followers_of, leader_of, settled
 from tests.support.world import World
 
 ME, TWO, THREE = NodeId(1), NodeId(2), NodeId(3)
@@ -383,6 +384,31 @@ def test_l5_a_voter_with_a_higher_accepted_epoch_makes_the_same_leader_renew_its
     assert world.run_until(world.settled, 2)
     assert world.leader() == acting
     assert world.lives[acting].core.authority.leadership.epoch == 8
+
+
+@pytest.mark.parametrize("claim", ["HELLO", "FENCED"])
+@pytest.mark.parametrize("who", ["gateway", "worker", "peer"])
+def test_l5_what_those_who_do_not_vote_say_of_epochs_deposes_no_leader(who: str, claim: str) -> None:
+    """A worker's or a gateway's certificate is no voice in elections, on a channel neither (E3)."""
+    world, acting = settled(3)
+    joined = NodeId(50)
+    world.join(joined)
+    assert world.run_until(lambda: world.lives[joined].core.work.snapshot().welcomed, 20)
+    node = {"gateway": world.gateways[0], "worker": joined, "peer": followers_of(world)[0]}[who]
+    work = world.lives[node].core.work
+    channel = work.channel_to(acting)
+    assert channel is not None
+    before = epoch_of(world)
+    frame = Fenced(before + 5) if claim == "FENCED" else work._hello(Epoch(before + 5))
+    world._send_frame(node, channel, frame)
+    world.run(2.0)
+    assert world.settled()
+    if who == "peer":
+        assert epoch_of(world) > before + 5, "a voter is believed, and the next epoch is above it"
+    else:
+        assert (leader_of(world), epoch_of(world)) == (acting, before)
+        assert world.lives[acting].core.work.snapshot().refused == 1
+    assert world.run_until(world.answered(world.ask("and work goes on")), 5.0)
 
 
 # --- L6, L7 -------------------------------------------------------------------------------------------

@@ -132,6 +132,43 @@ def test_a_gateway_cannot_touch_anothers_job() -> None:
     dispatch.validate()
 
 
+def test_w8_a_worker_answers_for_no_job_that_it_was_not_given() -> None:
+    """Neither for another worker's, nor for one that nobody knows yet; the real run goes on."""
+    dispatch = leading(1, 2)
+    assert assigned(dispatch.receive(GATEWAY_CHANNEL, submit("a"), 0.0)) == [(10, "a")]
+    for name in "ab":
+        forged = Finished(AttemptKey(name, 1, 1), outcome(stdout=b"forged"))
+        assert dispatch.receive(20, forged, 0.1) == ()
+    assert dict(dispatch.snapshot().counters)["strays"] == 2
+    dispatch.validate()
+    assert assigned(dispatch.receive(GATEWAY_CHANNEL, submit("b"), 0.2)) == [(20, "b")], "not answered before"
+    real = Finished(AttemptKey("a", 1, 1), outcome(stdout=b"real"))
+    (told,) = frames(dispatch.receive(10, real, 0.3), Result)
+    assert told.outcome == real.outcome
+
+
+def test_w8_a_result_is_taken_of_a_worker_that_was_given_the_job_once() -> None:
+    """It came back after its job had gone to another one."""
+    dispatch = leading(1, 2)
+    dispatch.receive(GATEWAY_CHANNEL, submit("a"), 0.0)
+    assert assigned(dispatch.channel_closed(10, "broken", 0.1)) == [(20, "a")]
+    welcome_worker(dispatch, 1, 0.2)
+    steps = dispatch.receive(10, Finished(AttemptKey("a", 1, 1), outcome()), 0.3)
+    assert frames(steps, Result)
+    assert frames(steps, CancelRun, 20)
+    dispatch.validate()
+
+
+def test_w8_only_its_own_gateway_acknowledges_an_outcome() -> None:
+    dispatch = leading(1)
+    dispatch.hello(80, NodeId(8), Role.GATEWAY, hello(8, Role.GATEWAY), 0.0)
+    dispatch.receive(GATEWAY_CHANNEL, submit("a"), 0.0)
+    dispatch.receive(10, Finished(AttemptKey("a", 1, 1), outcome()), 0.1)
+    assert dispatch.receive(80, ResultAck(("a",)), 0.2) == ()
+    assert dispatch.snapshot().done == 1
+    assert frames(dispatch.receive(GATEWAY_CHANNEL, ResultAck(("a",)), 0.3), Release, 10)
+
+
 def test_outcomes_that_no_gateway_takes_are_bounded_by_bytes() -> None:
     dispatch = leading(1, slots=50, settings=WorkSettings(kept_bytes=2000))
     dispatch.channel_closed(GATEWAY_CHANNEL, "away", 0.0)

@@ -70,6 +70,30 @@ def test_x3_hostile_bytes_are_undecodable(data: bytes) -> None:
     assert caught.value.reason == "undecodable"
 
 
+@pytest.mark.parametrize(
+    ("tag", "field", "value"),
+    [
+        ("hello", "slots", -3000),
+        ("hello", "slots", 5000),
+        ("slots", "slots", -1),
+        ("submit", "queue_s", float("nan")),
+        ("submit", "queue_s", -1.0),
+        ("submit", "remaining_s", float("inf")),
+        ("submit", "losses", -1),
+        ("returned", "key", ["a", 1, 2**62]),
+        ("returned", "key", ["a", 1, -1]),
+    ],
+)
+def test_x3_numbers_that_would_harm_others_are_undecodable(tag: str, field: str, value: object) -> None:
+    """A negative slot takes another's away, a time that is no number breaks the order of all alarms."""
+    (sample,) = (frame for frame in FRAMES if type(frame).__struct_config__.tag == tag)
+    fields = msgspec.msgpack.decode(codec.encode_frame(sample))
+    assert codec.decode_frame(msgspec.msgpack.encode(fields)) == sample
+    with pytest.raises(RemoteProtocolError) as caught:
+        codec.decode_frame(msgspec.msgpack.encode({**fields, field: value}))
+    assert caught.value.reason == "undecodable"
+
+
 def test_a5_fields_of_a_newer_sender_are_skipped() -> None:
     encoded = msgspec.msgpack.encode({"t": "q", "epoch": 8, "mood": "fine"})
     assert codec.decode_datagram(encoded) == m.Resign(8)
