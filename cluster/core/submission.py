@@ -297,11 +297,10 @@ class Submission:
         if key is not None:
             self._shared[key, tenant] = job.id
         self._wait(pending, event, now)
-        if self._channel is None:
-            self._alarms.set(("wait", job.id), wait_until)
-            return ()
+        if self._channel is not None and self._window.open:
+            return self._hand_on(pending, now)
         self._let_wait(pending)
-        return self._feed(now)
+        return ()
 
     def _wait(self, pending: Pending, event: RequestArrived, now: float) -> None:
         pending.keep[event.request] = event.keep
@@ -312,21 +311,26 @@ class Submission:
         self._alarms.set(("deadline", event.request), now + self._work.deadline_s)
 
     def _let_wait(self, pending: Pending) -> None:
-        """Until the leader has read what it was sent before; tenants take turns (W14)."""
-        self._unsent.push(pending.job.id, pending.tenant, pending.share)
+        """For a leader, or until it has read what it was sent before; tenants take turns (W11, W14)."""
+        if self._channel is not None:
+            self._unsent.push(pending.job.id, pending.tenant, pending.share)
         self._alarms.set(("wait", pending.job.id), pending.wait_until)
 
     def _feed(self, now: float) -> Effects:
-        """Hand on what the leader has read enough for; it judges the waiting from then on (W4)."""
+        """Hand on what the leader has read enough for."""
         steps: list[Effect] = []
         while self._unsent and self._window.open:
             pending = self._jobs[self._unsent.take()]
             self._alarms.clear(("wait", pending.job.id))
-            steps.append(self._to_leader(submission_of(pending, now, self._work.collect_s)))
-            pending.sent = True
-            if (ping := self._window.sent(pending.size)) is not None:
-                steps.append(self._to_leader(ping))
+            steps.extend(self._hand_on(pending, now))
         return tuple(steps)
+
+    def _hand_on(self, pending: Pending, now: float) -> Effects:
+        """From now on its waiting is the leader's to judge (W4)."""
+        submit = self._to_leader(submission_of(pending, now, self._work.collect_s))
+        pending.sent = True
+        ping = self._window.sent(pending.size)
+        return (submit,) if ping is None else (submit, self._to_leader(ping))
 
     def _answer(self, pending: Pending, result: Outcome | Refusal) -> Effects:
         """The one answer, to each client that waits for this job (W8)."""
