@@ -156,7 +156,5 @@ class Office:
         if peer is None or peer.role is Role.PEER:
             return (HigherEpochProven(Epoch(epoch)),)
         self.refused += 1
-        text = (
-            f"{self._terms.me}: {peer.role} {peer.node} says that epoch {epoch} is established: not believed"
-        )
+        text = f"{self._terms.me}: {peer.role} {peer.node} claims epoch {epoch} of somebody: not believed"
         return (Log(Level.SUMMARY, text), Close(channel, "it claims an epoch that nobody leads"))

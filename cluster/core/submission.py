@@ -288,8 +288,7 @@ class Submission:
     def _open(self, event: RequestArrived, key: CacheKey | None, now: float) -> Effects:
         size = program_bytes(event.program)
         job = Job(event.job_id, self._me, event.program, event.progress)
-        wait_until = now + self._work.queue_timeout_s
-        deadline = now + self._work.deadline_s
+        wait_until, deadline = now + self._work.queue_timeout_s, now + self._work.deadline_s
         tenant, share = event.tenant[:TENANT_MAX], min(max(event.share, 1), SHARE_MAX)
         pending = Pending(job, key, {}, deadline, wait_until, size, tenant, share)
         self._jobs[job.id] = pending
@@ -377,9 +376,8 @@ class Submission:
             pending.wait_until = now + self._work.queue_timeout_s
 
     def _waited(self) -> Refusal:
-        if self._channel is not None:
-            return refusals.unread()
-        return refusals.without_leader(self._why, self._work.queue_timeout_s)
+        without = refusals.without_leader(self._why, self._work.queue_timeout_s)
+        return without if self._channel is None else refusals.unread()
 
     def _forget_request(self, request: int) -> None:
         del self._job_of[request]

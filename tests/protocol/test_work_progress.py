@@ -228,13 +228,16 @@ def test_w13_who_asks_shares_a_run_that_tells_and_only_before_it_began() -> None
 # --- all together ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_w13_whatever_happens_progress_goes_forward_and_never_follows_the_answer(seed: int) -> None:
-    world = WorkWorld(seed)
-    world.storm(1500)
-    world.heal()
-    world.check_settled()
-    assert world.told > 0
+@pytest.mark.parametrize("first", range(0, 20, 5))
+def test_w13_whatever_happens_progress_goes_forward_and_never_follows_the_answer(first: int) -> None:
+    told = 0
+    for seed in range(first, first + 5):
+        world = WorkWorld(seed)
+        world.storm(1500)
+        world.heal()
+        world.check_settled()
+        told += world.told
+    assert told > 0, "a storm may drown all of it, five do not"
 
 
 def test_w13_output_goes_on_when_the_leader_dies() -> None:

@@ -226,8 +226,11 @@ class Checks:
             self.probes["worker fenced a stale leader" if worker else "leader fenced a stale HELLO"] += 1
         elif isinstance(frame, CancelRun):
             self.probes["run cancelled by the leader"] += 1
-        elif isinstance(frame, Submit) and frame.again:
-            self.probes["job sent again to a new leader"] += 1
+        elif isinstance(frame, Submit):
+            self.probes["job sent again to a new leader"] += frame.again
+            submission = life.core.work.submission
+            full = submission is not None and not submission._window.open
+            self.probes["a gateway's window was full"] += full
         elif isinstance(frame, Finished) and frame.key.epoch < life.core._ledger.record.fence_epoch:
             self.probes["result of an earlier epoch offered"] += 1
 

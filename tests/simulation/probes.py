@@ -26,6 +26,7 @@ LOGGED = {
 """Words of a core's log lines, and the rare situation that each proves to have been reached."""
 
 MUST_REACH = (
+    "a gateway's window was full",
     "answered from the cache",
     "candidate died in its handshake",
     "channel to the leader was a hint",
