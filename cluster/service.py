@@ -272,8 +272,8 @@ class Node:
             resource = gateway_resource(parts, gateway)
             self._callbacks = gateway.callbacks
         bounds, told = within_descriptors(config), self._metrics.responded
-        site = make_site(resource, bounds, self._reactor, told, resource.unwelcome, resource.aside)
-        self._site = site
+        asked = (resource.unwelcome, resource.aside, resource.tenant)
+        self._site = site = make_site(resource, bounds, self._reactor, told, *asked)
         listening, kept = listen(self._reactor, host, port, site, self._kept.get(HTTP))
         if not kept and config.me.role is Role.GATEWAY:
             self._notifier.forget(HTTP)

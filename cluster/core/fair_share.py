@@ -9,7 +9,10 @@ takes whatever fits.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
+from typing import TypeVar
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 class FairRoom:
@@ -51,8 +54,8 @@ class FairRoom:
         self.take(holder, -size)
 
     def giving_way(
-        self, holder: str, more: int, things: Iterable[tuple[str, str, int]], gone: Collection[str] = ()
-    ) -> set[str] | None:
+        self, holder: str, more: int, things: Iterable[tuple[Name, str, int]], gone: Collection[Name] = ()
+    ) -> set[Name] | None:
         """What goes, together with what is `gone` already, so that he has so much more.
 
         Whoever has most gives way, with what comes first of his; but not for somebody who would have more
@@ -69,7 +72,7 @@ class FairRoom:
             return going
         has = dict(self._by)
         has[holder] = self.of(holder) + more
-        left: dict[str, deque[tuple[str, int]]] = {}
+        left: dict[str, deque[tuple[Name, int]]] = {}
         for name, other, size in things:
             if name in going:
                 has[other] -= size

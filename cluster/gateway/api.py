@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from http import HTTPStatus
 
 import attrs
@@ -20,10 +21,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Request
 
 from cluster.config import GatewaySettings
+from cluster.core.fair_share import FairRoom
 from cluster.core.sizes import outcome_bytes
 from cluster.errors import Unavailable
 from cluster.gateway.access import Access, Caller
-from cluster.gateway.endpoint import Endpoint, begin, integer, preferred
+from cluster.gateway.endpoint import Endpoint, begin, counted, integer, place_in, preferred
 from cluster.gateway.events import EVENTS, STREAMS_MAX, EventStream
 from cluster.gateway.jobs import ID_DIGITS, Full, KeptJob, KeptJobs, KeyConflict
 from cluster.gateway.pieces import Pieces, with_runs
@@ -85,11 +87,12 @@ class Api:
         clock: IReactorTime,
         answered: Callable[[Answered, float], None],
         responded: Callable[[str, int], None],
+        holder: Callable[[Request], str],
     ) -> None:
         """Run programs by `requests`, within `limits`.
 
         `answered` hears of every job's answer and its seconds; `responded` of streams that begin, by endpoint
-        and status.
+        and status. `holder` says by whom a request is counted (`core.fair_share`).
         """
         self._requests = requests
         self._access = access
@@ -99,7 +102,10 @@ class Api:
         self._clock = clock
         self._answered = answered
         self._responded = responded
-        self._streams = 0
+        self._holder = holder
+        self._streams = FairRoom(STREAMS_MAX)
+        self._waits = FairRoom(max(2, settings.connections_max // 2))
+        """Requests that wait for a job that is there already: nothing else bounds their number."""
         self._jobs: KeptJobs | None = None
         self.recent = Recent()
 
@@ -134,7 +140,8 @@ class Api:
             return await self._run_streaming(request, attrs.evolve(sent, progress=True))
         if sent.key:
             job = self._open(sent)
-            await job.wait()
+            with self._waiting(request):  # anybody may wait for it again and again
+                await job.wait()
             assert job.answered is not None  # noqa: S101 (for the type checker: it was waited for)
             if isinstance(job.answered.result, Refusal):
                 self.jobs.forget(job)  # it never ran: the same request, sent again, is to be taken anew
@@ -177,7 +184,7 @@ class Api:
         known = self._find(request, job)
         wait_s = integer(request, b"wait", 0, WAIT_MAX_S)
         if wait_s and known.answered is None:
-            with contextlib.suppress(DeferredTimeout):
+            with self._waiting(request), contextlib.suppress(DeferredTimeout):
                 await known.wait().addTimeout(wait_s, self._clock)
         return self._job_reply(known, HTTPStatus.OK)
 
@@ -201,14 +208,11 @@ class Api:
         return None
 
     async def _stream(self, request: Request, endpoint: str, known: KeptJob, after: int) -> None:
-        if self._streams >= STREAMS_MAX:
-            raise Unavailable(f"{STREAMS_MAX} streams of events are open here: use ?wait= instead")
-        begin(request, HTTPStatus.OK, EVENTS)
-        for name, value in self._headers(known).items():
-            request.setHeader(name, value)
-        self._responded(endpoint, HTTPStatus.OK)
-        self._streams += 1
-        try:
+        with place_in(self._streams, self._holder(request), "streams of events"):
+            begin(request, HTTPStatus.OK, EVENTS)
+            for name, value in self._headers(known).items():
+                request.setHeader(name, value)
+            self._responded(endpoint, HTTPStatus.OK)
             told = EventStream(
                 request,
                 known.log,
@@ -219,8 +223,6 @@ class Api:
                 self._clock,
             )
             await told.done
-        finally:
-            self._streams -= 1
 
     async def runtimes(self, _request: Request) -> Reply:
         """The JDKs of the living nodes, and the limits (H6)."""
@@ -253,7 +255,8 @@ class Api:
 
     def _read(self, request: Request) -> _Sent:
         caller = self._caller(request)
-        self._access.spend(caller)
+        if not counted(request):
+            self._access.spend(caller)
         assert request.content is not None  # noqa: S101 (for the type checker: set before any handler runs)
         body = request.content.read()
         if len(body) > self._settings.request_bytes:
@@ -295,6 +298,9 @@ class Api:
                 f"{len(self.jobs)} jobs are kept here, and as many of yours are pending as may be: try later",
                 RETRY_FULL_S,
             ) from None
+
+    def _waiting(self, request: Request) -> AbstractContextManager[None]:
+        return place_in(self._waits, self._holder(request), "requests that wait for jobs")
 
     def _caller(self, request: Request) -> Caller:
         return self._access.caller(request.getHeader("Authorization"))

@@ -25,6 +25,7 @@ from twisted.web.iweb import IRequest
 from twisted.web.server import Request
 
 from cluster.core.effects import Level
+from cluster.core.fair_share import FairRoom
 from cluster.errors import ClusterError, Unavailable
 from cluster.gateway import cluster_info
 from cluster.gateway.access import Header
@@ -35,13 +36,23 @@ from cluster.gateway.compat.described import SCHEMES, compat_paths
 from cluster.gateway.compat.endpoints import compat_interfaces
 from cluster.gateway.compat.parts import CompatParts, authorization_of
 from cluster.gateway.door import ASIDE_BYTES, OUR_OWN, Door
-from cluster.gateway.endpoint import Endpoint, address_of, argument, begin, integer, preferred
+from cluster.gateway.endpoint import (
+    Endpoint,
+    address_of,
+    argument,
+    begin,
+    counted,
+    integer,
+    place_in,
+    preferred,
+)
 from cluster.gateway.front import COMPILE_AND_RUN, Answering, Front, path_of
 from cluster.gateway.log_access import (
     FOLLOWERS_MAX,
     LINES_DEFAULT,
     LINES_MAX,
     LogStream,
+    beginning,
 )
 from cluster.gateway.openapi import Description, document
 from cluster.gateway.outgoing import Outgoing
@@ -73,7 +84,7 @@ class NodeSite:
 
     def __init__(self, parts: NodeParts) -> None:
         self._parts = parts
-        self._followers = 0
+        self._followers = FairRoom(FOLLOWERS_MAX)
         self._outgoing = Outgoing(parts.clock)
         self.klein = Klein()
         self.klein.url_map.merge_slashes = False
@@ -130,8 +141,12 @@ class NodeSite:
         """For Prometheus (H10)."""
         return Reply(HTTPStatus.OK, self._parts.exposition(), METRICS)
 
-    def unwelcome(self, _path: bytes, _header: Header) -> Reply | None:
-        """The answer to a body that need not even be read: here, none is asked for a token."""
+    def unwelcome(self, _path: bytes, _header: Header) -> Reply | bool:
+        """The answer to a body that need not even be read: here, nobody is asked for a token."""
+        return False
+
+    def tenant(self, _header: Header) -> str | None:
+        """Whose token is sent: here, nobody's."""
         return None
 
     def takes_bodies(self, _path: bytes) -> bool:
@@ -174,16 +189,11 @@ class NodeSite:
             return await self.peer_log(node, kind, lines, request.getHeader("Authorization"))
         if not follow or request.method == b"HEAD":
             return Reply(HTTPStatus.OK, self._parts.logs.tail(kind, lines))
-        if self._followers >= FOLLOWERS_MAX:
-            raise Unavailable(f"{FOLLOWERS_MAX} readers follow the logs of this node already")
-        begin(request, HTTPStatus.OK, TEXT)
-        request.write(self._parts.logs.tail(kind, lines))
-        self._parts.observer.responded(f"/logs/{kind.value}", HTTPStatus.OK)
-        self._followers += 1
-        try:
+        with place_in(self._followers, self.holder(request), "streams of logs"):
+            begin(request, HTTPStatus.OK, TEXT)
+            request.write(beginning(self._parts.logs.tail(kind, lines)))
+            self._parts.observer.responded(f"/logs/{kind.value}", HTTPStatus.OK)
             await LogStream(request, self._parts.logs, kind).done
-        finally:
-            self._followers -= 1
         return None
 
     def _add(self, path: str, methods: set[str], endpoint: Endpoint) -> None:
@@ -272,6 +282,7 @@ class GatewaySite(NodeSite):
             parts.clock,
             self.answered,
             parts.observer.responded,
+            self.holder,
         )
         self._page = Page()
         compat = CompatParts(
@@ -316,7 +327,8 @@ class GatewaySite(NodeSite):
         """Compile and run bare source: the original's interface (H1)."""
         began = self._parts.clock.seconds()
         caller = self._gateway.access.caller(request.getHeader("Authorization"))
-        self._gateway.access.spend(caller)
+        if not counted(request):
+            self._gateway.access.spend(caller)
         assert request.content is not None  # noqa: S101 (for the type checker: set before any handler runs)
         program = read_source(
             request.content.read(),
@@ -340,7 +352,7 @@ class GatewaySite(NodeSite):
         self._api.recent.add(self._parts.clock.seconds(), seconds, ok, answered.cached)
         self._parts.observer.answered(result, answered.cached, seconds)
 
-    def unwelcome(self, path: bytes, header: Header) -> Reply | None:
+    def unwelcome(self, path: bytes, header: Header) -> Reply | bool:
         """Programs are read from those who may send them, and no faster than they may (H8, H9)."""
         return self._door.refusal(path, header)
 
@@ -355,8 +367,12 @@ class GatewaySite(NodeSite):
 
     def holder(self, request: Request) -> str:
         """By its tenant, where it has one (H9)."""
-        name = self._gateway.access.name_of(authorization_of(request.getHeader))
+        name = self.tenant(request.getHeader)
         return address_of(request) if name is None else name
+
+    def tenant(self, header: Header) -> str | None:
+        """Whose token is sent, whatever comes of it (H9)."""
+        return self._gateway.access.name_of(authorization_of(header))
 
     async def peer_log(self, node: int, kind: Level, lines: int, authorization: str | None) -> Reply:
         """Another node's log, fetched from it (H3); another gateway asks for the same token."""

@@ -76,9 +76,10 @@ class BoundedChannel(HTTPChannel):
     _path = b""
     """Of the request that arrives; HTTPChannel sets it on the instance, and deletes it once it is here."""
 
-    def __init__(self, site: BoundedSite, request: type[BoundedRequest]) -> None:
+    def __init__(self, site: BoundedSite, request: type[BoundedRequest], address: str) -> None:
         super().__init__()
         self.site = site
+        self.address = address
         self.factory = site
         self.requestFactory = request
         self._answering = False

@@ -58,16 +58,19 @@ class Door:
         self._paths = {entrance.path.encode(): entrance for entrance in every}
         self._beginnings = tuple(one for one in every if one.path.endswith("/"))
 
-    def refusal(self, path: bytes, header: Header) -> Reply | None:
-        """The answer to a body that need not be read; None: read it. `path` as the request has it."""
+    def refusal(self, path: bytes, header: Header) -> Reply | bool:
+        """The answer to a body that need not be read; otherwise whether it was counted. `path` as sent.
+
+        It counts when it begins, as to receive it costs something, too: also if the rest never comes.
+        """
         entrance = self._entrance(path)
         if entrance is None:
-            return None
+            return False
         try:
-            self._access.look(self._access.caller(entrance.authorization(header)))
+            self._access.spend(self._access.caller(entrance.authorization(header)))
         except HttpProblem as problem:
             return entrance.refusal(problem)
-        return None
+        return True
 
     def takes_bodies(self, path: bytes) -> bool:
         """It is an entrance's, so that there is a reason to read more than `ASIDE_BYTES`. `path` as sent."""

@@ -5,20 +5,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
 from functools import lru_cache
 from http import HTTPStatus
 
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
+from twisted.internet.interfaces import IAddress
 from twisted.web.server import Request
 
+from cluster.core.fair_share import FairRoom
+from cluster.errors import Unavailable
 from cluster.gateway.replies import HttpProblem, Reply
 from cluster.gateway.sources import HEADERS_KEPT
 
 Endpoint = Callable[..., Awaitable[Reply | None]]
 """Takes the request, and by name the variable parts of its path; gives None when it has answered itself."""
+
+
+RETRY_S = 2.0
 
 
 def begin(request: Request, status: int, content_type: str) -> None:
@@ -29,9 +36,35 @@ def begin(request: Request, status: int, content_type: str) -> None:
     request.setHeader("Cache-Control", "no-store")
 
 
+def from_address(address: IAddress | None) -> str:
+    """Whoever is there, without a token; no tenant is called like that."""
+    return f"@{getattr(address, 'host', '')}"
+
+
 def address_of(request: Request) -> str:
-    """Where it comes from; no tenant is called like that."""
-    return f"@{getattr(request.getClientAddress(), 'host', '')}"
+    """Where it comes from, as a holder of what it takes (`core.fair_share`)."""
+    return from_address(request.getClientAddress())
+
+
+@contextlib.contextmanager
+def place_in(room: FairRoom, holder: str, what: str) -> Iterator[None]:
+    """A place of his in a table, for as long as the body runs.
+
+    Raises:
+        Unavailable: he has as many as he may; `what` says of what.
+    """
+    if not room.admits(holder):
+        raise Unavailable(f"as many {what} are open here as may be yours: close one, or try later", RETRY_S)
+    room.take(holder)
+    try:
+        yield
+    finally:
+        room.give_back(holder)
+
+
+def counted(request: Request) -> bool:
+    """It was counted for its sender's rate already, before its body was read (`door`)."""
+    return bool(getattr(request, "counted", False))
 
 
 def body_of(request: Request) -> bytes:

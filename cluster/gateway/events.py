@@ -39,8 +39,8 @@ from cluster.wire.jobs import Outcome, Stream
 from cluster.wire.messages import Progressed
 
 EVENTS = "text/event-stream"
-STREAMS_MAX = 256
-"""Streams of events open at once."""
+STREAMS_MAX = 512
+"""Streams of events open at once; one client may have half of them (`core.fair_share`)."""
 EVENTS_MAX = 10_000
 """Events of one job; past it what more it writes comes with its outcome."""
 KEEP_ALIVE_S = 10.0

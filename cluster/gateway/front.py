@@ -46,8 +46,11 @@ class Endpoints(Protocol):
     def failed(self, request: IRequest, failure: Failure) -> bytes:
         """Turn an error into an answer."""
 
-    def unwelcome(self, path: bytes, header: Header) -> Reply | None:
-        """The answer to a body that need not be read."""
+    def unwelcome(self, path: bytes, header: Header) -> Reply | bool:
+        """The answer to a body that need not be read; otherwise, whether it is counted for a rate already."""
+
+    def tenant(self, header: Header) -> str | None:
+        """Whose token is sent; None: nobody's."""
 
     def aside(self, path: bytes) -> Reply | None:
         """That to a large one where none is taken."""
@@ -63,6 +66,7 @@ class Front(Resource, Generic[S_co]):
     Attributes:
         site: the endpoints.
         unwelcome: the answer to a body that need not be read; for `site.make_site`.
+        tenant: whose token is sent; for the same.
         aside: that to a large one where none is taken; for the same.
     """
 
@@ -75,6 +79,7 @@ class Front(Resource, Generic[S_co]):
         self.site = site
         self._klein = klein
         self.unwelcome = site.unwelcome
+        self.tenant = site.tenant
         self.aside = site.aside
 
     def render(self, request: IRequest) -> int | bytes:

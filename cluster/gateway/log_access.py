@@ -28,8 +28,8 @@ from cluster.gateway.view import NodeView
 
 LINES_DEFAULT = 5_000
 LINES_MAX = 50_000
-FOLLOWERS_MAX = 32
-"""Streams open at once on one node."""
+FOLLOWERS_MAX = 64
+"""Streams open at once on one node; one client may have half of them (`core.fair_share`)."""
 FOLLOW_BACKLOG_MAX = 256 * 1024
 """Bytes kept for a reader that does not read; past it the stream is cut."""
 PEER_TIMEOUT_S = 5.0
@@ -97,6 +97,11 @@ class LogStream:
     def _stop(self) -> None:
         self._unfollow()
         self._backlog.clear()
+
+
+def beginning(tail: bytes) -> bytes:
+    """What a stream of a log begins with: its last lines, as far as they can wait for a slow reader."""
+    return tail if len(tail) <= FOLLOW_BACKLOG_MAX else tail[-FOLLOW_BACKLOG_MAX:].partition(b"\n")[2]
 
 
 class PeerLogs:

@@ -25,9 +25,11 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 from cluster.config import GatewaySettings
+from cluster.core.fair_share import FairRoom
 from cluster.gateway.access import Header
 from cluster.gateway.channel import LINGER_S, MODERN, OTHER, BoundedChannel
 from cluster.gateway.door import ASIDE_BYTES
+from cluster.gateway.endpoint import from_address
 from cluster.gateway.replies import HttpProblem, Reply, problem_reply
 from cluster.gateway.turns import Turns
 
@@ -38,8 +40,14 @@ FLUSH_S = 2.0
 
 CountResponse = Callable[[str, int], None]
 
-Unwelcome = Callable[[bytes, Header], Reply | None]
-"""Given a path as it was sent and the headers, the answer to a body that need not even be read."""
+Unwelcome = Callable[[bytes, Header], Reply | bool]
+"""Given a path as it was sent and the headers, the answer to a body that need not even be read.
+
+Where it is to be read: whether it has been counted for its sender's rate.
+"""
+
+Tenant = Callable[[Header], str | None]
+"""Given the headers, whose token is sent; None: nobody's."""
 
 Aside = Callable[[bytes], Reply | None]
 """Given a path as it was sent, the answer to more than `ASIDE_BYTES` there; None: bodies are taken there."""
@@ -57,6 +65,7 @@ class BoundedRequest(Request):
     Attributes:
         alive: what may be sent at any time into an answer that has begun, so that its client proves to be
             there; empty: nothing may.
+        counted: for its sender's rate, when it began (`endpoint.counted`).
         moving: its answer is written piece by piece, as its client takes it, and nothing fits in between.
     """
 
@@ -64,6 +73,7 @@ class BoundedRequest(Request):
     site: BoundedSite
     defaultContentType = None
     alive = b""
+    counted = False
     moving = False
 
     def __init__(self, channel: BoundedChannel, *args: object, **kwargs: object) -> None:
@@ -71,6 +81,7 @@ class BoundedRequest(Request):
         self._bounds = channel.site
         self._body = BytesIO()
         self._held = 0
+        self._holder = ""
         self._limit = 0
         self._modern = False
         self._aside: Reply | None = None
@@ -89,8 +100,13 @@ class BoundedRequest(Request):
             self._aside, self._limit = aside, ASIDE_BYTES
         if length is not None and length > self._limit:
             self._refuse_large()
-        elif length != 0 and (reply := self._bounds.unwelcome(path, self._header)):
-            self._answer_early(reply)
+        elif length != 0:
+            told = self._bounds.unwelcome(path, self._header)
+            if isinstance(told, Reply):
+                self._answer_early(told)
+            else:
+                self.counted = told
+                self._holder = self._bounds.tenant(self._header) or self.channel.address
 
     def handleContentChunk(self, data: bytes) -> None:
         """A piece of the body: keep it, or refuse."""
@@ -98,12 +114,12 @@ class BoundedRequest(Request):
             return
         if self._held + len(data) > self._limit:
             self._refuse_large()
-        elif self._bounds.body_bytes + len(data) > self._bounds.settings.pending_bytes:
-            text = "too many programs are waiting here; try later"
+        elif not self._bounds.bodies.admits(self._holder, len(data)):
+            text = "too many programs are waiting here, or too much of yours; try later"
             self._refuse(HttpProblem(HTTPStatus.SERVICE_UNAVAILABLE, text, {"Retry-After": "1"}))
         else:
             self._held += len(data)
-            self._bounds.body_bytes += len(data)
+            self._bounds.bodies.take(self._holder, len(data))
             self._body.write(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
@@ -177,7 +193,7 @@ class BoundedRequest(Request):
             self._linger = None
 
     def _release(self) -> None:
-        self._bounds.body_bytes -= self._held
+        self._bounds.bodies.give_back(self._holder, self._held)
         self._held = 0
 
 
@@ -198,7 +214,7 @@ class BoundedSite(Site):
         connections: open now.
         evicted: closed so far to make room, while they asked nothing or had not asked it whole.
         leaving: no connection serves another request after the present or the next one.
-        body_bytes: of request bodies that are arriving or wait for their answers.
+        bodies: bytes of those that are arriving or wait for their answers, by whose they are.
     """
 
     def __init__(
@@ -209,6 +225,7 @@ class BoundedSite(Site):
         count_response: CountResponse,
         unwelcome: Unwelcome,
         aside: Aside,
+        tenant: Tenant,
     ) -> None:
         super().__init__(
             resource, timeout=settings.idle_timeout_s, reactor=reactor, parsePOSTFormSubmission=False
@@ -217,15 +234,23 @@ class BoundedSite(Site):
         self.count_response = count_response
         self.unwelcome = unwelcome
         self.aside = aside
+        self.tenant = tenant
         self.turns = Turns(reactor)
         self.evicted = 0
         self._open: dict[BoundedChannel, None] = {}
         self._idle: dict[BoundedChannel, None] = {}
         """Those that owe no answer, the longest without one first."""
-        self.body_bytes = 0
+        self.bodies = FairRoom(settings.pending_bytes)
+        self._from = FairRoom(settings.connections_max)
+        """Connections, by the address that they come from."""
         self.leaving = False
         self._awaited: list[tuple[Mapping[BoundedChannel, None], Deferred[None]]] = []
         """While it leaves: what must become empty, and who waits for that."""
+
+    @property
+    def body_bytes(self) -> int:
+        """Of all bodies together."""
+        return self.bodies.held
 
     @property
     def connections(self) -> int:
@@ -236,10 +261,13 @@ class BoundedSite(Site):
         """A connection is open."""
         self._open[channel] = None
         self._idle[channel] = None
+        self._from.take(channel.address)
 
     def left(self, channel: BoundedChannel) -> None:
         """It is closed."""
-        self._open.pop(channel, None)
+        if channel in self._open:
+            del self._open[channel]
+            self._from.give_back(channel.address)
         self.busy(channel)
 
     def busy(self, channel: BoundedChannel) -> None:
@@ -296,29 +324,41 @@ class BoundedSite(Site):
         """A connection; when there are too many, instead of the one that has been idle for longest.
 
         Connections that are held open, or whose request trickles in, so keep nobody out. When each is owed an
-        answer, the new one is refused.
+        answer, the oldest of the address that has most gives way to one that has clearly fewer (H9); else the
+        new one is refused.
         """
-        del addr
+        address = from_address(addr)
         if self.connections >= self.settings.connections_max:
-            if not self._idle:
+            oldest = next(iter(self._idle), None) or self._giving_way(address)
+            if oldest is None:
                 self.count_response(OTHER, HTTPStatus.SERVICE_UNAVAILABLE)
                 return _Full()
-            oldest = next(iter(self._idle))
             self.left(oldest)
             self.evicted += 1
             oldest.cut()
-        channel = BoundedChannel(self, BoundedRequest)
+        channel = BoundedChannel(self, BoundedRequest, address)
         channel.timeOut = self.timeOut  # type: ignore[assignment]  # a float will do
         channel.callLater = self.reactor.callLater  # type: ignore[assignment,method-assign]  # as Site does
         return channel
+
+    def _giving_way(self, address: str) -> BoundedChannel | None:
+        if max(self._from.holders.values()) <= self._from.of(address) + 1:
+            return None  # they would only take turns
+        going = self._from.giving_way(address, 1, ((one, one.address, 1) for one in self._open))
+        return None if going is None else next(iter(going))
 
 
 def _count_nothing(_endpoint: str, _status: int) -> None:
     """For a site without metrics."""
 
 
-def _welcome(_path: bytes, _header: Header) -> None:
+def _welcome(_path: bytes, _header: Header) -> bool:
     """For a site that asks nobody."""
+    return False
+
+
+def _nobody(_header: Header) -> None:
+    """For a site that knows no tokens."""
 
 
 def _anywhere(_path: bytes) -> None:
@@ -332,6 +372,7 @@ def make_site(
     count_response: CountResponse = _count_nothing,
     unwelcome: Unwelcome = _welcome,
     aside: Aside = _anywhere,
+    tenant: Tenant = _nobody,
 ) -> BoundedSite:
     """What a TCP port serves."""
-    return BoundedSite(resource, settings, reactor, count_response, unwelcome, aside)
+    return BoundedSite(resource, settings, reactor, count_response, unwelcome, aside, tenant)

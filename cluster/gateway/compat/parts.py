@@ -12,6 +12,7 @@ from twisted.web.server import Request
 from cluster.config import GatewaySettings
 from cluster.gateway.access import Access, Caller, Header
 from cluster.gateway.compat.callbacks import Callbacks
+from cluster.gateway.endpoint import counted
 from cluster.gateway.jobs import KeptJobs
 from cluster.gateway.relay import Answered, Requests
 from cluster.gateway.view import ClusterView
@@ -70,7 +71,8 @@ class CompatParts:
             HttpProblem: 401; or 429, he is over his rate.
         """
         caller = self.caller(request)
-        self.access.spend(caller)
+        if not counted(request):
+            self.access.spend(caller)
         return caller
 
     async def run(self, program: Program, caller: Caller) -> Answered:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import attrs
+import msgspec
 import pytest
 
 from twisted.internet.task import Clock
 
 from cluster.config import GatewaySettings
+from cluster.core.fair_share import FairRoom
 from cluster.errors import ConfigError
 from cluster.gateway.access import ANONYMOUS, Access, Caller, access_of
 from cluster.gateway.replies import HttpProblem
@@ -251,6 +254,36 @@ def test_h8_to_ask_for_jobs_and_logs_is_rated_too(guarded: Gateway) -> None:
         assert guarded.fetch("GET", asks[0], headers=bearer(ANN))[0].code == 200
     assert guarded.fetch("GET", asks[0], headers=bearer(ANN))[0].code == 429
     assert guarded.fetch("POST", "/v1/jobs", headers=JSON | bearer(ANN), data=PROGRAM)[0].code == 202
+
+
+@pytest.mark.parametrize("ask", ["?wait=60", "/events", "key"])
+def test_h9_who_waits_a_thousand_times_keeps_nobody_from_waiting(guarded: Gateway, ask: str) -> None:
+    """Long polls, repeated keyed runs and streams of events: one tenant has half of the places."""
+    api = guarded.resource.site._api
+    api._waits, api._streams = FairRoom(8), FairRoom(8)
+    guarded.access.replace([msgspec.structs.replace(token, rate=1000, burst=1000) for token in TOKENS])
+
+    def wait(token: str) -> Any:
+        if ask == "key":
+            headers = JSON | bearer(token) | {"Idempotency-Key": "k"}
+            return guarded.send("POST", "/v1/run", data=PROGRAM, headers=headers)
+        return guarded.send("GET", f"/v1/jobs/{ids[token]}{ask}", headers=bearer(token))
+
+    ids = {}
+    for token in (ANN, BOB):
+        guarded.requests.new_job_id = lambda token=token: token[-1] * 32  # type: ignore[misc]
+        _, body = guarded.fetch("POST", "/v1/jobs", headers=JSON | bearer(token), data=PROGRAM)
+        ids[token] = json.loads(body)["job"]
+    waiting = [wait(ANN) for _ in range(4)]
+    response, _ = guarded.result(wait(ANN))
+    assert (response.code, header(response, "Retry-After")) == (503, "2")
+    other = wait(BOB)
+    assert api._waits.held + api._streams.held == 5
+    for one in (*waiting, other):
+        one.addErrback(lambda _gone: None)
+        one.cancel()
+    guarded.client.flush()
+    assert api._waits.held == 0
 
 
 def test_a_job_of_nobody_in_particular_is_found_without_a_token(guarded: Gateway) -> None:

@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 
 from cluster.config import CompatSettings, GatewaySettings
 from cluster.gateway.app import node_resource
+from cluster.gateway.replies import Reply
 from cluster.gateway.site import BoundedSite, make_site
 from cluster.tokens import Token, digest_of
 from tests.unit.gateway.connections import Connection
@@ -53,6 +54,7 @@ def site(gateway: Gateway) -> BoundedSite:
         gateway.observer.responded,
         gateway.resource.unwelcome,
         gateway.resource.aside,
+        gateway.resource.tenant,
     )
 
 
@@ -97,15 +99,27 @@ def test_a_strangers_body_is_not_read(
 
 @pytest.mark.parametrize(("method", "path", "stranger", "limited", "kind"), ENTRANCES)
 def test_nor_is_one_of_somebody_over_his_rate(
-    gateway: Gateway, site: BoundedSite, method: str, path: str, stranger: int, limited: int, kind: str
+    site: BoundedSite, method: str, path: str, stranger: int, limited: int, kind: str
 ) -> None:
     del stranger
     token = f"Authorization: Bearer {KNOWN}\r\n"
-    assert begin(site, method, path, token)[0] == 0, "who may is read"
-    gateway.access.spend(gateway.access.caller(f"Bearer {KNOWN}"))
+    assert begin(site, method, path, token)[0] == 0, "who may is read, and it counts though it never comes"
     status, headers, body = begin(site, method, path, token)
     assert (status, headers["Content-Type"], headers["Retry-After"]) == (limited, kind, "1")
     assert b"1 programs a second" in body
+
+
+def test_a_program_counts_once(gateway: Gateway, site: BoundedSite) -> None:
+    """H9: when its body begins, and not again when it is here."""
+    connection = Connection(site)
+    body = '{"source": "class A {}"}'
+    sent = (
+        f"POST /v1/jobs HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\n"
+        f"Authorization: Bearer {KNOWN}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    )
+    assert connection.send(sent.encode()).startswith(b"HTTP/1.1 202")
+    assert Connection(site).send(sent.encode()).startswith(b"HTTP/1.1 429")
+    assert gateway.access.counters["ann", "taken"] == 1
 
 
 @pytest.mark.parametrize(
@@ -115,7 +129,7 @@ def test_no_spelling_of_a_path_leads_around_it(gateway: Gateway, path: str) -> N
     """What is routed to an endpoint that takes bodies is looked at; what is not leads to a 404."""
     refused = gateway.resource.unwelcome(path.encode(), lambda _name: None)
     routed = gateway.fetch("PUT" if "fil" in path else "POST", path)[0].code != 404
-    assert (refused is not None) == routed
+    assert isinstance(refused, Reply) == routed
 
 
 def test_every_endpoint_that_takes_a_body_is_looked_at(gateway: Gateway) -> None:

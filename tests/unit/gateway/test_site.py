@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.task import Clock
 
@@ -111,6 +112,23 @@ def test_bodies_together_are_bounded(connect: Connect, gateway: Gateway, site: B
     gateway.answer(returned(b"done"))
     assert first.send(b"").endswith(b"done")
     assert site.body_bytes == 0
+
+
+def test_h9_bodies_of_one_client_shut_out_no_other(gateway: Gateway, clock: Clock) -> None:
+    """Whether all of them comes or not: a tenant, or an address, has half of their room."""
+    settings = GatewaySettings(source_bytes=1000, pending_bytes=4000)
+    site = make_site(gateway.resource, settings, clock, tenant=lambda header: header("X-Tenant"))
+    part = HEAD + b"X-Tenant: %b\r\nContent-Length: 1000\r\n\r\n" + b"x" * 500
+    answers = [Connection(site).send(part % b"greedy") for _ in range(8)]
+    assert [answer[:12] for answer in answers] == [b""] * 4 + [b"HTTP/1.1 503"] * 4
+    assert site.bodies.of("greedy") == 2000
+    whole = HEAD + b"%bContent-Length: 500\r\n\r\n" + b"x" * 500
+    for line in (b"X-Tenant: good\r\n", b""):
+        other = Connection(site, address=IPv4Address("TCP", "192.0.2.7", 1))
+        other.send(whole % line)
+        gateway.answer(returned(b"done"))
+        assert other.send_nothing().endswith(b"done")
+    assert site.body_bytes == 2000
 
 
 def test_a_connection_serves_one_request_after_another(connect: Connect, gateway: Gateway) -> None:
@@ -387,6 +405,23 @@ def test_connections_are_bounded(connect: Connect, site: BoundedSite, gateway: G
     open_ones[0].gone()
     assert site.connections == 2
     assert connect().transport.value() == b""
+
+
+def test_h9_an_address_that_has_most_connections_gives_way(site: BoundedSite, gateway: Gateway) -> None:
+    """When each is owed an answer: to one that has clearly fewer, and to none like itself."""
+    first, second = (IPv4Address("TCP", f"192.0.2.{number}", 1) for number in (1, 2))
+    greedy = [Connection(site, address=first) for _ in range(3)]
+    for one in greedy:
+        one.send(HEAD + b"Content-Length: 10\r\n\r\nclass A {}")
+    assert Connection(site, address=first).send_nothing().startswith(b"HTTP/1.1 503 ")
+    honest = Connection(site, address=second)
+    assert [one.transport.aborting for one in greedy] == [True, False, False]
+    honest.send(HEAD + b"Content-Length: 10\r\n\r\nclass A {}")
+    assert Connection(site, address=second).send_nothing().startswith(b"HTTP/1.1 503 ")
+    gateway.answer(returned(b"done"))
+    assert honest.send_nothing().endswith(b"done")
+    greedy[0].gone()
+    assert (site.connections, site.evicted) == (3, 1)
 
 
 def test_nothing_is_left_when_clients_are_gone(connect: Connect, clock: Clock, site: BoundedSite) -> None:
