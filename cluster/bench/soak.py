@@ -209,7 +209,7 @@ class _Soak:
         deadline = time.monotonic() + SETTLED_S
         while time.monotonic() < deadline:
             told = self._node.snapshot().snapshot or {}
-            if told["running"] == 0 and told["rehearsed"] == 2 and told["compiler_ready"]:  # noqa: PLR2004
+            if told["running"] == 0 and told["rehearsed"] == 2 and told["compiler_spare"]:  # noqa: PLR2004
                 break
             time.sleep(0.1)
         below = tree([self._node.pid])

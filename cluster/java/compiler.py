@@ -1,13 +1,14 @@
 """The warm compiler (J1): one long-lived virtual machine that compiles and never runs what it compiled.
 
 Losing it never loses a job: what it was compiling is given once more to the next one, and what waits,
-waits for it.
+waits for it. A spare is kept warm, so that it takes a moment and not the seconds of a start.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import attrs
@@ -16,18 +17,15 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from cluster.errors import HostExhausted, RemoteProtocolError
-from cluster.java.frames import CRASHED, Answer, AnswerBuffer, decode_answer, encode_request
+from cluster.errors import HostExhausted
+from cluster.java.compiler_process import CompilerProcess, Ticket
+from cluster.java.frames import CRASHED, Answer
 from cluster.java.jvm import Ending, Jvm
-from cluster.java.rehearsal import PROGRAMS
-from cluster.java.sandbox import STDERR, STDIN, STDOUT
 from cluster.java.scarcity import fault_of, says_so
 from cluster.wire.jobs import Source
 
-WARM_ROUNDS = 8
-"""How often the representative programs are compiled before the node reports ready."""
-START_S = 120.0
-"""From starting the process to the first answer of its warming, and from each to the next."""
+SPARE_AFTER_S = 10.0
+"""From the first compiler's being ready to the start of its spare: the first programs come before."""
 TRIES = 2
 """How many compilers one source may bring down; then the source is to blame."""
 FIRST_TRIES = 1
@@ -38,7 +36,7 @@ UNAVAILABLE = "unavailable"
 
 _RETRY_S = 0.5
 _RETRY_MAX_S = 10.0
-_COMPLAINT_MAX = 2000
+_SPARE_RETRY_MAX_S = 60.0
 
 
 class Spawn(Protocol):
@@ -48,115 +46,17 @@ class Spawn(Protocol):
         """Raise OSError when there is none to be had."""
 
 
-@attrs.define(eq=False)
-class _Ticket:
-    """One compilation that somebody waits for."""
-
-    sources: Sequence[Source]
-    limit_s: float
-    deadline: float
-    result: Deferred[Answer | str]
-    tries: int = 0
-
-
-class _Instance:
-    """One compiler process: warming, then ready, then busy by turns, then gone."""
-
-    def __init__(self, clock: IReactorTime, jvm: Jvm) -> None:
-        self._clock = clock
-        self._buffer = AnswerBuffer()
-        self._number = 0
-        self._warming = 0
-        self._timer: IDelayedCall = clock.callLater(START_S, self._stuck)
-        self.jvm = jvm
-        self.ready = False
-        self.compilations = 0
-        self.ticket: _Ticket | None = None
-        self.overdue = False
-        self.asked = False
-        self.complaint = ""
-        self.on_ready: Callable[[], None] = lambda: None
-        self.on_answer: Callable[[_Ticket, Answer], None] = lambda _ticket, _answer: None
-        jvm.on_data = self._received
-        jvm.ended.addCallback(self._ended)
-
-    def warm(self) -> None:
-        """Compile the next representative program, or be ready."""
-        if self._warming == WARM_ROUNDS * len(PROGRAMS):
-            self._timer.cancel()
-            self.ready = True
-            self.on_ready()
-            return
-        self._timer.reset(START_S)
-        self._ask((PROGRAMS[self._warming % len(PROGRAMS)],))
-        self._warming += 1
-
-    def compile(self, ticket: _Ticket) -> None:
-        """Begin; `on_answer` follows, or the end of the process."""
-        self.ticket = ticket
-        ticket.tries += 1
-        left = min(ticket.limit_s, ticket.deadline - self._clock.seconds())
-        self._timer = self._clock.callLater(max(left, 0), self._late)
-        self._ask(ticket.sources)
-
-    def _ask(self, sources: Sequence[Source]) -> None:
-        self._number += 1
-        self.jvm.write(STDIN, encode_request(self._number, sources))
-
-    def _stuck(self) -> None:
-        self.complaint += f"it did not answer for {START_S:g} s while it warmed up"
-        self.kill()
-
-    def _late(self) -> None:
-        self.overdue = True
-        self.kill()
-
-    def kill(self) -> None:
-        """End it at once."""
-        self.asked = True
-        self.ready = False
-        self.jvm.kill()
-
-    def _received(self, descriptor: int, data: bytes) -> None:
-        if descriptor == STDERR:
-            self.complaint = (self.complaint + data.decode("utf-8", "replace"))[-_COMPLAINT_MAX:]
-        elif descriptor == STDOUT:
-            try:
-                for payload in self._buffer.feed(data):
-                    self._answered(decode_answer(payload))
-            except RemoteProtocolError as error:
-                self.complaint = f"it sent nonsense ({error})"
-                self.kill()
-
-    def _answered(self, answer: Answer) -> None:
-        if answer.number != self._number:
-            raise RemoteProtocolError("unexpected_number")
-        if not self.ready:
-            self.warm()
-            return
-        if self._timer.active():
-            self._timer.cancel()
-        ticket, self.ticket = self.ticket, None
-        self.compilations += 1
-        if ticket is not None:
-            self.on_answer(ticket, answer)
-
-    def _ended(self, ending: Ending) -> Ending:
-        if self._timer.active():
-            self._timer.cancel()
-        self.ready = False
-        return ending
-
-
 @attrs.frozen
 class CompilerSnapshot:
     """Counters since the start.
 
     Attributes:
+        spare: another one is warm.
         lost: processes that ended without being asked to, whatever they were doing.
     """
 
     ready: bool
+    spare: bool
     queued: int
     compilations: int
     recycles: int
@@ -172,7 +72,7 @@ class Compiler:
         clock: a reactor's timers.
         spawn: starts a process.
         confined: whether bubblewrap stands between.
-        recycle_after: compilations after which a process is replaced by a spare that was warmed meanwhile.
+        recycle_after: compilations after which a process is replaced by the spare.
 
     Attributes:
         on_ready: called with whether there is a compiler now, when that changes.
@@ -188,15 +88,17 @@ class Compiler:
         self._spawn = spawn
         self._confined = confined
         self._recycle_after = recycle_after
-        self._queue: deque[_Ticket] = deque()
-        self._active: _Instance | None = None
-        self._spare: _Instance | None = None
-        self._all: set[_Instance] = set()
+        self._queue: deque[Ticket] = deque()
+        self._active: CompilerProcess | None = None
+        self._spare: CompilerProcess | None = None
+        self._relieved: CompilerProcess | None = None
+        self._all: set[CompilerProcess] = set()
         self._stopping = False
         self._told = False
         self._failures = self._lasting = 0
         self._proven = False
         self._retry: IDelayedCall | None = None
+        self._soon: IDelayedCall | None = None
         self._compilations = self._recycles = self._crashes = self._timeouts = self._gone = 0
         self.on_ready: Callable[[bool], None] = lambda _ready: None
         self.on_hopeless: Callable[[], None] = lambda: None
@@ -216,13 +118,13 @@ class Compiler:
 
         Cancelling the Deferred takes the request out of the queue, or ignores its answer.
         """
-        ticket: _Ticket
+        ticket: Ticket
 
         def forget(_: object) -> None:
             if ticket in self._queue:
                 self._queue.remove(ticket)
 
-        ticket = _Ticket(sources, limit_s, self._clock.seconds() + remaining_s, Deferred(forget))
+        ticket = Ticket(sources, limit_s, self._clock.seconds() + remaining_s, Deferred(forget))
         expiry = self._clock.callLater(max(remaining_s, 0), self._expire, ticket)
 
         def settle(result: object) -> object:
@@ -235,12 +137,13 @@ class Compiler:
         self._next()
         return ticket.result
 
-    def _expire(self, ticket: _Ticket) -> None:
+    def _expire(self, ticket: Ticket) -> None:
         if ticket in self._queue:
             self._queue.remove(ticket)
             ticket.result.callback("expired")
 
     def _next(self) -> None:
+        self._relieve()
         active = self._active
         if active is None or not active.ready or active.ticket is not None:
             return
@@ -254,14 +157,23 @@ class Compiler:
         if self._queue:
             active.compile(self._queue.popleft())
 
+    def _relieve(self) -> None:
+        """Who waits behind a slow compilation gets the spare; the other one ends with what it compiles."""
+        active, spare = self._active, self._spare
+        if active is None or spare is None or not (active.slow and spare.ready and self._queue):
+            return
+        if self._relieved is None:  # so that slow ones don't have all the memory
+            self._relieved, self._active, self._spare = active, spare, None
+
     def _start_spare(self) -> None:
-        if self._retry is not None and self._retry.active():
-            self._retry.cancel()  # one chain of tries
-        self._retry = None
+        for timer in (self._retry, self._soon):
+            if timer is not None and timer.active():
+                timer.cancel()  # one chain of tries
+        self._retry = self._soon = None
         if self._stopping or self._spare is not None:
             return
         jvm = Jvm(confined=self._confined)
-        instance = _Instance(self._clock, jvm)
+        instance = CompilerProcess(self._clock, jvm)
         try:
             self._spawn(jvm)
         except OSError as error:
@@ -272,7 +184,8 @@ class Compiler:
         self._spare = instance
         self._all.add(instance)
         instance.on_ready = self._promote
-        instance.on_answer = self._answered
+        instance.on_slow = self._next
+        instance.on_answer = partial(self._answered, instance)
         jvm.ended.addCallback(self._ended, instance)
         instance.warm()
 
@@ -285,7 +198,8 @@ class Compiler:
             self.on_trouble(self.complaint.strip() or "the compiler was killed while it started")
         if self._proven and self._active is None:
             self._give_up_waiting()
-        delay = min(_RETRY_S * 2**self._failures, _RETRY_MAX_S)
+        most = _RETRY_MAX_S if self._active is None else _SPARE_RETRY_MAX_S
+        delay = min(_RETRY_S * 2**self._failures, most)
         self._failures = min(self._failures + 1, 10)
         if self._retry is None and not self._stopping:
             self._retry = self._clock.callLater(delay, self._start_spare)
@@ -302,6 +216,8 @@ class Compiler:
             self._proven = True
             if self._active is None:
                 self._active, self._spare = self._spare, None
+                if self._soon is None and not self._stopping:
+                    self._soon = self._clock.callLater(SPARE_AFTER_S, self._start_spare)
         self._tell()
         self._next()
 
@@ -313,22 +229,26 @@ class Compiler:
                 self.on_trouble("")
             self.on_ready(ready)
 
-    def _answered(self, ticket: _Ticket, answer: Answer) -> None:
+    def _answered(self, instance: CompilerProcess, ticket: Ticket, answer: Answer) -> None:
         self._compilations += 1
         if answer.status == CRASHED:
             self._crashes += 1
-            if self._active is not None:
-                # It survived, but is not trusted for long: it serves until a fresh one is warm.
-                self._active.compilations = self._recycle_after
+            # It survived, but is not trusted for long: it serves until a fresh one is warm.
+            instance.compilations = self._recycle_after
         if not ticket.result.called:
             ticket.result.callback(answer)
+        if instance is self._relieved:
+            instance.kill()
         self._next()
 
-    def _ended(self, ending: Ending, instance: _Instance) -> Ending:
+    def _ended(self, ending: Ending, instance: CompilerProcess) -> Ending:
         self._all.discard(instance)
         self._gone += not instance.asked
         if instance is self._spare:
             self._spare = None
+            if instance.proven and not self._stopping:
+                self._start_spare()
+                return ending
             self.complaint = instance.jvm.complaint or instance.complaint
             if not self._stopping:
                 self._log.error("a compiler did not start: {why}", why=self.complaint.strip())
@@ -336,16 +256,18 @@ class Compiler:
             return ending
         if instance is self._active:
             self._active = None
+        if instance is self._relieved:
+            self._relieved = None
         ticket = instance.ticket
         if ticket is not None and not ticket.result.called:
             self._lost(ticket, instance)
         if not self._stopping:
             self._promote()
-            if self._spare is None and self._active is None:
+            if self._spare is None:
                 self._start_spare()
         return ending
 
-    def _lost(self, ticket: _Ticket, instance: _Instance) -> None:
+    def _lost(self, ticket: Ticket, instance: CompilerProcess) -> None:
         """A compiler ended while it worked on this."""
         if instance.overdue:
             self._timeouts += 1
@@ -360,8 +282,9 @@ class Compiler:
     def stop(self) -> Deferred[None]:
         """Kill it; fires when it is reaped. Nobody may wait for a compilation any more."""
         self._stopping = True
-        if self._retry is not None:
-            self._retry.cancel()
+        for timer in (self._retry, self._soon):
+            if timer is not None and timer.active():
+                timer.cancel()
         for ticket in tuple(self._queue):
             ticket.result.cancel()
         endings: list[Deferred[Ending]] = []
@@ -376,6 +299,7 @@ class Compiler:
         """Figures for status and metrics."""
         return CompilerSnapshot(
             ready=self._told,
+            spare=self._spare is not None and self._spare.ready,
             queued=len(self._queue),
             compilations=self._compilations,
             recycles=self._recycles,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,18 +11,19 @@ import attrs
 import msgspec
 
 from twisted.internet.defer import CancelledError, Deferred, fail, inlineCallbacks, succeed
-from twisted.internet.task import Cooperator, deferLater
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cluster.config import JavaSettings, SandboxSettings
 from cluster.errors import EnvironmentFault, HostExhausted
 from cluster.java import cells, harness, jdk
+from cluster.java.choices import Choices
 from cluster.java.classes import CompiledClasses
 from cluster.java.compiler import UNAVAILABLE, Compiler
-from cluster.java.entry import Entry, NoEntry, choosing
+from cluster.java.entry import Entry, NoEntry
 from cluster.java.flags import compiler_allowance, compiler_flags
-from cluster.java.frames import CRASHED, FAILED, Answer, first_error
+from cluster.java.frames import CRASHED, FAILED, first_error
 from cluster.java.jvm import Jvm
 from cluster.java.oneshot import OneShot, Task
 from cluster.java.pool import RunnerPool
@@ -42,11 +42,6 @@ TRIES = 4
 """How many virtual machines a program is given, if they die before they have it."""
 STRIKES = 1
 """How often a program runs again whose machine something outside killed."""
-
-AT_ONCE = 16
-"""Steps of looking for a program's entry that are taken in one turn; who has many classes gets more turns."""
-CHOSEN_MAX = 8
-"""Choices that are kept of one compilation, for callers that name different classes of it."""
 
 AGAIN_S = 5.0
 AGAIN_MAX_S = 60.0
@@ -99,7 +94,7 @@ class JavaRunner:
     ) -> None:
         self._reactor = reactor
         self._in_thread = partial(in_thread, reactor)
-        self._turns = Cooperator(scheduler=partial(reactor.callLater, 0.0))
+        self._choices = Choices(reactor)
         self._java = java
         self._settings = sandbox
         self._directory = state_directory
@@ -310,31 +305,13 @@ class JavaRunner:
             return Outcome(Verdict.COMPILE_ERROR, answer.crash, compilation)
         if answer.status == FAILED:
             return Outcome(Verdict.COMPILE_ERROR, first_error(answer), compilation)
-        chosen = yield self._chosen(answer, program.main_class)
+        chosen = yield self._choices.choose(answer, program.main_class)
         if isinstance(chosen, NoEntry):
             text = f"{answer.text}error: {chosen.message}\n"
             compilation = msgspec.structs.replace(compilation, text=text)
             return Outcome(Verdict.COMPILE_ERROR, chosen.message, compilation)
         compilation = msgspec.structs.replace(compilation, main_class=chosen.main_class, entry=chosen.kind)
         return compilation, answer.classes
-
-    @inlineCallbacks
-    def _chosen(self, answer: Answer, wanted: str) -> Generator[Deferred[Any], Any, Entry | NoEntry]:
-        """Where it starts; not in one turn of the reactor where there is much to look at."""
-
-        def steps() -> Generator[None, None, None]:
-            chosen = yield from choosing(answer.classes.values(), wanted)
-            if len(answer.chosen) >= CHOSEN_MAX:
-                answer.chosen.clear()
-            answer.chosen[wanted] = chosen
-
-        if wanted not in answer.chosen:
-            looking = steps()
-            for _ in islice(looking, AT_ONCE):
-                pass
-            if wanted not in answer.chosen:
-                yield self._turns.coiterate(looking)
-        return answer.chosen[wanted]
 
     def _run_one(
         self,

@@ -14,6 +14,8 @@ class JavaSnapshot:
     """What status and metrics show of the Java side; counters since the start."""
 
     compiler_ready: bool
+    compiler_spare: bool
+    """Whether another compiler is warm, to take its place."""
     running: int
     compilations: int
     recycles: int
@@ -51,6 +53,7 @@ def snapshot_of(
     machines = pool.snapshot() if pool else None
     return JavaSnapshot(
         compiler_ready=bool(compiling and compiling.ready),
+        compiler_spare=bool(compiling and compiling.spare),
         running=running,
         compilations=compiling.compilations if compiling else 0,
         recycles=compiling.recycles if compiling else 0,

@@ -10,7 +10,8 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from cluster.java.compiler import UNAVAILABLE, WARM_ROUNDS, Compiler
+from cluster.java.compiler import SPARE_AFTER_S, UNAVAILABLE, Compiler
+from cluster.java.compiler_process import SLOW_S, WARM_ROUNDS
 from cluster.java.frames import CRASHED, SUCCEEDED, Answer
 from cluster.java.jvm import Jvm
 from cluster.java.rehearsal import PROGRAMS
@@ -105,7 +106,7 @@ def test_a_source_that_ends_two_compilers_is_to_blame() -> None:
     scene.compile()
     for machine in range(2):
         scene.machines[machine].warm()
-        scene.machines[machine].fake.end()
+        scene.machines[machine].fake.end(3)
     assert isinstance(scene.results[0], Answer)
     assert scene.results[0].status == CRASHED
 
@@ -122,6 +123,81 @@ def test_a_compilation_over_its_limit_is_ended_and_the_next_one_served() -> None
     scene.machines[1].warm()
     scene.machines[1].answer()
     assert len(scene.results) == 2
+
+
+def spared() -> Scene:
+    """With a spare that is warm."""
+    scene = Scene()
+    scene.machines[0].warm()
+    scene.clock.advance(SPARE_AFTER_S)
+    assert not scene.compiler.snapshot().spare
+    scene.machines[1].warm()
+    assert scene.compiler.snapshot().spare
+    return scene
+
+
+def test_after_a_time_out_or_crash_the_spare_serves_at_once() -> None:
+    """J1: nobody waits for a start, and the node keeps its slots."""
+    scene = spared()
+    scene.compile(limit_s=1.0)
+    scene.compile()
+    scene.clock.advance(1.0)
+    scene.machines[0].fake.end()
+    scene.machines[1].answer()
+    assert (scene.results[0], scene.results[1].status) == ("compile", SUCCEEDED)
+    scene.machines[2].warm()
+    scene.compile()
+    scene.machines[1].fake.end(3)
+    scene.machines[2].answer()
+    assert scene.results[2].status == SUCCEEDED
+    assert scene.capacity == [True]
+    assert len(scene.machines) == 4, "the next spare is starting"
+
+
+def test_a_spare_that_is_killed_is_replaced() -> None:
+    scene = spared()
+    scene.machines[1].fake.end()
+    scene.machines[2].warm()
+    assert scene.compiler.snapshot().spare
+    assert scene.compiler.snapshot().lost == 1
+
+
+def test_who_waits_behind_a_slow_compilation_gets_the_spare() -> None:
+    """J1: a source that takes its whole limit holds up nobody for so long, and one at a time does."""
+    scene = spared()
+    scene.compile()
+    scene.clock.advance(SLOW_S)
+    assert scene.compiler.snapshot().spare, "nobody waits"
+    scene.compile()
+    scene.machines[1].answer()
+    assert [answer.status for answer in scene.results] == [SUCCEEDED]
+    assert scene.machines[0].fake.kills == 0
+    scene.compile()
+    scene.clock.advance(SLOW_S)
+    scene.compile()
+    assert len(scene.results) == 1, "a second slow one is waited for"
+    scene.machines[0].answer()
+    assert len(scene.results) == 2
+    assert scene.machines[0].fake.kills == 1
+    scene.machines[0].fake.end()
+    scene.machines[2].warm()
+    scene.machines[2].answer()
+    scene.machines[1].answer()
+    assert [answer.status for answer in scene.results] == [SUCCEEDED] * 4
+    assert scene.capacity == [True]
+
+
+def test_a_slow_compilation_that_was_left_alone_has_its_limit_still() -> None:
+    scene = spared()
+    scene.compile()
+    scene.compile()
+    scene.clock.advance(SLOW_S)
+    scene.machines[1].answer()
+    scene.clock.advance(8.0)
+    assert scene.machines[0].fake.kills
+    scene.machines[0].fake.end()
+    assert scene.results[1] == "compile"
+    assert scene.machines[1].fake.kills == 0
 
 
 def test_the_jobs_deadline_ends_its_waiting() -> None:
@@ -248,7 +324,7 @@ def test_a_spare_that_does_not_start_is_no_trouble_while_the_old_one_serves() ->
         scene.compile()
         active.answer()
         scene.machines[number].fake.end(signal=9)
-        scene.clock.advance(10.0)
+        scene.clock.advance(60.0)
     assert told == []
     assert len(scene.results) == 8
     scene.machines[8].warm()

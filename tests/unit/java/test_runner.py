@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from cluster.config import JavaSettings, SandboxSettings
 from cluster.errors import EnvironmentFault
-from cluster.java import cells, jdk, runner
+from cluster.java import cells, choices, jdk
 from cluster.java.cells import Cell
 from cluster.java.cgroup import Bounds
 from cluster.java.classes import CompiledClasses
@@ -140,7 +140,7 @@ def test_a_program_whose_machines_all_die_before_they_have_it_is_handed_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """W10, decision 9: those that wait say nothing of another shape, and an answer at once draws jobs."""
-    monkeypatch.setattr(runner, "choosing", entry_of_a)
+    monkeypatch.setattr(choices, "choosing", entry_of_a)
     scene, outcomes = Scene(), list[Outcome | None]()
     scene.full()
     java = JavaRunner(
@@ -180,7 +180,7 @@ def test_a_program_of_many_classes_does_not_hold_up_its_node_and_is_looked_at_on
         looks.append(wanted)
         return choosing(classes, wanted)
 
-    monkeypatch.setattr(runner, "choosing", counted)
+    monkeypatch.setattr(choices, "choosing", counted)
 
     def outcomes(number: int, main_class: str = "") -> list[Outcome | None]:
         found = list[Outcome | None]()
