@@ -10,7 +10,7 @@ import msgspec
 
 from cluster.config import CacheSettings
 from cluster.core.sizes import outcome_bytes
-from cluster.wire.jobs import DETERMINISTIC, Outcome, Program
+from cluster.wire.jobs import Outcome, Program, deterministic
 
 CacheKey = bytes
 
@@ -61,7 +61,7 @@ class Cache:
     def put(self, key: CacheKey, outcome: Outcome, now: float) -> None:
         """Keep it if it is deterministic (C2) and fits."""
         size = outcome_bytes(outcome)
-        if outcome.verdict not in DETERMINISTIC or size > self._settings.bytes_max:
+        if not deterministic(outcome) or size > self._settings.bytes_max:
             return
         self._drop(key)
         self._entries[key] = _Entry(outcome, now, size)
@@ -83,7 +83,7 @@ class Cache:
         """Assert the bound, and that only deterministic outcomes are in."""
         assert self._bytes == sum(entry.size for entry in self._entries.values())
         assert self._bytes <= self._settings.bytes_max
-        assert all(entry.outcome.verdict in DETERMINISTIC for entry in self._entries.values())
+        assert all(deterministic(entry.outcome) for entry in self._entries.values())
 
     def _drop(self, key: CacheKey) -> None:
         entry = self._entries.pop(key, None)

@@ -114,7 +114,8 @@ class Compiler:
     ) -> Deferred[Answer | str]:
         """Compile; fires with an answer, or with why there is none.
 
-        That is `compile` (its limit), `expired`, or `UNAVAILABLE`.
+        That is `compile` (its limit), `expired`, or `UNAVAILABLE`: also when what killed its compilers came
+        from outside.
 
         Cancelling the Deferred takes the request out of the queue, or ignores its answer.
         """
@@ -260,19 +261,21 @@ class Compiler:
             self._relieved = None
         ticket = instance.ticket
         if ticket is not None and not ticket.result.called:
-            self._lost(ticket, instance)
+            self._lost(ticket, instance, ending)
         if not self._stopping:
             self._promote()
             if self._spare is None:
                 self._start_spare()
         return ending
 
-    def _lost(self, ticket: Ticket, instance: CompilerProcess) -> None:
-        """A compiler ended while it worked on this."""
+    def _lost(self, ticket: Ticket, instance: CompilerProcess, ending: Ending) -> None:
+        """A compiler ended while it worked on this: the source is to blame, unless something killed it."""
         if instance.overdue:
             self._timeouts += 1
             late = self._clock.seconds() >= ticket.deadline
             ticket.result.callback("expired" if late else "compile")
+        elif ticket.tries >= TRIES and ending.killed and not _full(instance.jvm):
+            ticket.result.callback(UNAVAILABLE)
         elif ticket.tries >= TRIES:
             self._crashes += 1
             ticket.result.callback(Answer(0, CRASHED, "the compiler crashed on this source", (), "", {}))
@@ -307,6 +310,11 @@ class Compiler:
             timeouts=self._timeouts,
             lost=self._gone,
         )
+
+
+def _full(jvm: Jvm) -> bool:
+    """Whether the kernel killed it because its own control group's memory was used up."""
+    return jvm.toll is not None and jvm.toll.out_of_memory > 0
 
 
 def _pass_on(ending: Ending, to: Deferred[Ending]) -> Ending:

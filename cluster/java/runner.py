@@ -302,6 +302,7 @@ class JavaRunner:
             compilation, diagnostics=answer.diagnostics, text=answer.text or answer.crash
         )
         if answer.status == CRASHED:
+            compilation = msgspec.structs.replace(compilation, crashed=True)
             return Outcome(Verdict.COMPILE_ERROR, answer.crash, compilation)
         if answer.status == FAILED:
             return Outcome(Verdict.COMPILE_ERROR, first_error(answer), compilation)

@@ -83,7 +83,7 @@ class Verdict(enum.StrEnum):
 
 
 DETERMINISTIC = frozenset({Verdict.OK, Verdict.COMPILE_ERROR, Verdict.RUNTIME_ERROR})
-"""The verdicts that a cache may keep (C2)."""
+"""The verdicts that a cache may keep (C2); see `deterministic`."""
 
 
 class Diagnostic(msgspec.Struct, frozen=True):
@@ -105,6 +105,7 @@ class Compilation(msgspec.Struct, frozen=True):
         seconds: wall time.
         main_class: the class that P2 chose; empty when there is none.
         entry: `"run"`, `"main"`, or empty.
+        crashed: the compiler gave up, for want of memory or stack or by a fault of its own.
     """
 
     diagnostics: tuple[Diagnostic, ...] = ()
@@ -112,6 +113,7 @@ class Compilation(msgspec.Struct, frozen=True):
     seconds: float = 0.0
     main_class: str = ""
     entry: str = ""
+    crashed: bool = False
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -184,6 +186,12 @@ class Outcome(msgspec.Struct, frozen=True):
     runs: tuple[Run, ...] = ()
     worker: int = -1
     queue_s: float = 0.0
+
+
+def deterministic(outcome: Outcome) -> bool:
+    """Whether it would be the same again, so that a cache may keep it (C2)."""
+    crashed = outcome.compilation is not None and outcome.compilation.crashed
+    return outcome.verdict in DETERMINISTIC and not crashed
 
 
 class Reason(enum.StrEnum):

@@ -12,7 +12,7 @@ from cluster.core.events import RunnerDescribed
 from cluster.core.submission import Submission
 from cluster.identity import Epoch
 from cluster.limits import Limits
-from cluster.wire.jobs import DataFile, Input, Outcome, Reason, Refusal, Source, Verdict
+from cluster.wire.jobs import Compilation, DataFile, Input, Outcome, Reason, Refusal, Source, Verdict
 from cluster.wire.messages import Refused, Result, Submit, Withdraw
 from tests.support.work import GATEWAY, LEADER, answers, frames, outcome, program, request
 from tests.support.world import World
@@ -107,6 +107,14 @@ def test_c2_only_deterministic_outcomes_are_kept(verdict: Verdict) -> None:
     steps = submission.request(request(2, "job2", "same"), 2.0)
     kept = verdict in {Verdict.OK, Verdict.COMPILE_ERROR, Verdict.RUNTIME_ERROR}
     assert [answer.cached for answer in answers(steps)] == ([True] if kept else [])
+
+
+def test_c2_what_a_compiler_that_crashed_came_to_is_not_kept() -> None:
+    """It is a compile error to its client, and may be the host's doing."""
+    submission = connected()
+    crashed = Outcome(Verdict.COMPILE_ERROR, "it gave up", Compilation(crashed=True))
+    run(submission, 1, "same", crashed)
+    assert answers(submission.request(request(2, "job2", "same"), 2.0)) == []
 
 
 # --- C3 ----------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from cluster.java.cgroup import Toll
 from cluster.java.compiler import SPARE_AFTER_S, UNAVAILABLE, Compiler
 from cluster.java.compiler_process import SLOW_S, WARM_ROUNDS
 from cluster.java.frames import CRASHED, SUCCEEDED, Answer
@@ -27,6 +28,7 @@ class Machine:
 
     def __init__(self, real: Jvm) -> None:
         self.fake = FakeJvm()
+        self.real = real
         self.fake.on_data = lambda fd, data: real.on_data(fd, data)  # noqa: PLW0108  (it changes later)
         self.fake.ended = real.ended
         real.write = self.fake.write  # type: ignore[method-assign]
@@ -108,6 +110,28 @@ def test_a_source_that_ends_two_compilers_is_to_blame() -> None:
         scene.machines[machine].warm()
         scene.machines[machine].fake.end(3)
     assert isinstance(scene.results[0], Answer)
+    assert scene.results[0].status == CRASHED
+
+
+def test_a_source_whose_compilers_something_killed_is_not_to_blame() -> None:
+    """R2: somebody else gets the job; an answer would be kept and be wrong."""
+    scene = Scene()
+    scene.compile()
+    for machine in range(2):
+        scene.machines[machine].warm()
+        scene.machines[machine].fake.end(signal=9)
+    assert scene.results == [UNAVAILABLE]
+    assert scene.compiler.snapshot().crashes == 0
+
+
+def test_a_source_that_fills_its_compilers_control_groups_is_to_blame() -> None:
+    """The kernel kills for that, too; each node that got it would lose its compilers."""
+    scene = Scene()
+    scene.compile()
+    for machine in range(2):
+        scene.machines[machine].warm()
+        scene.machines[machine].real.toll = Toll(out_of_memory=1)
+        scene.machines[machine].fake.end(signal=9)
     assert scene.results[0].status == CRASHED
 
 

@@ -25,13 +25,13 @@ from cluster.java.cells import Cell
 from cluster.java.cgroup import Bounds
 from cluster.java.classes import CompiledClasses
 from cluster.java.entry import Entry, NoEntry, choosing
-from cluster.java.frames import SUCCEEDED, Answer
+from cluster.java.frames import CRASHED, SUCCEEDED, Answer
 from cluster.java.jvm import Jvm
 from cluster.java.runner import AGAIN_S, TRIES, JavaRunner
 from cluster.java.sandbox import INFO, Place
 from cluster.java.threads import in_thread
 from cluster.limits import MIB, Limits
-from cluster.wire.jobs import Job, Outcome, Program, Source, Verdict
+from cluster.wire.jobs import Job, Outcome, Program, Source, Verdict, deterministic
 from tests.unit.java.test_pool import Scene
 
 
@@ -196,3 +196,18 @@ def test_a_program_of_many_classes_does_not_hold_up_its_node_and_is_looked_at_on
         assert outcome.verdict is Verdict.COMPILE_ERROR
         assert "entry point" in outcome.message
     assert looks == ["", "C7"]
+
+
+def test_a_crash_of_the_compiler_is_told_as_one(tmp_path: Path) -> None:
+    """C2: it may be the host's doing, and is an answer that no cache keeps."""
+    scene, outcomes = Scene(), list[Outcome | None]()
+    java = JavaRunner(
+        scene.clock, JavaSettings(), SandboxSettings(), tmp_path, 2, Limits(), on_capacity=lambda _: None
+    )
+    compiled = Compiled()
+    compiled.answer = Answer(0, CRASHED, "the compiler ran out of stack", (), "", {})
+    java._pool, java._classes = scene.pool, CompiledClasses(scene.clock, compiled)
+    java.run(Job("0" * 32, 1, Program((Source("", "class A {}"),))), 60.0).addCallback(outcomes.append)
+    assert outcomes[0] is not None
+    assert outcomes[0].verdict is Verdict.COMPILE_ERROR
+    assert not deterministic(outcomes[0])
