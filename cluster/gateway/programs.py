@@ -98,7 +98,7 @@ def _stdin(given: TestInput, where: str) -> bytes:
     if not isinstance(given.stdin_base64, UnsetType):
         try:
             data = binascii.a2b_base64(given.stdin_base64, strict_mode=True)
-        except binascii.Error as error:
+        except ValueError as error:  # binascii.Error, or what is not even ASCII
             raise _invalid(f"{where}.stdin_base64", f"not base64: {error}") from error
     else:
         data = b"" if isinstance(given.stdin, UnsetType) else given.stdin.encode()
