@@ -13,6 +13,7 @@ from cluster.gateway.compat.callbacks import callbacks_of
 from cluster.gateway.log_access import PeerLogs
 from cluster.gateway.parts import GatewayParts
 from cluster.gateway.relay import Requests
+from cluster.net.files import read_secret
 from cluster.net.reactor import unix_seconds
 
 PEER_LOGS_CONNECT_S = 2.0
@@ -28,12 +29,12 @@ def gateway_parts(
     """The parts of this node's gateway; what must be closed is added to `opened`.
 
     Raises:
-        ConfigError: the key of the call-backs is not there, or too short.
+        ConfigError: the key of the call-backs is not there, too short, or others can read it.
     """
     pool = HTTPConnectionPool(reactor)
     opened.append(("peer logs", pool.closeCachedConnections))
     agent = Agent(reactor, connectTimeout=PEER_LOGS_CONNECT_S, pool=pool)
-    callbacks = callbacks_of(config.gateway.compat, reactor)
+    callbacks = callbacks_of(config.gateway.compat, reactor, read_secret)
     opened.append(("call-backs", callbacks.stop))
     return GatewayParts(
         requests,

@@ -276,8 +276,8 @@ class Api:
         program = program_of(asked, self._limits, self._settings.source_bytes)
         use_cache, keep = cache_wishes(request.getHeader("Cache-Control"))
         tenant = caller.name
-        if tenant is None:
-            tenant = "" if self._access.names(asked.tenant) else asked.tenant
+        if tenant is None:  # beside tokens, strangers have one lane: a name of their own costs nothing
+            tenant = "" if len(self._access) else asked.tenant
         return _Sent(program, use_cache, keep, key or "", tenant, caller.share, asked.progress)
 
     def _open(self, sent: _Sent) -> KeptJob:

@@ -87,7 +87,7 @@ def make_directory(path: Path) -> None:
         raise EnvironmentFault(f"{path}: can't be made a directory: {error.strerror}") from error
 
 
-def read_file(path: Path, what: str) -> bytes:
+def read_file(path: Path, what: str, advice: str = "`javacluster init` makes one") -> bytes:
     """Read a file that the node can't do without.
 
     Raises:
@@ -96,7 +96,7 @@ def read_file(path: Path, what: str) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise EnvironmentFault(f"{path}: no {what} there; `javacluster init` makes one") from error
+        raise EnvironmentFault(f"{path}: no {what} there; {advice}") from error
     except OSError as error:
         raise EnvironmentFault(
             f"{path}: the {what} can't be read ({error.strerror}); "
@@ -104,13 +104,13 @@ def read_file(path: Path, what: str) -> bytes:
         ) from error
 
 
-def read_secret(path: Path, what: str) -> bytes:
+def read_secret(path: Path, what: str, advice: str = "`javacluster init` makes one") -> bytes:
     """Read a file that nobody else may know.
 
     Raises:
         EnvironmentFault: it can't be read, or others could read or change it.
     """
-    data = read_file(path, what)
+    data = read_file(path, what, advice)
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & SECRET_REFUSED:
         raise EnvironmentFault(

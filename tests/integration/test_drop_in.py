@@ -65,6 +65,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     base = tmp_path_factory.mktemp("drop-in")
     key = base / "callback.key"
     key.write_bytes(KEY)
+    key.chmod(0o600)
     settings: dict[str, Any] = {
         "gateway__compat__interfaces": "[jobe, piston, judge0]",
         "gateway__compat__callback_allow": "[127.0.0.1]",

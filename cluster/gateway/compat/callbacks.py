@@ -44,7 +44,7 @@ from twisted.web.iweb import IAgentEndpointFactory, IResponse
 from zope.interface import implementer
 
 from cluster.config import CompatSettings
-from cluster.errors import ConfigError
+from cluster.errors import ConfigError, EnvironmentFault
 from cluster.gateway.compat.callback_policy import Policy
 from cluster.limits import MIB
 
@@ -153,19 +153,23 @@ class Callbacks:
         self._log.warn("no call-back could be delivered to {url}: {why}", url=url[:200], why=why[:200])
 
 
-def callbacks_of(settings: CompatSettings, reactor: Any) -> Callbacks:  # noqa: ANN401
-    """Those of a gateway; with an empty list nothing can be sent.
+def callbacks_of(
+    settings: CompatSettings,
+    reactor: Any,  # noqa: ANN401  (connects, resolves, keeps time)
+    read_secret: Callable[[Path, str, str], bytes],
+) -> Callbacks:
+    """Those of a gateway; with an empty list nothing can be sent. For `read_secret` see `net.files`.
 
     Raises:
-        ConfigError: the key is not there, or too short.
+        ConfigError: the key is not there, too short, or others can read it.
     """
     if not settings.callback_allow:
         return Callbacks(reactor, settings, b"", _no_put)
     path = Path(settings.callback_key_file)
     try:
-        key = path.read_bytes().strip()
-    except OSError as error:
-        raise ConfigError(f"$.gateway.compat.callback_key_file: {path}: {error.strerror}") from error
+        key = read_secret(path, "key of the call-backs", f"`openssl rand -hex 32 > {path}` makes one").strip()
+    except EnvironmentFault as error:
+        raise ConfigError(f"$.gateway.compat.callback_key_file: {error}") from error
     if len(key) < KEY_BYTES_MIN:
         raise ConfigError(
             f"$.gateway.compat.callback_key_file: {path} holds {len(key)} bytes: {KEY_BYTES_MIN} at least"

@@ -29,6 +29,7 @@ from cluster.gateway.compat.callbacks import (
     callbacks_of,
     guarded_put,
 )
+from cluster.net.files import read_secret
 from tests.support.deferreds import failure_result_of, success_result_of
 
 ALLOWED = ("grader.example.org", "*.school.example", "192.0.2.7", "10.1.0.0/16")
@@ -245,11 +246,26 @@ def test_stopping_ends_what_is_under_way() -> None:
     assert len(server.waiting) == 1
 
 
-@pytest.mark.parametrize(("content", "words"), [(None, "No such file"), (b" short \n", "holds 5 bytes")])
+@pytest.mark.parametrize(("content", "words"), [(None, "openssl rand"), (b" short \n", "holds 5 bytes")])
 def test_a_key_that_is_none_is_told_at_the_start(tmp_path: Path, content: bytes | None, words: str) -> None:
     path = tmp_path / "callback.key"
     if content is not None:
         path.write_bytes(content)
+        path.chmod(0o600)
     settings = CompatSettings(callback_allow=("example.org",), callback_key_file=str(path))
     with pytest.raises(ConfigError, match=words):
-        callbacks_of(settings, MemoryReactorClock())
+        callbacks_of(settings, MemoryReactorClock(), read_secret)
+
+
+@pytest.mark.parametrize(("mode", "good"), [(0o600, True), (0o640, True), (0o644, False), (0o602, False)])
+def test_a_key_that_others_can_read_is_refused(tmp_path: Path, mode: int, good: bool) -> None:
+    """As every secret of a node is (docs/security.md)."""
+    path = tmp_path / "callback.key"
+    path.write_bytes(b"0123456789abcdef")
+    path.chmod(mode)
+    settings = CompatSettings(callback_allow=("example.org",), callback_key_file=str(path))
+    if good:
+        assert callbacks_of(settings, MemoryReactorClock(), read_secret).refusal("http://example.org/") == ""
+        return
+    with pytest.raises(ConfigError, match=r"callback_key_file: .*chmod 600"):
+        callbacks_of(settings, MemoryReactorClock(), read_secret)
