@@ -7,6 +7,7 @@ answered. Node 3 is dead, so that its name, port and files can be used against t
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import signal
@@ -14,11 +15,13 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cluster.identity import NodeId, Role, State, voters_hash
 from cluster.net.tls import load_keyring
+from cluster.tokens import Token, digest_of, new_token, render
 from cluster.wire.codec import decode_frame
 from cluster.wire.keyring import Keyring
 from cluster.wire.messages import (
@@ -51,16 +54,44 @@ ENOUGH = 2000
 """Connections that are a crowd to a node of `FILES_MAX`."""
 
 
+TOKEN = new_token()
+CALLBACK_KEY = secrets.token_hex(32)
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """Two of three peers live, with few descriptors for many clients."""
-    directory = tmp_path_factory.mktemp("network") / "c"
+    """Two of three peers live, with few descriptors for many clients; some of these have a token."""
+    base = tmp_path_factory.mktemp("network")
+    tokens, key = base / "tokens.yml", base / "callback.key"
+    tokens.write_text(render((Token(name="ann", sha256=digest_of(TOKEN)),)))
+    key.write_text(CALLBACK_KEY)
+    key.chmod(0o600)
+    settings: dict[str, Any] = {
+        "work__slots": 2,
+        "gateway__tokens_file": str(tokens),
+        "gateway__allow_anonymous": "true",
+        "gateway__compat__interfaces": "[judge0]",
+        "gateway__compat__callback_allow": "[127.0.0.1]",
+        "gateway__compat__callback_key_file": str(key),
+    }
     few = ("prlimit", f"--nofile={FILES_MAX}:{FILES_MAX}")
-    with live_cluster(directory, peers=3, under=few, work__slots=2) as live:
+    with live_cluster(base / "c", peers=3, under=few, **settings) as live:
         assert live.command("kill", str(DEAD)).code == 0
         eventually(lambda: live.leader() in LIVING, "one of the living leads", 60.0)
         eventually(lambda: live.run(HELLO.format("first")).status == 200, "a program is answered", 60.0)
         yield live
+
+
+@pytest.fixture(scope="module")
+def confidential(cluster: Live) -> list[str]:
+    """All that must never be shown, from the beginning on: who makes more adds it."""
+    known = [TOKEN, CALLBACK_KEY]
+    for node in (GATEWAY, *LIVING, DEAD):
+        config = Outsider(cluster.directory, node).config
+        known += [key.hex() for key in load_keyring(Path(config.key_file)).keys.values()]
+        lines = Path(config.tls.key).read_text().splitlines()
+        known += [line for line in lines if line and not line.startswith("-----")]
+    return sorted(set(known))
 
 
 @pytest.fixture
@@ -324,12 +355,15 @@ def test_h8_ten_thousand_connections_keep_nobody_out(cluster: Live, where: str, 
         eventually(lambda: turned_out() > before + beyond, "they make room for others")
 
 
-def test_x1_after_a_rotation_the_old_key_opens_nothing_and_no_answer_was_lost(cluster: Live) -> None:
+def test_x1_after_a_rotation_the_old_key_opens_nothing_and_no_answer_was_lost(
+    cluster: Live, confidential: list[str]
+) -> None:
     """The three steps on every node, under load; then a former member comes back with what it had."""
     former = Outsider(cluster.directory, DEAD, life=6000)
     key_file = Path(former.config.key_file)
     old = former.keyring
     new = {2: secrets.token_bytes(32)}
+    confidential.append(new[2].hex())
     pids = living(cluster).values()
     for ring in (Keyring({**new, **old.keys}), Keyring({**old.keys, **new}), Keyring(new)):
         key_file.write_text(ring.to_text())
@@ -350,15 +384,40 @@ def test_x1_after_a_rotation_the_old_key_opens_nothing_and_no_answer_was_lost(cl
     assert cluster.run(HELLO.format("after the rotation")).status == 200
 
 
-def test_no_secret_is_in_logs_metrics_answers_arguments_or_environment(cluster: Live) -> None:
-    """X1, X2: after all of the above, whatever a node shows is looked through for what it must not show."""
-    config = Outsider(cluster.directory, 1).config
-    secrets_of = [key.hex() for key in load_keyring(Path(config.key_file)).keys.values()]
-    for node in (GATEWAY, *LIVING, DEAD):
-        lines = Path(Outsider(cluster.directory, node).config.tls.key).read_text().splitlines()
-        secrets_of += [line for line in lines if line and not line.startswith("-----")]
-    assert len(secrets_of) > len(LIVING)
-    shown = {
+def with_secrets_used(cluster: Live) -> dict[str, bytes]:
+    """The answers to clients who send a token, rightly and wrongly, and have a call-back signed."""
+    program = json.dumps({"source": HELLO.format("with a token")}).encode()
+    with socket.socket() as nobody:  # bound, and not listening
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}/here"
+        submission = {"source_code": HELLO.format("call back"), "language_id": 62, "callback_url": url}
+        sent = [
+            ("/v1/run", program, {"Authorization": f"Bearer {TOKEN}"}, 200),
+            ("/v1/run", program, {"Authorization": f"Basic {TOKEN}"}, 401),
+            ("/v1/run", program, {"Authorization": f"Bearer {TOKEN}x"}, 401),
+            (f"/v1/{TOKEN}", program, {}, 404),
+            ("/submissions", json.dumps(submission).encode(), {"X-Auth-Token": TOKEN}, 201),
+        ]
+        answers = {}
+        for number, (path, body, headers, status) in enumerate(sent):
+            answer = cluster.request("POST", path, body, headers | {"Content-Type": "application/json"})
+            assert answer.status == status, answer
+            answers[f"answer {number}"] = f"{answer.headers}{answer.text}".encode()
+        eventually(
+            lambda: cluster.metric(GATEWAY, "callbacks", result="failed") > 0,
+            "the call-back is given up",
+            60.0,
+        )
+    return answers
+
+
+def test_no_secret_is_in_logs_metrics_answers_arguments_or_environment(
+    cluster: Live, confidential: list[str]
+) -> None:
+    """X1, X2, H9: after all of the above, what a node shows is looked through for what it must not."""
+    shown = with_secrets_used(cluster)
+    assert len(confidential) > 2 + len(LIVING)
+    shown |= {
         str(file): file.read_bytes()
         for pattern in ("node-*/log/*", "node-*/output.log", "node-*/state/*")
         for file in cluster.directory.glob(pattern)
@@ -373,7 +432,7 @@ def test_no_secret_is_in_logs_metrics_answers_arguments_or_environment(cluster: 
     found = [
         (where, secret[:4])
         for where, text in shown.items()
-        for secret in secrets_of
+        for secret in confidential
         if secret.encode() in text
     ]
     assert found == []
