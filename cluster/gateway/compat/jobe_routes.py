@@ -14,6 +14,7 @@ import msgspec
 
 from twisted.web.server import Request
 
+from cluster.core.fair_share import FairRoom
 from cluster.gateway.compat import jobe
 from cluster.gateway.compat.jobe import JobeError
 from cluster.gateway.compat.parts import CompatParts, authorization_of
@@ -28,13 +29,20 @@ FILE_OVERHEAD = 256
 
 
 class Files:
-    """Uploaded files by tenant and id, bounded by bytes: the one unused for longest goes first."""
+    """Uploaded files by tenant and id, bounded by bytes.
+
+    Whoever has most makes room, with the one that was unused for longest (`core.fair_share`).
+    """
 
     def __init__(self, bytes_max: int) -> None:
         """Hold so many bytes at most."""
-        self._max = bytes_max
         self._files: OrderedDict[tuple[str | None, str], bytes] = OrderedDict()
-        self.bytes = 0
+        self._room = FairRoom(bytes_max)
+
+    @property
+    def held(self) -> int:
+        """What they take."""
+        return self._room.held
 
     def __len__(self) -> int:
         """How many there are."""
@@ -49,18 +57,23 @@ class Files:
         return found
 
     def put(self, tenant: str | None, file_id: str, data: bytes) -> bool:
-        """Keep it; False when it is larger than all the room there is."""
+        """Keep it; False when it is larger than the room that its tenant can have."""
         key = (tenant, file_id)
         size = _size(key, data)
-        if size > self._max:
+        if key in self._files:
+            self._drop(key)
+        held = ((other, other[0] or "", _size(other, kept)) for other, kept in self._files.items())
+        going = self._room.giving_way(tenant or "", size, held)
+        if going is None:
             return False
-        if (old := self._files.pop(key, None)) is not None:
-            self.bytes -= _size(key, old)
-        while self._files and self.bytes + size > self._max:
-            self.bytes -= _size(*self._files.popitem(last=False))
+        for other in going:
+            self._drop(other)
         self._files[key] = data
-        self.bytes += size
+        self._room.take(tenant or "", size)
         return True
+
+    def _drop(self, key: tuple[str | None, str]) -> None:
+        self._room.give_back(key[0] or "", _size(key, self._files.pop(key)))
 
 
 def _size(key: tuple[str | None, str], data: bytes) -> int:

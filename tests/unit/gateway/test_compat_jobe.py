@@ -148,11 +148,24 @@ def test_kept_files_are_bounded_and_the_unused_go_first() -> None:
     assert files.put(None, "b", b"12345")
     assert files.get(None, "a") == b"12345"
     assert files.put(None, "c", b"1")
-    assert (files.get(None, "a"), files.get(None, "b"), files.bytes) == (b"12345", None, 2 * each + 6)
+    assert (files.get(None, "a"), files.get(None, "b"), files.held) == (b"12345", None, 2 * each + 6)
     assert files.put(None, "a", b"1")
-    assert files.bytes == 2 * each + 2
+    assert files.held == 2 * each + 2
     assert not files.put(None, "d", b"x" * (each + 11))
-    assert files.bytes == 2 * each + 2
+    assert files.held == 2 * each + 2
+
+
+def test_h9_a_tenants_files_do_not_push_out_anothers() -> None:
+    """Whoever has most makes room; nobody has more than the others left him."""
+    files = Files(10 * (FILE_OVERHEAD + 10))
+    for number in range(10):
+        assert files.put("greedy", f"{number:08}", b"")
+    assert files.put("good", "00000000", b"mine")
+    for number in range(20):
+        assert files.put("greedy", f"{number:08}", b"")
+    assert files.get("good", "00000000") == b"mine"
+    assert not files.put("good", "00000001", b"x" * 9 * FILE_OVERHEAD)
+    assert files.get("greedy", "00000019") == b""
 
 
 def test_empty_files_need_room_too() -> None:
@@ -160,7 +173,7 @@ def test_empty_files_need_room_too() -> None:
     for number in range(10_000):
         assert files.put("tenant", f"{number:08}", b"")
     assert len(files) == 100
-    assert files.bytes == 100 * (FILE_OVERHEAD + 8)
+    assert files.held == 100 * (FILE_OVERHEAD + 8)
     assert files.get("tenant", "00009900") == b""
     assert files.get("tenant", "00009899") is None
 
