@@ -11,12 +11,15 @@ from cluster.core.runs import Kept
 from cluster.core.window import Window
 from cluster.wire.messages import AttemptKey, Ping
 
+KEPT_MAX = 10_000
+"""Results kept, so that a HELLO can list them in its first frame."""
+
 
 class Keep:
     """Kept results, the oldest first.
 
-    Invariants: their sizes are within `kept_bytes`, the newest excepted; what is due is kept; something is
-    due only while the leader has not read what it was sent before (W14).
+    Invariants: at most `KEPT_MAX`, their sizes within `kept_bytes`, the newest excepted; what is due is kept;
+    something is due only while the leader has not read what it was sent before (W14).
 
     Attributes:
         dropped: results that fell to the bounds.
@@ -89,7 +92,8 @@ class Keep:
         missed = []
         while len(self._kept) > 1:
             oldest = next(iter(self._kept.values()))
-            if self.bytes <= self._settings.kept_bytes and oldest.at + self._settings.kept_s > now:
+            fits = self.bytes <= self._settings.kept_bytes and len(self._kept) <= KEPT_MAX
+            if fits and oldest.at + self._settings.kept_s > now:
                 break
             if oldest.key.job in self._due:
                 missed.append(oldest.key)
@@ -107,5 +111,6 @@ class Keep:
         """Assert the invariants of the class."""
         assert self.bytes == sum(kept.size for kept in self._kept.values())
         assert self.bytes <= self._settings.kept_bytes or len(self._kept) == 1
+        assert len(self._kept) <= KEPT_MAX
         assert self._due.keys() <= self._kept.keys()
         assert not self._due or (self._window is not None and not self._window.open)

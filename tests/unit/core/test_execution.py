@@ -5,10 +5,14 @@ from __future__ import annotations
 from cluster.config import WorkSettings
 from cluster.core.effects import Persist, StartRun, StopRun
 from cluster.core.execution import Execution
+from cluster.core.keep import KEPT_MAX
 from cluster.identity import NodeId
+from cluster.limits import ATTEMPTS_MAX, SLOTS_MAX
+from cluster.wire.codec import encode_frame
+from cluster.wire.framing import FIRST_FRAME_MAX
 from cluster.wire.jobs import Outcome, Verdict
 from cluster.wire.messages import Assign, AttemptKey, CancelRun, Finished, Release, Returned, Slots
-from tests.support.work import BOOT, EPOCH, LEADER, frames, job, ledger, outcome, quiet
+from tests.support.work import BOOT, EPOCH, LEADER, frames, hello, job, ledger, outcome, quiet
 
 
 def make(slots: int = 2) -> Execution:
@@ -145,3 +149,18 @@ def test_a_job_that_could_not_be_begun_before_its_deadline_is_expired() -> None:
     execution.tick(3.0)
     (finished,) = frames(execution.run_unstarted("a", 3.1), Finished)
     assert finished.outcome.verdict is Verdict.EXPIRED
+
+
+def test_w5_results_are_bounded_by_number_too_so_that_hello_can_list_them() -> None:
+    """Small ones, of a gateway that acknowledges nothing: a HELLO past its bound would never be read."""
+    execution = make()
+    for number in range(KEPT_MAX + 100):
+        name = f"{number:032x}"
+        assign(execution, name)
+        execution.run_finished(name, outcome(stdout=b""), 1.0)
+    _, _, kept, _ = execution.hello_fields()
+    assert len(kept) == KEPT_MAX
+    assert kept[-1].job == name
+    worst = tuple(AttemptKey(key.job, 2**62, ATTEMPTS_MAX) for key in kept)
+    frame = hello(1, running=worst[:SLOTS_MAX], kept=worst)
+    assert len(encode_frame(frame)) < FIRST_FRAME_MAX
