@@ -37,7 +37,13 @@ class Replies:
     def progressed(self, worker: Worker, frame: Progress) -> None:
         """Pass on what a run has come to, if its job's gateway is there and the run still counts (W13)."""
         entry = self._board.jobs.get(frame.key.job)
-        if entry is None or entry.claim is None or worker.node not in entry.workers:
+        sending = (frame.key.epoch, frame.key.attempt)
+        if (
+            entry is None
+            or entry.claim is None
+            or worker.node not in entry.workers
+            or sending > (self._epoch, entry.attempt)  # never given: it would hide what later ones come to
+        ):
             self._counters.progress_dropped += 1
             return
         told = Progressed(self._epoch, worker.node, frame.key, frame.compilation, frame.pieces)

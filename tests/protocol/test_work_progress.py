@@ -39,6 +39,7 @@ from tests.support.work import (
     job,
     ledger,
     outcome,
+    program,
     quiet,
     request,
     welcome_gateway,
@@ -223,6 +224,18 @@ def test_w13_who_asks_shares_a_run_that_tells_and_only_before_it_began() -> None
     assert [s.job.id for s in frames(submission.request(asking(4, "d", "same"), 0.4), Submit)] == ["d"]
     assert frames(submission.request(request(5, "e", "same"), 0.5), Submit) == []
     submission.validate()
+
+
+def test_w13_progress_of_a_sending_that_never_was_is_dropped() -> None:
+    """Passed on, it would hide what every later attempt comes to."""
+    dispatch = Dispatch(WorkSettings(), LEADER, EPOCH, 0.0, awaited=frozenset())
+    welcome_gateway(dispatch)
+    welcome_worker(dispatch, 1)
+    asked = Job("a", GATEWAY, program("a"), progress=True)
+    dispatch.receive(GATEWAY_CHANNEL, Submit(asked, False, 0, 10.0, 60.0), 0.0)
+    for key in (AttemptKey("a", EPOCH + 1, 1), AttemptKey("a", EPOCH, 2)):
+        assert frames(dispatch.receive(10, Progress(key), 0.1), Progressed) == []
+    assert frames(dispatch.receive(10, Progress(AttemptKey("a", EPOCH, 1)), 0.1), Progressed)
 
 
 # --- all together ------------------------------------------------------------------------------------
