@@ -61,7 +61,7 @@ def weakened(cases: str) -> Iterator[JavaDriver]:
 @pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("cases", "rows"),
-    [(SECCOMP, {"P1c"}), (PROCESSES, {"P2b"}), (FILES, {"F8a"})],
+    [(SECCOMP, {"P1c", "N3"}), (PROCESSES, {"P2b"}), (FILES, {"F8a"})],
     ids=["seccomp", "processes", "files"],
 )
 def test_a_weaker_sandbox_fails_these_rows(cases: str, rows: set[str]) -> None:
@@ -85,6 +85,8 @@ def test_a_network_of_the_hosts_is_seen(java: JavaDriver) -> None:
         port = server.getsockname()[1]
         assert _reach(java, port).stdout == b""
         with weakened(NETWORK) as driver:
+            assert _reach(driver, port).stdout == b"", "the filter allows no socket"
+        with weakened(f"{NETWORK}\n    {SECCOMP}") as driver:
             assert _reach(driver, port).stdout == b"reached"
 
 
