@@ -20,8 +20,10 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from cluster.java.cgroup import Toll
-from cluster.java.sandbox import GATE, INFO, Place
+from cluster.java.sandbox import GATE, INFO, MEMORY_PLACES, Place
 
+FILE_BYTES = 1536
+"""What the kernel keeps of a file in memory beside its content: inode, entry, name of up to 255 bytes."""
 _INFO_MAX = 4096
 _SIGNAL_BASE = 128
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -36,7 +38,7 @@ class Usage:
 
     Attributes:
         cpu_s: seconds of processor time, of all its threads.
-        resident: bytes in memory now.
+        resident: bytes in memory now, with the kernel's tables of them.
         peak: the highest that ever was.
         data: bytes of private writable memory, which RLIMIT_DATA bounds.
     """
@@ -60,6 +62,21 @@ class Ending:
         return self.signal == signal.SIGKILL or self.exit_code == _SIGNAL_BASE + signal.SIGKILL
 
 
+def files_in(pid: int) -> int:
+    """How many files, directories and links a confined process's memory file systems hold; 0 if it is gone.
+
+    No program changes what these paths mean: their parents are read-only to it, and nothing below is used.
+    """
+    held = 0
+    for place in MEMORY_PLACES:
+        try:
+            system = os.statvfs(f"/proc/{pid}/root{place}")
+        except OSError:
+            continue
+        held += system.f_files - system.f_ffree
+    return held
+
+
 def usage_of(pid: int) -> Usage | None:
     """Read `/proc`; None when the process is gone."""
     try:
@@ -72,9 +89,10 @@ def usage_of(pid: int) -> Usage | None:
     except OSError:
         cpu = (int(stat[11]) + int(stat[12])) / _TICKS
     kib = {
-        name: int(value) * 1024 for name, value in re.findall(rb"(?m)^(VmHWM|VmData):\s+(\d+) kB$", status)
+        name: int(value) * 1024
+        for name, value in re.findall(rb"(?m)^(VmHWM|VmData|VmPTE):\s+(\d+) kB$", status)
     }
-    resident = int(stat[21]) * _PAGE
+    resident = int(stat[21]) * _PAGE + kib.get(b"VmPTE", 0)
     return Usage(cpu, resident, kib.get(b"VmHWM", resident), kib.get(b"VmData", 0))
 
 
@@ -176,6 +194,12 @@ class Jvm(ProcessProtocol):
     def usage(self) -> Usage | None:
         """What it has used until now."""
         return usage_of(self.pid) if self.pid and self.alive else None
+
+    def file_bytes(self) -> int:
+        """What the kernel keeps for its files, however empty; 0 where a control group counts it as memory."""
+        celled = self.place is not None and self.place.cell is not None
+        watched = self._confined and self.alive and self.pid and not celled
+        return files_in(self.pid) * FILE_BYTES if watched else 0
 
     def cell_cpu_s(self) -> float:
         """Processor time that its control group counted until now; 0 without one."""

@@ -232,7 +232,7 @@ class OneShot:
         left = limits.cpu_s - self._cpu()
         if left <= 0:
             self._kill(Cause.CPU)
-        elif self._usage.resident > resident_limit(limits):
+        elif self._usage.resident + self._jvm.file_bytes() > resident_limit(limits):
             self._kill(Cause.MEMORY)
         else:
             self._timers[1] = self._clock.callLater(min(WATCH_S, max(left, 0.01)), self._watch)

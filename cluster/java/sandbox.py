@@ -43,6 +43,8 @@ _INSIDE_JAR = "/run/harness.jar"
 _INSIDE_ARCHIVE = "/run/harness.jsa"
 _INSIDE_PRLIMIT = "/run/prlimit"
 _INSIDE_CLASSES = "/app"
+MEMORY_PLACES = ("/tmp", "/dev/shm", _INSIDE_CLASSES)  # noqa: S108  (inside)
+"""Where a program can write: in memory, with sizes that bound what is in files, not how many there are."""
 _DEVICES = ("null", "full", "random", "urandom")
 """No `zero`: what is mapped from it and shared is memory of the host that no rlimit counts."""
 _ENVIRONMENT = {"LANG": "C.UTF-8"}

@@ -437,6 +437,16 @@ FILE_ROWS = (
         FAILED,
         OK,
     ),
+    *(
+        _row(
+            f"F6{letter}",
+            f'for (int n = 0; ; n++) new File("{place}/" + n + "-".repeat(200)).createNewFile();',
+            MEMORY,
+            detail="native",
+            limits={"cpu_s": 20.0, "wall_s": 60.0, "memory_bytes": 32 * MIB, "tmp_bytes": MIB},
+        )
+        for letter, place in (("c", "/tmp"), ("d", "/dev/shm"), ("e", "/app"))  # noqa: S108  (inside)
+    ),
     _denied("F8a", 'Files.readString(Path.of("/etc/passwd"));'),
     _denied("F8b", 'Files.readString(Path.of("/proc/1/environ"));'),
     _row(

@@ -22,6 +22,7 @@ class FakeJvm(Jvm):
         self.looks = 0
         self.bound: float | None = None
         self.cell_used = 0.0
+        self.files = 0
         self.on_data: Callable[[int, bytes], None] = lambda _fd, _data: None
         self.ended: Deferred[Ending] = Deferred()
 
@@ -40,6 +41,9 @@ class FakeJvm(Jvm):
     def usage(self) -> Usage | None:
         self.looks += 1
         return self.used if self.alive else None
+
+    def file_bytes(self) -> int:
+        return self.files
 
     def kill(self) -> None:
         self.kills += 1

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from twisted.internet.defer import Deferred
 
-from cluster.java.jvm import Jvm
+from cluster.java.jvm import Jvm, files_in, usage_of
 from cluster.java.sandbox import GATE, INFO, Place
+from cluster.limits import MIB
 
 
 def test_no_bound_is_set_before_the_machines_number_is_known() -> None:
@@ -102,3 +107,41 @@ def test_a_machine_waits_at_its_gate_until_its_control_group_has_it(fault: OSErr
     finally:
         child.kill()
         child.wait(10)
+
+
+_SPARSE = """
+import mmap, sys
+held = mmap.mmap(-1, 8 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ)
+if hasattr(mmap, "MADV_NOHUGEPAGE"):
+    held.madvise(mmap.MADV_NOHUGEPAGE)
+for at in range(0, len(held), 2 << 20):
+    held[at]
+print("held", flush=True)
+sys.stdin.read()
+"""
+"""Memory of which nothing was written: the kernel has one page of zeros for all of it, and tables."""
+
+
+def test_the_tables_of_what_was_only_read_count_as_resident() -> None:
+    """S3: 4,096 pages of 4 KiB that are in no other count."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _SPARSE], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"held\n"
+        used = usage_of(child.pid)
+        pages = int(Path(f"/proc/{child.pid}/statm").read_text().split()[1])
+        child.kill()
+    assert used is not None
+    assert used.resident - pages * resource.getpagesize() > 15 * MIB
+
+
+def test_files_are_counted_where_a_confined_program_can_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3; that the places of a real one are seen is the hostile catalogue's matter (F6)."""
+    monkeypatch.setattr("cluster.java.jvm.MEMORY_PLACES", ("/dev/shm", "/nowhere"))  # noqa: S108
+    before = files_in(os.getpid())
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
+        for number in range(1000):
+            (Path(directory) / str(number)).touch()
+        assert files_in(os.getpid()) - before > 900  # others' come and go
+    assert files_in(4_194_305) == 0

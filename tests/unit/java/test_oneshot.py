@@ -98,6 +98,19 @@ def test_processor_time_before_the_program_is_not_its_own() -> None:
     assert scene.result.cpu_s == pytest.approx(1.1)
 
 
+def test_memory_that_the_kernel_keeps_for_files_counts() -> None:
+    """S3: an empty file is a thousand bytes of the kernel's, in no process's memory and beyond no size."""
+    scene = Scene()
+    scene.ready()
+    scene.jvm.used, scene.jvm.files = Usage(resident=100 * MIB), 100 * MIB
+    scene.clock.advance(0.1)
+    assert scene.jvm.kills == 0
+    scene.jvm.files = 300 * MIB
+    scene.clock.advance(0.1)
+    scene.jvm.end()
+    assert (scene.result.verdict, scene.result.detail) == (Verdict.MEMORY_LIMIT, "native")
+
+
 def test_resident_memory_over_the_limit_ends_it() -> None:
     scene = Scene()
     scene.ready()
