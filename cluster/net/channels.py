@@ -39,6 +39,7 @@ from cluster.errors import EnvironmentFault
 from cluster.identity import NodeId, Role
 from cluster.limits import JOINED_MAX
 from cluster.net.channel import Channel
+from cluster.net.listening import in_short_turns
 from cluster.net.loglimit import LimitedLog
 from cluster.net.tls import Identity
 from cluster.wire.messages import Frame
@@ -208,7 +209,9 @@ class Channels:
             TLSMemoryBIOFactory(self._tls, False, _ChannelFactory(self._accepted), self._reactor),
         )
         try:
-            self._port = IReactorTCP(self._reactor).listenTCP(port, factory, BACKLOG, interface)
+            self._port = in_short_turns(
+                IReactorTCP(self._reactor).listenTCP(port, factory, BACKLOG, interface)
+            )
         except CannotListenError as error:
             raise EnvironmentFault(
                 f"TCP port {port} of {interface} can't be bound ({error.socketError}); "

@@ -9,10 +9,18 @@ import os
 import socket
 from typing import Any
 
+from twisted.internet import tcp
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
 from cluster.errors import EnvironmentFault
 
+ACCEPTS_MAX = 32
+"""Connections that a port takes in one turn of the event loop.
+
+Whoever has to go for them keeps his descriptor until the next turn, so that these are beyond every bound of
+connections: far fewer than `descriptors.OWN`. Twisted takes ever more at once while there are more; a process
+that has no descriptor left accepts the next client only to reset it.
+"""
 BACKLOG = 1024
 """Clients that may wait in the port's queue while a gateway is restarted."""
 
@@ -36,7 +44,7 @@ def listen(
         try:
             if (family := _family_of(kept, host, port)) is not None:
                 os.set_blocking(kept, False)
-                return reactor.adoptStreamPort(kept, family, factory), True  # it takes a copy
+                return in_short_turns(reactor.adoptStreamPort(kept, family, factory)), True  # it takes a copy
         finally:
             os.close(kept)
     try:
@@ -47,7 +55,21 @@ def listen(
             f"is another node running here, and is this address the machine's own?"
         ) from error
     with bound:
-        return reactor.adoptStreamPort(bound.fileno(), bound.family, factory), False
+        return in_short_turns(reactor.adoptStreamPort(bound.fileno(), bound.family, factory)), False
+
+
+def in_short_turns(port: IListeningPort) -> IListeningPort:
+    """That port; one of Twisted's own takes no more than `ACCEPTS_MAX` connections at once from now on."""
+    if isinstance(port, tcp.Port):
+        own: Any = port
+        accept = own.doRead
+
+        def accept_some() -> None:
+            own.numberAccepts = min(own.numberAccepts, ACCEPTS_MAX)
+            accept()
+
+        own.doRead = accept_some
+    return port
 
 
 def _bind(host: str, port: int) -> socket.socket:

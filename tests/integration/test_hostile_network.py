@@ -351,7 +351,8 @@ def test_h8_ten_thousand_connections_keep_nobody_out(cluster: Live, where: str, 
     with crowd(port, count, first) as (made, _):
         assert len(honest(cluster, f"{where} {secrets.token_hex(4)}")) > 0
         assert files_of(pid) < FILES_MAX - 50, "what the node needs itself is left"
-        beyond = (len(made) - FILES_MAX) / 2
+        # At a gateway each one: what it does not close itself it had no descriptor for, and reset unheard.
+        beyond = (len(made) - FILES_MAX) / (1 if where == "gateway" else 2)
         eventually(lambda: turned_out() > before + beyond, "they make room for others")
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import attrs
 import pytest
 
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.selectreactor import SelectReactor
 
 from cluster.errors import EnvironmentFault
-from cluster.net.listening import listen
+from cluster.net.descriptors import OWN
+from cluster.net.listening import ACCEPTS_MAX, listen
 
 
 @attrs.define
@@ -73,6 +75,29 @@ def test_d4_clients_wait_at_a_port_that_we_bound_and_stopped_while_somebody_hold
         reactor.runUntilCurrent()
         assert listening.fileno() == -1  # type: ignore[attr-defined]
         socket.create_connection(held.getsockname(), timeout=5).close()
+
+
+def test_h8_a_crowd_is_let_in_a_few_at_a_time() -> None:
+    """However many wait: who goes for them keeps his descriptor as long as the turn lasts."""
+    made: list[object] = []
+
+    class Counted(Factory):
+        def buildProtocol(self, addr: object) -> Protocol:  # noqa: N802
+            made.append(addr)
+            return Protocol()
+
+    reactor = SelectReactor()
+    listening: Any
+    listening, _ = listen(reactor, "127.0.0.1", 0, Counted(), None)
+    address = listening.getHost()
+    with ExitStack() as stack:
+        for _ in range(5 * ACCEPTS_MAX):
+            stack.enter_context(socket.create_connection((address.host, address.port), timeout=5))
+        for turn in range(1, 6):
+            listening.doRead()
+            assert len(made) == turn * ACCEPTS_MAX
+    reactor.disconnectAll()
+    assert ACCEPTS_MAX < OWN // 2
 
 
 def test_a_taken_port_is_told_in_one_line(kept: socket.socket) -> None:
