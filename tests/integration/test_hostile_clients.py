@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
-from tests.integration.hostile_clients import HONEST, figures, honest, memory_of, raise_files
+from tests.integration.hostile_clients import HONEST, crowd, figures, honest, memory_of, raise_files
 from tests.integration.live import Live, live_cluster
 
 pytestmark = pytest.mark.integration
@@ -67,3 +67,28 @@ def test_h8_answers_that_nobody_reads_cost_next_to_nothing(cluster: Live) -> Non
             assert one.recv(12) == b"HTTP/1.1 200"
         assert len(honest(cluster, "unread")) == HONEST
         assert memory_of(pid) < before + UNREAD_MIB
+
+
+SLEEP = "public class A { public static void main(String[] args) throws Exception { Thread.sleep(8000); } }"
+
+
+def test_h9_long_polls_on_one_job_keep_nobody_out(cluster: Live) -> None:
+    """More of them than the gateway takes connections: some wait, the rest is refused and makes room."""
+    sent = json.dumps({"source": SLEEP}).encode()
+    answer = cluster.request("POST", "/v1/jobs", sent, {"Content-Type": "application/json"})
+    assert answer.status == 202, answer
+    ask = f"GET /v1/jobs/{json.loads(answer.text)['job']}?wait=60 HTTP/1.1\r\nHost: g\r\n\r\n".encode()
+    with crowd(cluster.http_port, 150, ask) as (made, _):
+        assert len(made) == 150
+        assert len(honest(cluster, "polls")) == HONEST
+        begun = [beginning_of(one) for one in made]
+    assert begun.count(b"HTTP/1.1 200") == 25, "half of half of the connections wait until the job ends"
+
+
+def beginning_of(connection: socket.socket) -> bytes:
+    """Of its answer, once it is there; nothing, if it was cut."""
+    connection.setblocking(True)
+    connection.settimeout(30)
+    with suppress(ConnectionResetError):
+        return connection.recv(12)
+    return b""
