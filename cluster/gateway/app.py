@@ -372,7 +372,8 @@ class GatewaySite(NodeSite):
 
     def tenant(self, header: Header) -> str | None:
         """Whose token is sent, whatever comes of it (H9)."""
-        return self._gateway.access.name_of(authorization_of(header))
+        access = self._gateway.access
+        return access.name_of(authorization_of(header)) if len(access) else None
 
     async def peer_log(self, node: int, kind: Level, lines: int, authorization: str | None) -> Reply:
         """Another node's log, fetched from it (H3); another gateway asks for the same token."""
