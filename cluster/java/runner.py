@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cluster.config import JavaSettings, SandboxSettings
-from cluster.errors import EnvironmentFault, HostExhausted
+from cluster.errors import HostExhausted
 from cluster.java import cells, harness, jdk
 from cluster.java.choices import Choices
 from cluster.java.classes import CompiledClasses
@@ -30,7 +30,7 @@ from cluster.java.pool import RunnerPool
 from cluster.java.progress import Progress, Tell
 from cluster.java.proof import Doubt, prove
 from cluster.java.sandbox import Sandbox, SandboxReport
-from cluster.java.scarcity import start_fault
+from cluster.java.scarcity import START_FAULTS, start_fault
 from cluster.java.snapshot import JavaSnapshot, snapshot_of
 from cluster.java.threads import in_thread
 from cluster.limits import Limits, bounded
@@ -133,7 +133,7 @@ class JavaRunner:
                 # First: a group with another process in it can't be divided, and what follows starts some.
                 entered = entered or (yield self._in_thread(cells.enter))
                 report: SandboxReport = yield self._try_to_start(*entered)
-            except _SHORT as error:
+            except START_FAULTS as error:
                 yield self._take_down()
                 fault = start_fault(error)
                 if self._stopping or not isinstance(fault, HostExhausted):
@@ -389,8 +389,6 @@ class JavaRunner:
         )
 
 
-_SHORT = (OSError, RuntimeError, MemoryError, EnvironmentFault)
-"""What a start that lacks something fails with; "can't start new thread" is a RuntimeError."""
 _FINAL = frozenset({Verdict.CANCELLED, Verdict.EXPIRED, Verdict.INTERNAL_ERROR})
 """After one of these the remaining inputs are not tried."""
 

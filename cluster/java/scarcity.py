@@ -42,6 +42,9 @@ _WORDS = (
 )
 """How the C library, bubblewrap and the JDK's tools say it."""
 
+START_FAULTS = (OSError, RuntimeError, MemoryError, EnvironmentFault)
+"""What a start that lacks something fails with; "can't start new thread" is a RuntimeError."""
+
 
 def fault_of(text: str, cause: OSError | None = None) -> EnvironmentFault:
     """The fault with this text: a `HostExhausted` if its cause, or what the text quotes, may pass."""
