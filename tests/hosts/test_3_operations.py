@@ -61,8 +61,17 @@ def changed(tmp_path: Path, suffix: str, service: str = "") -> Path:
     return source
 
 
+LONG_DAYS = 36_500
+"""Whatever ends within these is issued again."""
+
+
+def certificates(fleet: Fleet) -> set[str]:
+    """A digest of each node's."""
+    return {fleet.run(host, "sha256sum /etc/javacluster/node.pem") for host in fleet.all}
+
+
 def test_a_rolling_update_and_back_lose_no_request(fleet: Fleet, tmp_path: Path) -> None:
-    """D4: gateways and followers one at a time, the leader last."""
+    """D4: gateways and followers one at a time, the leader last; certificates are renewed on the way back."""
     fleet.healthy()
     before, versions, leader = releases(fleet, fleet.peers[0]), fleet.versions(), fleet.leader()
     with fleet.load():
@@ -74,10 +83,13 @@ def test_a_rolling_update_and_back_lose_no_request(fleet: Fleet, tmp_path: Path)
     assert turns[0] == f"[{fleet.group('gateways')[0]}]"
     assert turns[-1] == f"[{leader}]"
 
+    old = certificates(fleet)
     with fleet.load():
-        fleet.playbook("rolling_update", "-e", f"javacluster_release={Path(before).name}")
+        release = f"javacluster_release={Path(before).name}"
+        fleet.playbook("rolling_update", "-e", release, "-e", f"pki_renew_days={LONG_DAYS}")
     assert {releases(fleet, host) for host in fleet.all} == {before}
     eventually(lambda: fleet.versions() == versions, "all run the old one")
+    assert not old & certificates(fleet), "each has a new one (X1)"
 
 
 BROKEN = """
