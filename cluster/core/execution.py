@@ -69,6 +69,7 @@ class Execution:
         self._owed: deque[AttemptKey] = deque(maxlen=SEEN_MAX)
         self._alarms: Alarms[str] = Alarms()
         self._draining = False
+        self._said = (0, False)
         self._drain_over = False
         self._finished = self._fenced = self._returned = self._strays = 0
 
@@ -89,11 +90,13 @@ class Execution:
         self._kept.connected(itself=channel == OWN_CHANNEL)
         owed = tuple(self._to_leader(Returned(key)) for key in self._owed)
         self._owed.clear()
-        return owed + self._tell()
+        news = self._tell_slots() if self._said != (self._slots, self._draining) else ()
+        return news + owed + self._tell()
 
     def hello_fields(self) -> tuple[int, tuple[AttemptKey, ...], tuple[AttemptKey, ...], bool]:
         """Slots, attempts running, attempts whose results are kept, draining: for HELLO (W2)."""
         running = tuple(run.key for run in self._runs.values() if not run.cancelled)
+        self._said = (self._slots, self._draining)  # what changes before the WELCOME is told after it
         return self._slots, running, self._kept.keys(), self._draining
 
     def disconnected(self, now: float) -> Effects:
@@ -360,6 +363,7 @@ class Execution:
     def _tell_slots(self) -> Effects:
         if self._channel is None:
             return ()
+        self._said = (self._slots, self._draining)
         return (self._to_leader(Slots(self._slots, self._draining)),)
 
     def _to_leader(self, frame: Frame) -> SendFrame:

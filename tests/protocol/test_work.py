@@ -192,6 +192,16 @@ def test_w4_a_worker_takes_at_most_its_slots() -> None:
     assert frames(assign(execution, "b"), Returned) == [Returned(AttemptKey("b", 1, 1))]  # type: ignore[arg-type]
 
 
+def test_w4_slots_that_change_between_hello_and_welcome_are_told_after_it() -> None:
+    """A compiler that became ready just then would have been unknown to the leader for as long as it led."""
+    execution = Execution(SETTINGS, NodeId(1), ledger(1, LEADER))
+    assert execution.hello_fields()[0] == 0
+    assert execution.capacity(2, 0.0) == ()
+    assert frames(execution.welcomed(7, EPOCH, 0.0), Slots) == [Slots(2)]
+    execution.hello_fields()
+    assert frames(execution.welcomed(8, EPOCH, 0.0), Slots) == []
+
+
 # --- W5 ----------------------------------------------------------------------------------------------
 
 
