@@ -64,22 +64,36 @@ class FairRoom:
         Args:
             holder: who needs room; what he puts there is not asked about here (`admits`).
             more: how much of it.
-            things: what may go: its name, its holder, its size; the first to go first.
+            things: what may go: its name, its holder, its size; the first to go first. No more of them are
+                looked at than must be: seldom many, as whoever has most tends to have one of the first.
             gone: the names of some of these.
         """
         going, over = set(gone), self.held + more - self.room
         if over <= 0 and not going:
             return going
-        has = dict(self._by)
-        has[holder] = self.of(holder) + more
+        has = {**self._by, holder: self.of(holder) + more}
         left: dict[str, deque[tuple[Name, int]]] = {}
-        for name, other, size in things:
-            if name in going:
+        unseen, source = set(gone), iter(things)
+
+        def look() -> bool:
+            nonlocal over
+            name, other, size = next(source, (None, "", 0))
+            if name is None:
+                return False
+            if name in unseen:
+                unseen.discard(name)
                 has[other] -= size
                 over -= size
             else:
                 left.setdefault(other, deque()).append((name, size))
+            return True
+
+        while unseen and look():
+            pass
         while over > 0:
+            top = max(has.values())
+            while not any(has[other] == top for other in left) and look():
+                pass
             most = max(left, key=has.__getitem__, default=holder)
             if most not in left or has[most] < has[holder]:
                 return None

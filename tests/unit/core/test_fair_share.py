@@ -72,3 +72,13 @@ def test_nobody_gives_way_to_who_would_have_more() -> None:
     assert room.giving_way("large", 30, things) == {"l1", "l2"}
     assert room.giving_way("large", 31, things) is None
     assert room.giving_way("large", 20, things[:1]) is None
+
+
+def test_of_a_full_table_only_the_first_things_are_looked_at() -> None:
+    """It is asked for each new one, however many there are (H9)."""
+    room = FairRoom(1000)
+    for number in range(1000):
+        room.take(f"t{number % 5}")
+    things = iter([(number, f"t{number % 5}", 1) for number in range(1000)])
+    assert room.giving_way("t0", 1, things) == {0}
+    assert next(things)[0] < 5
