@@ -134,9 +134,9 @@ def strike(cluster: Live, kind: str, node: int, port: int, count: int, first: by
         held, memory = files_of(pid), memory_of(pid)
         opened = len(made)
     deadline = time.monotonic() + 20
-    while files_of(pid) > before + 5 and time.monotonic() < deadline:
+    while (after := files_of(pid)) > before + 5 and time.monotonic() < deadline:
         time.sleep(0.1)
-    return Figure(kind, opened, refused, seconds, memory, held, max(0, files_of(pid) - before))
+    return Figure(kind, opened, refused, seconds, memory, held, max(0, after - before))
 
 
 def figures(cluster: Live, count: int, say: Callable[[str], None] = lambda _line: None) -> list[Figure]:

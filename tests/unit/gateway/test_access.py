@@ -270,8 +270,8 @@ def test_h9_who_waits_a_thousand_times_keeps_nobody_from_waiting(guarded: Gatewa
         return guarded.send("GET", f"/v1/jobs/{ids[token]}{ask}", headers=bearer(token))
 
     ids = {}
-    for token in (ANN, BOB):
-        guarded.requests.new_job_id = lambda token=token: token[-1] * 32  # type: ignore[misc]
+    for token, job in ((ANN, "a" * 32), (BOB, "b" * 32)):
+        guarded.requests.new_job_id = lambda job=job: job  # type: ignore[misc]
         _, body = guarded.fetch("POST", "/v1/jobs", headers=JSON | bearer(token), data=PROGRAM)
         ids[token] = json.loads(body)["job"]
     waiting = [wait(ANN) for _ in range(4)]
