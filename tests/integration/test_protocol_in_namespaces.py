@@ -35,6 +35,17 @@ SETTINGS = {"work.slots": 1, "gateway.allow_anonymous": True, "log.rotate_bytes"
 
 FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)
 
+SLEEPS_UNDER_FAKETIME = """
+import select
+import time
+
+time.sleep = lambda seconds: select.select([], [], [], seconds) and None
+"""
+"""libfaketime 0.9.10, told to leave the monotonic clock alone, refuses each sleep until a moment of it.
+
+A node of ours waits like that for a trusted program that ends a moment after its last word.
+"""
+
 
 @attrs.define
 class Islands:
@@ -237,7 +248,10 @@ def test_s22_a_step_of_the_wall_clock_changes_nothing(islands: Islands, tmp_path
 @contextlib.contextmanager
 def _wall_clock_from(offset: Path) -> Iterator[None]:
     """What is started meanwhile has its UTC clock off by what the file says, at each moment."""
+    (offset.parent / "sitecustomize.py").write_text(SLEEPS_UNDER_FAKETIME)
+    path = [str(offset.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     told = {
+        "PYTHONPATH": os.pathsep.join(path),
         "LD_PRELOAD": str(FAKETIME),
         "FAKETIME_TIMESTAMP_FILE": str(offset),
         "FAKETIME_NO_CACHE": "1",
