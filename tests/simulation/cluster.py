@@ -29,7 +29,7 @@ from tests.simulation.checks import Checks
 from tests.simulation.clock import MS, SECOND, Clock
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.host import LAG_S, SPIN_MAX, SPIN_NS, Host, Life, Run
-from tests.simulation.network import Network, Packet, SenderWindow
+from tests.simulation.network import Network, Packet, Path, SenderWindow
 from tests.simulation.schedule import Schedule
 from tests.simulation.wires import Wires
 
@@ -53,6 +53,7 @@ class Cluster:
     def __init__(self, schedule: Schedule, *, validate_every: int = 1) -> None:
         """`validate_every`: events of a node between two looks at its core's own invariants."""
         self.schedule = schedule
+        self.voters = tuple(NodeId(node) for node in schedule.peer_ids)
         self.chance = Chance(schedule.seed)
         self.network = Network(self.chance, schedule.knobs)
         self.wires = Wires(self)
@@ -91,11 +92,6 @@ class Cluster:
         """A record as `init` makes it; not `new`: of a voter that had gained its vote before."""
         hashed = voters_hash(NAME, self.voters)
         return Record(NAME, node, hashed, boot=0, may_vote=not new and node in self.schedule.peer_ids)
-
-    @property
-    def voters(self) -> tuple[NodeId, ...]:
-        """Who votes."""
-        return tuple(NodeId(n) for n in self.schedule.peer_ids)
 
     def _settings(self, node: int) -> NodeSettings:
         others = tuple(NodeId(n) for n in self.schedule.node_ids if n != node)
@@ -194,11 +190,10 @@ class Cluster:
 
     def _feed(self, host: Host, life: Life, event: ev.Event) -> None:
         self._note_lag(host, life)
-        self._step(host, life, event)
+        if not life.is_over():
+            self._step(host, life, event)
 
     def _step(self, host: Host, life: Life, event: ev.Event) -> None:
-        if life.is_over():
-            return
         if type(event) is ev.DatagramArrived:
             if type(event.message) is HeartbeatAck:
                 life.lease.acknowledged(event.sender, event.message)
@@ -330,18 +325,17 @@ class Cluster:
         target = self.hosts.get(effect.to)
         if target is None:
             return
-        pair = (host.id, effect.to)
-        path = self.network.path(pair)
-        for delay in self.network.delays(pair):
+        path = self.network.path((host.id, effect.to))
+        for delay in self.network.delays(path):
             path.on_way += 1
-            self.at(self.now + delay, self._arrive, pair, target, life.boot, life.sequence, packet)
+            self.at(self.now + delay, self._arrive, path, target, life.boot, life.sequence, packet)
 
-    def _arrive(self, pair: tuple[int, int], to: Host, boot: Boot, sequence: int, packet: Packet) -> None:
-        self.network.path(pair).on_way -= 1
+    def _arrive(self, path: Path, to: Host, boot: Boot, sequence: int, packet: Packet) -> None:
+        path.on_way -= 1
         life = to.life
-        if life is None or self.network.is_dropped(pair):
+        if life is None or self.network.is_dropped(path.pair):
             return
-        sender = pair[0]
+        sender = path.pair[0]
         window = life.windows.get(sender)
         if window is None or boot > window.boot:
             window = life.windows[sender] = SenderWindow(boot, {})

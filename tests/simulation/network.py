@@ -25,6 +25,7 @@ _LOW = (1 << 32) - 1
 class Path:
     """One direction between two nodes."""
 
+    pair: Pair
     stream: Stream
     on_way: int = 0
 
@@ -64,14 +65,14 @@ class Network:
         """This direction's own chance."""
         found = self._paths.get(pair)
         if found is None:
-            found = self._paths[pair] = Path(self._chance.stream("datagram", *pair))
+            found = self._paths[pair] = Path(pair, self._chance.stream("datagram", *pair))
         return found
 
-    def delays(self, pair: Pair) -> tuple[int, ...]:
+    def delays(self, path: Path) -> tuple[int, ...]:
         """Nanoseconds until each copy of the next datagram arrives: none, one or two."""
-        knobs, path = self.knobs, self._paths.get(pair) or self.path(pair)
+        knobs = self.knobs
         bits = path.stream.bits()
-        if (bits & _LOW) * _UNIT < knobs.loss or self.is_dropped(pair):
+        if (bits & _LOW) * _UNIT < knobs.loss or self.is_dropped(path.pair):
             return ()
         if path.on_way >= knobs.queue:
             self.probes["link queue overflowed"] += 1
@@ -80,7 +81,7 @@ class Network:
         low, high = knobs.delay_us
         delay = (low + (more & _LOW) % (high - low + 1)) * 1000
         if self.slow:
-            delay += self.slow.get(pair, 0) * MS
+            delay += self.slow.get(path.pair, 0) * MS
         if (bits >> 32) * _UNIT < knobs.tail:
             delay += (more >> 32) % (knobs.tail_ms * MS)
         if knobs.duplicate:
@@ -91,9 +92,9 @@ class Network:
 
     def is_dropped(self, pair: Pair) -> bool:
         """Whether no datagram gets through in this direction."""
-        return (bool(self.cut) and self.cut.get(pair, 0) > 0) or (
-            bool(self.deaf) and self.deaf.get(pair, 0) > 0
-        )
+        if not (self.cut or self.deaf):
+            return False  # as nearly always
+        return self.cut.get(pair, 0) > 0 or self.deaf.get(pair, 0) > 0
 
     def frame_delay(self, pair: Pair, stream: Stream) -> int:
         """Nanoseconds for a frame; a lost segment costs a retransmission, never the frame."""
