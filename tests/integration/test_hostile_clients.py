@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.hostile_clients import (
     HONEST,
-    OWN_FILES,
+    OWN_SOCKETS,
     crowd,
     figures,
     honest,
@@ -35,7 +35,7 @@ def test_honest_programs_are_answered_whoever_else_is_there(cluster: Live) -> No
     before = cluster.info()
     for figure in figures(cluster, raise_files(400)):
         assert len(figure.seconds) == HONEST, figure.line()
-        assert figure.left <= OWN_FILES, figure.line()
+        assert figure.left <= OWN_SOCKETS, figure.line()
         assert figure.files < 400, figure.line()
     after = cluster.info()
     assert (after["leader"], after["epoch"]) == (before["leader"], before["epoch"]), "no election"
@@ -86,8 +86,8 @@ def test_h9_long_polls_on_one_job_keep_nobody_out(cluster: Live) -> None:
     answer = cluster.request("POST", "/v1/jobs", sent, {"Content-Type": "application/json"})
     assert answer.status == 202, answer
     ask = f"GET /v1/jobs/{json.loads(answer.text)['job']}?wait=60 HTTP/1.1\r\nHost: g\r\n\r\n".encode()
-    with crowd(cluster.http_port, 150, ask) as (made, refused):
-        assert len(made) + refused == 150
+    with crowd(cluster.http_port, 150, ask) as (made, _):
+        assert len(made) == 150
         assert len(honest(cluster, "polls")) == HONEST
         begun = [beginning_of(one) for one in made]
     assert begun.count(b"HTTP/1.1 200") == 25, "half of half of the connections wait until the job ends"

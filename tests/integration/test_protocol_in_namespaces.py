@@ -39,7 +39,12 @@ SLEEPS_UNDER_FAKETIME = """
 import select
 import time
 
-time.sleep = lambda seconds: select.select([], [], [], seconds) and None
+
+def sleep(seconds):
+    select.select([], [], [], seconds)
+
+
+time.sleep = sleep
 """
 """libfaketime 0.9.10, told to leave the monotonic clock alone, refuses each sleep until a moment of it.
 

@@ -72,7 +72,7 @@ def generate(seed: int, *, peers: int = 0) -> Schedule:
 
 def _knobs(draw: Stream, nodes: int, *, bounded: bool) -> Knobs:
     drift = RHO_PPM if bounded else WILD_PPM
-    still = draw.is_lucky(0.3) and bounded
+    still = draw.is_lucky(0.3) and bounded  # wild clocks that stand still would be tame
     lazy = draw.is_lucky(0.15)
     return Knobs(
         loss=(0.0, 0.0, 0.02, 0.1, 0.2, 0.3)[draw.between(0, 5)],
@@ -83,7 +83,7 @@ def _knobs(draw: Stream, nodes: int, *, bounded: bool) -> Knobs:
         queue=(500, 500, 20)[draw.between(0, 2)],
         buffer=(200, 200, 10)[draw.between(0, 2)],
         disk_us=((800, 1400), (800, 1400), (5000, 30_000))[draw.between(0, 2)],
-        drift_ppm=tuple(_drift(draw, drift, bounded=bounded) if not still else 0 for _ in range(nodes)),
+        drift_ppm=tuple(0 if still else _drift(draw, drift, bounded=bounded) for _ in range(nodes)),
         event_us=tuple(draw.between(50, 600) if lazy else 0 for _ in range(nodes)),
         stuck_s=(8, 3)[draw.between(0, 1)],
     )
