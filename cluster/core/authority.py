@@ -81,7 +81,7 @@ class Authority:
 
     def shown_state(self, now: float) -> State:
         """The state for statuses: never LEADING without the lease (I11)."""
-        state = self._state  # what `settle` found after the last event
+        state = self.state
         return State.LOOKING if state is State.LEADING and not self.may_act(now) else state
 
     def settle(self, now: float) -> Steps:

@@ -113,14 +113,11 @@ class NodeCore:
     def next_deadline(self) -> float | None:
         """The one moment at which `tick` must be called next, if nothing happens before."""
         soonest = self.membership.next_deadline()
-        moment = self.authority.next_deadline()
-        if moment is not None and moment < soonest:
-            soonest = moment
-        moment = self.work.next_deadline(may_act=self.authority.may_act(self._now))
-        if moment is not None and moment < soonest:
-            soonest = moment
-        if self._stopping_since is not None:
-            moment = self._stop_deadline()
+        for moment in (
+            self.authority.next_deadline(),
+            self.work.next_deadline(may_act=self.authority.may_act(self._now)),
+            None if self._stopping_since is None else self._stop_deadline(),
+        ):
             if moment is not None and moment < soonest:
                 soonest = moment
         return soonest
