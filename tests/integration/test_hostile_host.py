@@ -207,6 +207,8 @@ def test_a_gateway_without_descriptors_refuses_and_serves_again(cluster: Live) -
         for _ in range(20):
             with contextlib.suppress(OSError):
                 cluster.request("GET", "/livez", seconds=2.0)
+    # Whoever connects while it still turns away those of before is turned away with them, once.
+    eventually(lambda: ready(cluster, 0)[0] == 200, "it takes connections again", RECOVERS_S)
     answers(cluster, "descriptors are back")
     assert pid_of(cluster, 0) == pid
 
