@@ -58,8 +58,8 @@ class FairRoom:
     ) -> set[Name] | None:
         """What goes, together with what is `gone` already, so that he has so much more.
 
-        Whoever has most gives way, with what comes first of his; but not for somebody who would have more
-        than he. None if that does not make enough room.
+        Whoever has most, of equals any of them, gives way with what comes first of his; but not for somebody
+        who would have more than he. None if that does not make enough room.
 
         Args:
             holder: who needs room; what he puts there is not asked about here (`admits`).
@@ -75,25 +75,27 @@ class FairRoom:
         left: dict[str, deque[tuple[Name, int]]] = {}
         unseen, source = set(gone), iter(things)
 
-        def look() -> bool:
+        def look() -> str | None:
+            """Whose the next one is; None after the last."""
             nonlocal over
             name, other, size = next(source, (None, "", 0))
             if name is None:
-                return False
+                return None
             if name in unseen:
                 unseen.discard(name)
                 has[other] -= size
                 over -= size
             else:
                 left.setdefault(other, deque()).append((name, size))
-            return True
+            return other
 
-        while unseen and look():
+        while unseen and look() is not None:
             pass
         while over > 0:
             top = max(has.values())
-            while not any(has[other] == top for other in left) and look():
-                pass
+            found = any(has[other] == top for other in left)
+            while not found and (seen := look()) is not None:
+                found = has[seen] == top
             most = max(left, key=has.__getitem__, default=holder)
             if most not in left or has[most] < has[holder]:
                 return None

@@ -82,3 +82,28 @@ def test_of_a_full_table_only_the_first_things_are_looked_at() -> None:
     things = iter([(number, f"t{number % 5}", 1) for number in range(1000)])
     assert room.giving_way("t0", 1, things) == {0}
     assert next(things)[0] < 5
+
+
+class Counted(str):
+    """A holder who counts how often he is looked up."""
+
+    __slots__ = ()
+    lookups = 0
+
+    def __hash__(self) -> int:
+        Counted.lookups += 1
+        return str.__hash__(self)
+
+    __eq__ = str.__eq__
+
+
+def test_each_holder_is_looked_at_a_few_times_though_the_one_who_gives_way_comes_last() -> None:
+    """As many as there may be connections, each from an address of its own, then many from one (H9)."""
+    holders = [Counted(f"t{number}") for number in range(1000)] + [Counted("most")] * 10
+    room = FairRoom(len(holders))
+    for holder in holders:
+        room.take(holder)
+    Counted.lookups = 0
+    things = [(number, holder, 1) for number, holder in enumerate(holders)]
+    assert room.giving_way("new", 1, things) == {1000}
+    assert Counted.lookups < 10 * len(holders)
