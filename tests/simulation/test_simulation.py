@@ -85,7 +85,7 @@ def test_a_draw_depends_on_its_purpose_and_its_number_alone() -> None:
     assert Chance(8).stream("datagram", 1, 2).bits() != Chance(7).stream("datagram", 1, 2).bits()
 
 
-@pytest.mark.parametrize("ppm", [0, 30_000, -30_000, 200_000, -200_000])
+@pytest.mark.parametrize("ppm", [0, 30_000, -30_000, 400_000, -400_000])
 def test_a_clock_shows_a_deadline_at_the_moment_that_it_names_and_not_before(ppm: int) -> None:
     clock = Clock(123_456_789_012_345, ppm)
     draw = Chance(1).stream("deadlines")
