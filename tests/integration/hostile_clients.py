@@ -26,7 +26,7 @@ from tests.integration.live import Live, live_cluster
 HONEST = 20
 """Programs that are sent, one after another, while the others do their worst."""
 
-OWN_SOCKETS = 5
+OWN_FILES = 5
 """By how many a node's own vary: people's connections, links that are made anew."""
 
 TRICKLED = b"POST /compileandrun HTTP/1.1\r\nHost: g\r\nX: "
@@ -41,8 +41,8 @@ class Figure:
         refused: those that the machine turned away.
         seconds: of each honest program.
         memory_mib, files: of the node, at the height of it.
-        left: sockets that it has open afterwards, beyond those of before; of its files, those to its own
-            virtual machines come and go.
+        left: what it has open afterwards beyond what it had before: files, of a peer sockets, as those that
+            lead to its virtual machines come and go.
     """
 
     kind: str
@@ -144,13 +144,14 @@ def memory_of(pid: int) -> float:
 def strike(cluster: Live, kind: str, node: int, port: int, count: int, first: bytes) -> Figure:
     """Let the crowd come, ask honestly meanwhile, and see what stays."""
     pid = cluster.status()[node]["pid"]
-    before = sockets_of(pid)
+    left_open = sockets_of if node else files_of  # a peer's files lead to its virtual machines as well
+    before = left_open(pid)
     with crowd(port, count, first) as (made, refused):
         seconds = honest(cluster, kind)
         held, memory = files_of(pid), memory_of(pid)
         opened = len(made)
     deadline = time.monotonic() + 20
-    while (after := sockets_of(pid)) > before + OWN_SOCKETS and time.monotonic() < deadline:
+    while (after := left_open(pid)) > before + OWN_FILES and time.monotonic() < deadline:
         time.sleep(0.1)
     return Figure(kind, opened, refused, seconds, memory, held, max(0, after - before))
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.hostile_clients import (
     HONEST,
-    OWN_SOCKETS,
+    OWN_FILES,
     crowd,
     figures,
     honest,
@@ -35,7 +35,7 @@ def test_honest_programs_are_answered_whoever_else_is_there(cluster: Live) -> No
     before = cluster.info()
     for figure in figures(cluster, raise_files(400)):
         assert len(figure.seconds) == HONEST, figure.line()
-        assert figure.left <= OWN_SOCKETS, figure.line()
+        assert figure.left <= OWN_FILES, figure.line()
         assert figure.files < 400, figure.line()
     after = cluster.info()
     assert (after["leader"], after["epoch"]) == (before["leader"], before["epoch"]), "no election"
