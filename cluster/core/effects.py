@@ -60,7 +60,8 @@ class Close:
 class Persist:
     """Make the record durable, then perform `then`, then report `Persisted(token)` (N4).
 
-    Writes are done one after another, in this order. If one fails, `then` is not performed.
+    What follows them is performed in this order. Those asked for while one is being written may be one
+    write, of the newest record: it holds all of the others. If a write fails, `then` is not performed.
     """
 
     record: Record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -14,6 +15,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from cluster.core.record import Record
@@ -50,7 +52,10 @@ class _OneThread(ThreadPool):
 
 
 class RecordStore:
-    """Reads and writes one node's record; writes are done one after another, in the order asked for.
+    """Reads and writes one node's record, one write at a time.
+
+    What is asked for while one is being written is one write, of the newest: it holds all of the others (N4).
+    So a disk that takes a second a write is a second behind, or two, and not as many as were asked for.
 
     The lock on the directory is held from `load` (or `create`, `change_voters`) until `close`, or until
     the process ends in whatever way.
@@ -73,6 +78,8 @@ class RecordStore:
         self._pool_runs = False
         self._lock: int | None = None
         self._latest: Record | None = None
+        self._waiting: list[tuple[Record, Deferred[None]]] = []
+        self._writing = self._closing = False
 
     def create(self, cluster: str, node: int, voters: str) -> Record:
         """Make the record of a node that may not vote yet (N5); keep one that is there and is this node's.
@@ -115,22 +122,44 @@ class RecordStore:
         return record
 
     def write(self, record: Record) -> Deferred[None]:
-        """Make a record durable, off the reactor's thread.
+        """Make a record durable, off the reactor's thread; a newer one will do (it holds all of this one).
 
-        The Deferred fails with `StorageError` if it is not known to be; the next write may work again.
+        The Deferred fails with `StorageError` if it is not known to be; the next write may work again. They
+        fire in the order in which they were asked for.
         """
+        done: Deferred[None] = Deferred()
+        self._waiting.append((record, done))
+        if not self._writing:
+            self._write_newest()
+        return done
+
+    def _write_newest(self) -> None:
         if self._reactor is None:
             raise LocalProtocolError("a store made without a reactor does not write in the background")
         if not self._pool_runs:
             self._pool.start()
             self._pool_runs = True
-        return deferToThreadPool(self._reactor, self._pool, self._replace, record)
+        self._writing = True
+        waiting, self._waiting = self._waiting, []
+        written = deferToThreadPool(self._reactor, self._pool, self._replace, waiting[-1][0])
+        written.addBoth(self._written, waiting)
+
+    def _written(self, result: Failure | None, waiting: list[tuple[Record, Deferred[None]]]) -> None:
+        self._writing = False
+        if self._waiting and not self._closing:
+            self._write_newest()
+        for _record, done in waiting:
+            done.callback(result)  # a failure makes it fail
 
     def close(self) -> None:
         """Finish the writes asked for, then release the directory. Waits for the disk."""
+        self._closing = True
         if self._pool_runs:
             self._pool.stop()
             self._pool_runs = False
+        if self._waiting:
+            with contextlib.suppress(StorageError):  # nobody is there any more to be told
+                self._replace(self._waiting[-1][0])
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

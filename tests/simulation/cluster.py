@@ -350,29 +350,46 @@ class Cluster:
         self.deliver(to, life, event, datagram=True)
 
     def _persist(self, host: Host, life: Life, effect: fx.Persist) -> None:
+        life.waiting.append(effect)
+        if not life.writing:
+            self._begin_write(host, life)
+
+    def _begin_write(self, host: Host, life: Life) -> None:
+        """What waits is one write, of the newest record, as in the node's own store."""
+        life.writing, life.waiting = life.waiting, []
         low, high = self.schedule.knobs.disk_us
         delay = host.disk_draw.between(low, high) * 1000
-        if host.disk.trouble == "slow":
-            delay *= 100
-        host.disk_busy_until = max(host.disk_busy_until, self.now) + delay
-        life.writes.append(effect.record)
-        self.at(host.disk_busy_until, self._written, host, life, effect)
+        life.written_at = self.now + (delay * 100 if host.disk.trouble == "slow" else delay)
+        self.at(life.written_at, self._written, host, life, life.written_at)
 
-    def _written(self, host: Host, life: Life, effect: fx.Persist) -> None:
-        if life.is_over():
+    def hasten_write(self, host: Host, life: Life) -> None:
+        """The disk is no longer slow: what it is at is done as quickly as any other write."""
+        if life.writing:
+            life.written_at = min(life.written_at, self.now + self.schedule.knobs.disk_us[1] * 1000)
+            self.at(life.written_at, self._written, host, life, life.written_at)
+
+    def _written(self, host: Host, life: Life, moment: int) -> None:
+        if life.is_over() or moment != life.written_at:
             return
-        life.writes.popleft()
-        if not host.disk.write(effect.record):
-            self.probes["write failed"] += 1
-            self.deliver(host, life, ev.PersistFailed(effect.token, "input/output error"))
-            return
-        self.checks.durable(host)
-        self.trace = zlib.crc32(repr(effect.record).encode(), self.trace)
-        if self.now < life.still_until:
-            # The thread that wrote goes on, but the loop that performs what follows stands still.
-            self.at(life.still_until, self._after_write, host, life, effect)
+        effects, life.writing, life.written_at = life.writing, [], -1
+        good = host.disk.write(effects[-1].record)
+        if life.waiting:
+            self._begin_write(host, life)
+        if good:
+            self.checks.durable(host)
+            self.trace = zlib.crc32(repr(effects[-1].record).encode(), self.trace)
         else:
-            self._after_write(host, life, effect)
+            self.probes["write failed"] += 1
+        if len(effects) > 1:
+            self.probes["several records written as one"] += 1
+        for effect in effects:
+            if not good:
+                self.deliver(host, life, ev.PersistFailed(effect.token, "input/output error"))
+            elif self.now < life.still_until:
+                # The thread that wrote goes on, but the loop that performs what follows stands still.
+                self.at(life.still_until, self._after_write, host, life, effect)
+            else:
+                self._after_write(host, life, effect)
 
     def _after_write(self, host: Host, life: Life, effect: fx.Persist) -> None:
         if life.is_over():
@@ -431,14 +448,13 @@ class Cluster:
         host.life = None
         life.end()
         self.checks.ended(host, life)
-        step = host.disk.crash(life.writes[0] if life.writes else None, power=power)
+        step = host.disk.crash(life.writing[-1].record if life.writing else None, power=power)
         if step >= 0:
             self.probes[f"crash at write step {step}"] += 1
         if wipe:
             host.disk.format(self.fresh_record(host.id, new=True))
             host.wall_offset_s += NEW_DISK_S
             self.checks.wiped(host)
-        host.disk_busy_until = self.now
         self.wires.died(host, life, power=power)
 
     def _stopped(self, host: Host) -> None:

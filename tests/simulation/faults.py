@@ -196,7 +196,9 @@ class Faults:
                 cluster.kill(host)
             if host.life is None:
                 self.bring_up(host)
-            elif cluster.now < host.life.still_until:
+                continue
+            cluster.hasten_write(host, host.life)
+            if cluster.now < host.life.still_until:
                 host.life.still_until = cluster.now
                 host.life.opening = False
                 cluster.stand_still(host, host.life, cluster.now)

@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import attrs
 
+from cluster.core import effects as fx
 from cluster.core import events as ev
 from cluster.core.node import NodeCore
-from cluster.core.record import Record
 from cluster.identity import Boot, NodeId, Role
 from tests.simulation.chance import Stream
 from tests.simulation.clock import MS, Clock
@@ -50,7 +50,8 @@ class Life:
         expected: the same, until its lateness was looked at.
         wake_at: true time of the earliest wake-up on the heap.
         still_until: true time until which nothing is processed.
-        writes: records under way to the disk, in order.
+        writing: what the write under way will be followed by, all of it one write of the newest record.
+        waiting: what comes after it; `written_at`: the true time of its end.
         orders: who sent which attempt of which job, as it arrived.
         lease: what the messages say about the right to act.
     """
@@ -71,7 +72,9 @@ class Life:
     spins: int = 0
     dialling: NodeId | None = None
     running: dict[str, Run] = attrs.Factory(dict)
-    writes: deque[Record] = attrs.Factory(deque)
+    writing: list[fx.Persist] = attrs.Factory(list)
+    waiting: list[fx.Persist] = attrs.Factory(list)
+    written_at: int = -1
     started: set[tuple[str, int, int]] = attrs.Factory(set)
     stale: set[tuple[str, int, int]] = attrs.Factory(set)
     peers: dict[int, int] = attrs.Factory(dict)
@@ -106,7 +109,6 @@ class Host:
     event_ns: int = 0
     life: Life | None = None
     powered: bool = True
-    disk_busy_until: int = 0
     wall_offset_s: int = 0
     lives: int = 0
     restart: Callable[[], None] | None = None

@@ -61,6 +61,7 @@ MUST_REACH = (
     "resignation sent",
     "result of an earlier epoch offered",
     "run cancelled by the leader",
+    "several records written as one",
     "socket buffer overflowed",
     "stalled channel went on",
     "storage error seen by the core",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -290,30 +291,68 @@ def test_n3_a_record_with_a_right_checksum_and_nonsense_inside_is_refused(
         load(directory)
 
 
-def test_writes_are_done_in_order_off_the_reactors_thread(directory: Path) -> None:
-    """With the real pool: one thread, first in, first out, and `close` waits for all of it."""
-    threads: list[str] = []
+class Slow(Disk):
+    """Stops in each write until it is told to go on; knows which thread wrote."""
 
-    class Watched(Disk):
-        def sync(self, fd: int) -> None:
-            threads.append(threading.current_thread().name)
-            super().sync(fd)
+    def __init__(self) -> None:
+        self.threads: list[str] = []
+        self.begun = threading.Semaphore(0)
+        self.goes_on = threading.Semaphore(0)
 
-    store = RecordStore(directory, cast("Any", FromThread()), disk=Watched())
+    def create(self, path: Path, mode: int) -> int:
+        if threading.current_thread() is not threading.main_thread():
+            self.threads.append(threading.current_thread().name)
+            self.begun.release()
+            assert self.goes_on.acquire(timeout=60)
+        return super().create(path, mode)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_n4_what_waits_for_a_write_is_one_write_of_the_newest_off_the_reactors_thread(
+    directory: Path, fails: bool
+) -> None:
+    """Each is told, in the order of asking, once a record that holds it is durable, or that it is not."""
+    disk = Slow()
+    store = RecordStore(directory, cast("Any", FromThread()), disk=disk)
     record = store.load("c", 1, "ff00", UTC)
-    threads.clear()
-    done: list[int] = []
-
-    def written(_none: None, epoch: int) -> None:
-        done.append(epoch)
-
+    told: list[tuple[int, bool]] = []
     for epoch in range(1, 6):
-        store.write(msgspec.structs.replace(record, accepted=epoch)).addCallback(written, epoch)
+        done = store.write(msgspec.structs.replace(record, accepted=epoch))
+        done.addCallbacks(
+            lambda _none, number: told.append((number, True)),
+            lambda _failure, number: told.append((number, False)),
+            callbackArgs=(epoch,),
+            errbackArgs=(epoch,),
+        )
+        if epoch == 1:
+            assert disk.begun.acquire(timeout=60)
+    assert told == []
+    disk.goes_on.release()
+    assert disk.begun.acquire(timeout=60)
+    assert told == [(1, True)]
+    if fails:
+        shutil.rmtree(directory)
+    disk.goes_on.release()
     store.close()
-    assert done == [1, 2, 3, 4, 5]
-    assert len(set(threads)) == 1
-    assert threads[0] != threading.main_thread().name
-    assert load(directory).accepted == 5
+    assert told == [(1, True)] + [(epoch, not fails) for epoch in range(2, 6)]
+    assert len(disk.threads) == 2
+    assert len(set(disk.threads)) == 1
+    if not fails:
+        assert load(directory).accepted == 5
+
+
+def test_what_still_waits_when_the_store_is_closed_is_written(directory: Path) -> None:
+    disk = Slow()
+    store = RecordStore(directory, cast("Any", FromThread()), disk=disk)
+    record = store.load("c", 1, "ff00", UTC)
+    for epoch in range(1, 4):
+        store.write(msgspec.structs.replace(record, accepted=epoch))
+    assert disk.begun.acquire(timeout=60)
+    closing = threading.Thread(target=store.close)
+    closing.start()
+    disk.goes_on.release(3)
+    closing.join(timeout=60)
+    assert load(directory).accepted == 3
 
 
 def test_a_node_that_fails_at_start_up_does_not_hang_on_its_store(directory: Path) -> None:
