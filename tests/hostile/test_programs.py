@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from cluster.limits import MIB
@@ -147,6 +148,34 @@ def test_a_stack_trace_is_that_of_plain_java(java: JavaDriver, tmp_path: Path, n
     run = java.run(PLAIN[name])
     assert run.exit_code == plain.returncode == 1
     assert run.stderr == plain.stderr
+
+
+PRINTS = 'public static void main(String[] args) { System.out.print("entered"); }'
+RUNS = 'public String run() { System.out.print("entered"); return ""; }'
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (f"public interface M {{ {PRINTS} }}", ""),
+        (f"public enum M {{ ONE; {PRINTS} }}", ""),
+        (f"public record M(int n) {{ {PRINTS} }}", ""),
+        (f"class Base {{ {PRINTS} }} public class M extends Base {{ }}", ""),
+        (f"package p.q; class M {{ {PRINTS} }}", ""),
+        (f"public class M {{ private static class Inner {{ {PRINTS} }} }}", "M.Inner"),
+        (f"class Grüße名 {{ {PRINTS} }}", ""),
+        (f"class M {{ {RUNS} }} class N {{ private N() {{ }} }}", ""),
+        (f"abstract class Base {{ {RUNS} }} public class M extends Base {{ }}", ""),
+        (f"package p; public class M {{ public static class Inner {{ {RUNS} }} }}", "p.M$Inner"),
+    ],
+)
+def test_an_entry_is_entered_wherever_it_stands(java: JavaDriver, text: str, wanted: str) -> None:
+    """P2."""
+    if "class M { public String run" in text:
+        text = text.replace("class M { ", "class M { public M() { } ")
+    outcome = java.outcome(msgspec.structs.replace(program(text), main_class=wanted))
+    assert outcome.verdict is Verdict.OK, outcome
+    assert outcome.runs[0].stdout == b"entered"
 
 
 def test_an_exception_from_run_shows_no_frame_of_ours(java: JavaDriver) -> None:

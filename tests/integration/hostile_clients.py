@@ -74,7 +74,7 @@ def raise_files(count: int) -> int:
 
 @contextlib.contextmanager
 def crowd(port: int, count: int, first: bytes) -> Iterator[tuple[list[socket.socket], int]]:
-    """So many connections, each of which has sent `first` or was cut by the node as it did; and how many failed."""
+    """So many connections, each of which has sent `first`, or was cut as it did; and how many failed."""
     made: list[socket.socket] = []
     refused = 0
     with selectors.DefaultSelector() as selector:

@@ -7,22 +7,15 @@ import java.io.FileInputStream;
 import java.io.FileOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
-import java.lang.invoke.MethodHandle;
-import java.lang.invoke.MethodHandles;
-import java.lang.invoke.MethodType;
-import java.lang.reflect.Constructor;
-import java.lang.reflect.Field;
-import java.lang.reflect.Method;
-import java.lang.reflect.Modifier;
 import java.nio.charset.StandardCharsets;
 import jdk.internal.vm.annotation.Hidden;
 
 /**
  * Waits for one program on descriptor 3, runs it, and tells how it went on descriptor 4.
  *
- * <p>It lives on the boot class path, so that the annotation {@code Hidden} counts: none of its frames is in
- * a stack trace, and what a program prints when it dies is what plain {@code java} prints (P4). Whatever the
- * program throws leaves {@code main} again, for the virtual machine itself to report.
+ * <p>It is one of the JDK's own classes, or else on the boot class path, so that the annotation {@code Hidden}
+ * counts: none of its frames is in a stack trace, and what a program prints when it dies is what plain {@code java}
+ * prints (P4). Whatever the program throws leaves {@code main} again, for the virtual machine itself to report.
  *
  * <p>Records on descriptor 4: a kind, four bytes of length, and the payload, which begins with a nonce that came
  * with the program. The outcome's nonce is nowhere but in the frames of {@code main}, where neither reflection nor
@@ -44,8 +37,8 @@ public final class Launcher {
     @Hidden
     public static void main(String[] argv) throws Throwable {
         boolean here = argv.length > 0;  // standard input and output serve when the archive is made
-        FileInputStream control = new FileInputStream(here ? FileDescriptor.in : descriptor(CONTROL));
-        channel = new FileOutputStream(here ? FileDescriptor.out : descriptor(CHANNEL));
+        FileInputStream control = new FileInputStream(here ? FileDescriptor.in : Host.descriptor(CONTROL));
+        channel = new FileOutputStream(here ? FileDescriptor.out : Host.descriptor(CHANNEL));
         String directory = System.getProperty("java.class.path");
         write('R', new byte[0]);
         int order = control.read();
@@ -65,24 +58,12 @@ public final class Launcher {
         control.close();
         Runtime.getRuntime().addShutdownHook(exit);
         System.setProperty("sun.java.command", task.command());
-        Class<?> type;
-        MethodHandle entry;
+        Object value;
         try {
             ClassLoader loader = ClassLoader.getSystemClassLoader();
-            type = Class.forName(task.mainClass, false, loader);
+            Class<?> type = Class.forName(task.mainClass, false, loader);
             initialise(type, loader);
-            entry = task.returnsValue ? runOf(type) : mainOf(type);
-        } catch (Throwable failure) {
-            report(failure, high, low);
-            throw failure;
-        }
-        Object value = null;
-        try {
-            if (task.returnsValue) {
-                value = (Object) entry.invokeExact();
-            } else {
-                entry.invokeExact(task.arguments);
-            }
+            value = (task.returnsValue ? Link.toRun(type) : Link.toMain(type)).apply(task.arguments);
         } catch (Throwable failure) {
             report(failure, high, low);
             throw failure;
@@ -97,15 +78,6 @@ public final class Launcher {
         } else {
             send('D', high, low, new byte[0]);
         }
-    }
-
-    private static FileDescriptor descriptor(int number) throws ReflectiveOperationException {
-        Field theUnsafe = sun.misc.Unsafe.class.getDeclaredField("theUnsafe");
-        theUnsafe.setAccessible(true);
-        sun.misc.Unsafe unsafe = (sun.misc.Unsafe) theUnsafe.get(null);
-        FileDescriptor descriptor = new FileDescriptor();
-        unsafe.putInt(descriptor, unsafe.objectFieldOffset(FileDescriptor.class.getDeclaredField("fd")), number);
-        return descriptor;
     }
 
     @Hidden
@@ -131,53 +103,6 @@ public final class Launcher {
         return end == frames.length ? frames : java.util.Arrays.copyOf(frames, end);
     }
 
-    private static MethodHandle mainOf(Class<?> type) throws ReflectiveOperationException {
-        Method main = declared(type, String[].class);
-        main = main == null ? declared(type) : main;
-        if (main == null) {
-            throw new NoSuchMethodException(type.getName() + ".main");
-        }
-        main.setAccessible(true);
-        MethodHandles.Lookup lookup = MethodHandles.lookup();
-        MethodHandle handle = lookup.unreflect(main).asFixedArity();
-        if (!Modifier.isStatic(main.getModifiers())) {
-            Constructor<?> constructor = type.getDeclaredConstructor();
-            constructor.setAccessible(true);
-            MethodHandle made = lookup.unreflectConstructor(constructor);
-            handle = MethodHandles.collectArguments(handle.asType(handle.type().changeParameterType(0, type)), 0, made);
-        }
-        if (main.getParameterCount() == 0) {
-            handle = MethodHandles.dropArguments(handle, 0, String[].class);
-        }
-        return handle.asType(MethodType.methodType(void.class, String[].class));
-    }
-
-    /** As plain java looks for it: in the class and then in those that it extends, and no private one. */
-    private static Method declared(Class<?> type, Class<?>... parameters) {
-        for (Class<?> at = type; at != null; at = at.getSuperclass()) {
-            try {
-                Method found = at.getDeclaredMethod("main", parameters);
-                if (!Modifier.isPrivate(found.getModifiers()) && found.getReturnType() == void.class) {
-                    return found;
-                }
-            } catch (NoSuchMethodException next) {
-                // perhaps inherited
-            }
-        }
-        return null;
-    }
-
-    private static MethodHandle runOf(Class<?> type) throws ReflectiveOperationException {
-        var constructor = type.getConstructor();
-        constructor.setAccessible(true);
-        Method run = type.getMethod("run");
-        run.setAccessible(true);
-        MethodHandles.Lookup lookup = MethodHandles.lookup();
-        MethodHandle made = lookup.unreflectConstructor(constructor);
-        MethodHandle called = lookup.unreflect(run).asType(MethodType.methodType(Object.class, type));
-        return MethodHandles.filterReturnValue(made, called).asType(MethodType.methodType(Object.class));
-    }
-
     /** An error that the virtual machine keeps ready for when memory ends shows hidden frames too. */
     private static void hideOurselves(Throwable failure) {
         int depth = 0;
@@ -189,7 +114,7 @@ public final class Launcher {
             }
             while (end > 0
                     && (frames[end - 1].getClassName().equals(Launcher.class.getName())
-                            || frames[end - 1].getClassName().startsWith("java.lang.invoke.LambdaForm"))) {
+                            || Link.made(frames[end - 1].getClassName()))) {
                 end--;
             }
             t.setStackTrace(java.util.Arrays.copyOf(frames, end));
