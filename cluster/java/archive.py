@@ -20,7 +20,6 @@ import attrs
 from cluster.java.flags import archive_flags
 from cluster.java.frames import NONCE_BYTES, WARM_ORDER, encode_task
 from cluster.java.harness import LAUNCHER
-from cluster.java.jdk import Jdk
 from cluster.limits import MIB
 
 STEPS = 4
@@ -37,30 +36,29 @@ class Sample:
     classes: Mapping[str, bytes]
 
 
-def prepare(jdk: Jdk, jar: Path, prefix: Sequence[str], jar_as: str, sample: Sample) -> Path | None:
-    """The archive for this jar, made if there is none that works; None when none can be made.
+def prepare(java: Sequence[str], archive: Path, sample: Sample) -> bool:
+    """Whether there is an archive that works; made if there is none.
+
+    Blocks for two seconds or so at a first start. Whoever calls it holds the directory's lock (`locked`).
 
     Args:
-        jdk: whose classes they are.
-        jar: the harness.
-        prefix: a command in whose view the jar is at `jar_as`, since an archive remembers that path.
-        jar_as: where the sandbox shows the jar.
+        java: a command that starts the virtual machine as the sandbox does, but for the main class: an
+            archive remembers by which paths it was shown the classes.
+        archive: where it is, or will be.
         sample: what is run to find out which classes are needed.
     """
-    archive = jar.with_name(f"{jar.stem}{'' if str(jar) != jar_as else '-bare'}.jsa")
-    java = (*prefix, str(jdk.java), *archive_flags(), f"-Xbootclasspath/a:{jar_as}")
+    java = (*java, *archive_flags())
     try:
-        with _locked(jar.with_suffix(".lock")):
-            if _works(java, archive) or (_make(java, archive, sample) and _works(java, archive)):
-                return archive
-            archive.unlink(missing_ok=True)
+        if _works(java, archive) or (_make(java, archive, sample) and _works(java, archive)):
+            return True
+        archive.unlink(missing_ok=True)
     except OSError:
-        return None
-    return None
+        return False
+    return False
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Nodes of one machine that share a directory make one archive, not one each."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

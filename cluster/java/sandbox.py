@@ -23,7 +23,7 @@ from twisted.internet.protocol import ProcessProtocol
 
 from cluster.config import SandboxSettings
 from cluster.errors import EnvironmentFault
-from cluster.java import archive, seccomp
+from cluster.java import archive, image, seccomp
 from cluster.java.archive import Sample
 from cluster.java.cells import Cell, Subtree
 from cluster.java.flags import CLASSES_BYTES, SHM_BYTES, Allowance
@@ -104,6 +104,7 @@ class Sandbox:
         self._jar = jar
         self._directory = state_directory
         self._archive: Path | None = None
+        self._image: Path | None = None
         self.confined = settings.mode == "bubblewrap"
         self._subtree = subtree if self.confined else None
         self._bwrap = ""
@@ -149,7 +150,7 @@ class Sandbox:
             _found("nice"),
             f"-n{NICE}",
             self._bwrap,
-            *view(self._jdk, _found("prlimit", "util-linux"), allowance.tmp_bytes, self._harness(boot=boot)),
+            *view(self._jdk, _found("prlimit", "util-linux"), allowance.tmp_bytes, self._shown(boot=boot)),
             *(("--seccomp", str(_SECCOMP)) if self._filter else ()),
             *(("--block-fd", str(GATE)) if celled else ()),
             "--",
@@ -157,26 +158,59 @@ class Sandbox:
             *allowance.always,
             *(() if celled else allowance.alone),
             str(self._jdk.java),
-            *_class_path(_INSIDE_JAR, _INSIDE_CLASSES, _INSIDE_ARCHIVE if self._archive else None, boot=boot),
+            *self._class_path(boot=boot),
             *java,
         ]
 
-    def _harness(self, *, boot: bool) -> dict[str, str]:
+    def _shown(self, *, boot: bool) -> dict[str, str]:
         """What of ours is shown, and where."""
-        shown = {str(self._jar): _INSIDE_JAR}
+        shown = {}
+        if boot and self._image:
+            shown[str(self._image)] = str(image.modules_of(self._jdk))
+        else:
+            shown[str(self._jar)] = _INSIDE_JAR
         if boot and self._archive:
             shown[str(self._archive)] = _INSIDE_ARCHIVE
         return shown
 
+    def _class_path(self, *, boot: bool, classes: str = _INSIDE_CLASSES) -> list[str]:
+        """The compiler's is the harness; a program's are its own classes."""
+        jar = _INSIDE_JAR if self.confined else str(self._jar)
+        if not boot:
+            return ["-cp", jar]
+        kept = _INSIDE_ARCHIVE if self.confined else str(self._archive)
+        argv = [f"-XX:SharedArchiveFile={kept}"] if self._archive else []
+        return [*argv, *([] if self._image else [f"-Xbootclasspath/a:{jar}"]), "-cp", classes]
+
     def prepare(self, sample: Sample) -> bool:
-        """Make or find the archive of classes (J2); blocks for a second or two at a first start."""
+        """Make or find the image and the archive (J2); blocks for some ten seconds at a first start.
+
+        An image of which no archive can be made is not used: without one, the launcher is as quick beside it.
+        """
+        kept = self._jar.parent
+        try:
+            with archive.locked(self._jar.with_suffix(".lock")):
+                self._image = image.prepare(self._jdk, kept) if self.confined else None
+                if self._image and self._archive_of(self._image, sample):
+                    return True
+                self._image = None
+                return self._archive_of(self._jar, sample)
+        except OSError:
+            return False
+
+    def _archive_of(self, whose: Path, sample: Sample) -> bool:
+        """The archive of a virtual machine with the image, or with the harness on the boot class path."""
         prefix: tuple[str, ...] = ()
+        made = whose.with_suffix(".jsa") if self.confined else whose.with_name(f"{whose.stem}-bare.jsa")
+        self._archive = None
         if self.confined:
-            run = str(Path(_INSIDE_JAR).parent)
-            prefix = (self._bwrap, "--dev-bind", "/", "/", "--tmpfs", run, "--ro-bind", str(self._jar))
-            prefix += (_INSIDE_JAR, "--bind", str(self._jar.parent), str(self._jar.parent), "--")
-        jar_as = _INSIDE_JAR if self.confined else str(self._jar)
-        self._archive = archive.prepare(self._jdk, self._jar, prefix, jar_as, sample)
+            inside = str(image.modules_of(self._jdk)) if self._image else _INSIDE_JAR
+            run = () if self._image else ("--tmpfs", str(Path(_INSIDE_JAR).parent))
+            prefix = (self._bwrap, "--dev-bind", "/", "/", *run, "--ro-bind", str(whose), inside)
+            prefix += ("--bind", str(whose.parent), str(whose.parent), "--")
+        boot = self._class_path(boot=True)[:-2]
+        if archive.prepare((*prefix, str(self._jdk.java), *boot), made, sample):
+            self._archive = made
         return self._archive is not None
 
     def spawn(
@@ -252,7 +286,7 @@ class Sandbox:
             _found("prlimit", "util-linux"),
             *(bound for bound in bounds if not bound.startswith("--nproc")),
             str(self._jdk.java),
-            *_class_path(str(self._jar), directory, str(self._archive) if self._archive else None, boot=boot),
+            *self._class_path(boot=boot, classes=directory),
             *java,
         ]
         try:
@@ -321,13 +355,6 @@ def view(jdk: Jdk, prlimit: str, tmp_bytes: int, harness: Mapping[str, str]) -> 
         argv += ["--ro-bind", path, inside]
     argv += ["--remount-ro", "/", "--chdir", "/tmp"]  # noqa: S108
     return argv
-
-
-def _class_path(jar: str, classes: str, archive: str | None, *, boot: bool) -> list[str]:
-    if not boot:
-        return ["-cp", jar]
-    shared = [f"-XX:SharedArchiveFile={archive}"] if archive else []
-    return [*shared, f"-Xbootclasspath/a:{jar}", "-cp", classes]
 
 
 def _memory_file(data: bytes) -> int:

@@ -45,8 +45,11 @@ def node(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
     assert driver.start.started, driver.start.text
     yield driver
     assert driver.stop() == 0
-    assert [path.name for path in state.iterdir() if not path.name.startswith("harness-")] == []
+    assert [path.name for path in state.iterdir() if not path.name.startswith(KEPT)] == []
 
+
+KEPT = ("harness-", "image-")
+"""What a node keeps for its next start: their names begin so."""
 
 AT_REST = 1 + 1 + 1
 """Virtual machines of a node without work: the compiler, perhaps its spare, the waiting one."""
@@ -57,7 +60,12 @@ _PLACES = ("/", "/tmp", "/dev/shm")  # noqa: S108  (the host's own, which no pro
 def _host(node: JavaDriver, state: Path) -> dict[str, object]:
     """What no program may change: the harness, the mounts, and which files lie about."""
     mounts = Path(f"/proc/{node.pid}/mounts").read_text().splitlines()
-    kept = sorted(path for place in (state, SHARED) for path in place.glob("harness-*.jar"))
+    kept = sorted(
+        path
+        for place in (state, SHARED)
+        for kind in ("harness-*.jar", "image-*")
+        for path in place.glob(kind)
+    )
     return {
         "harness": {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in kept},
         "mounts": [line for line in mounts if " nsfs " not in line],  # somebody's network, never a program's

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cluster.java.frames import NONCE_BYTES, encode_task
+from cluster.java.harness import LAUNCHER, build
+from cluster.java.jdk import find
 from cluster.wire.jobs import Verdict
-from tests.hostile.conftest import HELLO
+from tests.hostile.conftest import HELLO, KEPT
 from tests.support.java_driver import ANSWER_S, JavaDriver, main_class, program
 
 
@@ -43,7 +50,89 @@ def test_without_a_sandbox_it_runs_and_shouts(tmp_path: Path) -> None:
     spin = driver.run(main_class("while (true) {}"), cpu_s=0.4)
     assert (spin.verdict, spin.detail) == (Verdict.TIME_LIMIT, "cpu")
     assert driver.stop() == 0
-    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith("harness-")] == []
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(KEPT)] == []
+
+
+def _copied(source: str, target: str) -> None:
+    """A link where that is possible: a JDK is large."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+@pytest.fixture
+def no_jmods() -> Iterator[Path]:
+    """A JDK from which no other can be made, as some distributions have it, where any user can read it."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as place:
+        Path(place).chmod(0o755)
+        home = Path(place) / "jdk"
+        ignored = shutil.ignore_patterns("jmods", "src.zip", "man", "legal")
+        shutil.copytree(find("").home, home, symlinks=True, ignore=ignored, copy_function=_copied)
+        yield home
+
+
+WITHIN = main_class(
+    'System.out.print(Object.class.getModule().getPackages().contains("javacluster.internal"));'
+)
+DIES = main_class("throw new IllegalStateException();")
+TRACE = b'Exception in thread "main" java.lang.IllegalStateException\n\tat M.main(M.java:1)\n'
+
+
+def test_the_launcher_is_one_of_the_jdks_own_classes(tmp_path: Path) -> None:
+    """J2: an image, which no program can tell from the JDK by its class path or its stack traces."""
+    driver = JavaDriver(tmp_path)
+    assert driver.start.started, driver.start.text
+    assert driver.run(WITHIN).stdout == b"true"
+    assert driver.run(DIES).stderr == TRACE
+    snapshot = driver.snapshot().snapshot
+    assert snapshot is not None
+    assert snapshot["archived"]
+    assert driver.stop() == 0
+
+
+def test_a_jdk_of_which_no_image_can_be_made_will_do(tmp_path: Path, no_jmods: Path) -> None:
+    """J2: the launcher stands on the boot class path then, and is as invisible."""
+    driver = JavaDriver(tmp_path, java={"home": str(no_jmods)})
+    assert driver.start.started, driver.start.text
+    assert driver.run(WITHIN).stdout == b"false"
+    assert driver.run(DIES).stderr == TRACE
+    assert driver.run(HELLO).value == b"hello"
+    snapshot = driver.snapshot().snapshot
+    assert snapshot is not None
+    assert snapshot["archived"]
+    assert driver.stop() == 0
+
+
+INHERITED = {
+    "static": ("protected static void main(String[] args)", "args.length"),
+    "of an object": ("protected void main(String[] args)", "args.length"),
+    "without arguments": ("protected void main()", "1"),
+}
+
+
+@pytest.mark.parametrize("kind", INHERITED)
+def test_a_main_inherited_across_packages_is_entered(tmp_path: Path, kind: str) -> None:
+    """P2: on JDK 25; the launcher enters it on every one, and so is asked itself."""
+    head, count = INHERITED[kind]
+    (tmp_path / "Base.java").write_text(
+        f"package a; public class Base {{ {head} {{ System.out.print({count}); }} }}"
+    )
+    (tmp_path / "M.java").write_text("package b; public class M extends a.Base { }")
+    kit = find("")
+    made = tmp_path / "made"
+    subprocess.run([kit.javac, "-d", made, "Base.java", "M.java"], cwd=tmp_path, check=True)
+    classes = {
+        str(path.relative_to(made)).removesuffix(".class"): path.read_bytes()
+        for path in made.rglob("*.class")
+    }
+    task = encode_task(bytes(2 * NONCE_BYTES), "main", 1000, "b.M", ("one",), classes)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    java = (kit.java, f"-Xbootclasspath/a:{build(kit, tmp_path)}", "-cp", empty, LAUNCHER, "here")
+    done = subprocess.run(java, input=task, capture_output=True, check=True, timeout=ANSWER_S)
+    ready, shown, void, end = done.stdout[:5], done.stdout[5:6], done.stdout[6:7], done.stdout[-21:-20]
+    assert (ready, shown, void, end) == (b"R" + bytes(4), b"1", b"D", b"E")
 
 
 def test_a_killed_compiler_loses_no_job_and_a_killed_node_leaves_no_process(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_a_program_may_use_all_that_it_was_promised_at_once() -> None:
     limits = Limits(memory_bytes=256 * MIB, tmp_bytes=64 * MIB, processes=64)
     allowance = program_allowance(limits)
     assert allowance.cell.memory_bytes >= resident_limit(limits) + 64 * MIB
-    assert allowance.cell.processes == 64 + 16
+    assert allowance.cell.processes == 64 + 24
     assert allowance.cell.processors == 1
     assert not any(bound.startswith(("--data", "--nproc")) for bound in allowance.always)
     assert compiler_allowance(512 * MIB).cell.processors == 0

@@ -37,7 +37,7 @@ def test_flags_follow_the_limits() -> None:
 def test_the_kernel_bounds_threads_files_and_memory() -> None:
     allowance = program_allowance(Limits(processes=64, cpu_s=4.2))
     bounds = dict(bound.split("=") for bound in (*allowance.always, *allowance.alone))
-    assert bounds["--nproc"] == "80"
+    assert bounds["--nproc"] == "88"
     assert bounds["--core"] == "0"
     assert int(bounds["--data"]) > 256 * MIB
     assert int(bounds["--cpu"]) >= 5

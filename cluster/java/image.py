@@ -1,0 +1,119 @@
+"""The JDK's own modules with the launcher among them (J2), so that a virtual machine starts sooner.
+
+A launcher beside the JDK, on the boot class path, makes every start build the graph of 70 modules anew: the
+archive of classes holds it ready only for a JDK as it is. So the launcher becomes part of `java.base`, in a
+copy of the JDK's one file of modules, which the sandbox shows in that file's place. The JDK's own `jmod` and
+`jlink` make it, once. A JDK without what they need (its `jmods` directory) is no failure: the launcher is put
+on the boot class path, and each start takes some 7 ms more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from importlib import resources
+from pathlib import Path
+
+from cluster.java.jdk import Jdk
+
+SOURCES = ("Launcher.java", "Link.java", "Rehearsal.java", "inside/Host.java")
+"""Of the harness: what becomes part of `java.base`."""
+
+MAKE_S = 300.0
+"""For each step: ten times what a slow machine needs."""
+
+_KEPT_S = 86_400.0
+"""Images of other sources, or of another JDK, are taken away when they are older than that: not at once, as a
+node of the version before may still start virtual machines from them."""
+_QUICK = ("-J-XX:TieredStopAtLevel=1", "-J-XX:+UseSerialGC")
+
+
+def modules_of(jdk: Jdk) -> Path:
+    """The file in whose place the image is shown."""
+    return jdk.home / "lib" / "modules"
+
+
+def name(jdk: Jdk) -> str:
+    """The image's: of the sources, and of the modules that it is made from.
+
+    Raises:
+        OSError: the JDK has no such file.
+    """
+    own = modules_of(jdk).stat()
+    digest = hashlib.sha256(f"{jdk.home}\n{jdk.version}\n{own.st_size}\n{own.st_mtime_ns}\n".encode())
+    for source, text in _sources().items():
+        digest.update(f"{source}\n{len(text)}\n".encode() + text)
+    return f"image-{digest.hexdigest()[:16]}.modules"
+
+
+def prepare(jdk: Jdk, directory: Path) -> Path | None:
+    """The image in this directory, made if it is not there; None where none can be made.
+
+    Blocks for some eight seconds at a first start. Whoever calls it holds the lock of the directory.
+    """
+    try:
+        image = directory / name(jdk)
+        if not image.exists() and not _make(jdk, image):
+            return None
+        _forget_others(image)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return image
+
+
+def _sources() -> dict[str, bytes]:
+    harness = resources.files("cluster.java").joinpath("harness")
+    return {source: harness.joinpath(source).read_bytes() for source in SOURCES}
+
+
+def _make(jdk: Jdk, image: Path) -> bool:
+    tools, jmods = jdk.home / "bin", jdk.home / "jmods"
+    if not (jmods / "java.base.jmod").exists() or not (tools / "jlink").exists():
+        return False
+    work = Path(tempfile.mkdtemp(prefix="image-", dir=image.parent))
+    try:
+        text, base, own, linked = (work / part for part in ("text", "base", "own", "linked"))
+        own.mkdir()
+        for source, content in _sources().items():
+            (text / source).parent.mkdir(exist_ok=True)
+            (text / source).write_bytes(content)
+        classes = str(base / "classes")
+        _run(tools / "jmod", "extract", "--dir", str(base), str(jmods / "java.base.jmod"))
+        compiling = ("-nowarn", "-proc:none", "-encoding", "UTF-8", "-d", classes)
+        patching = ("--patch-module", f"java.base={text}")
+        _run(tools / "javac", *compiling, *patching, *(str(text / source) for source in SOURCES))
+        _run(tools / "jmod", "create", "--class-path", classes, str(own / "java.base.jmod"))
+        everything = ("--module-path", f"{own}:{jmods}", "--add-modules", "ALL-MODULE-PATH")
+        _run(tools / "jlink", *everything, "--output", str(linked))
+        made = linked / "lib" / "modules"
+        made.chmod(0o644)
+        with made.open("rb") as file:
+            os.fsync(file.fileno())
+        made.replace(image)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return True
+
+
+def _run(*argv: str | Path) -> None:
+    subprocess.run(
+        [str(argv[0]), *_QUICK, *map(str, argv[1:])],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=MAKE_S,
+        check=True,
+        env={"LC_ALL": "C.UTF-8"},
+    )
+
+
+def _forget_others(image: Path) -> None:
+    """An update of the JDK or of ours makes another one; each is as large as the JDK's modules."""
+    for other in image.parent.glob("image-*.modules"):
+        if other != image and time.time() - other.stat().st_mtime > _KEPT_S:  # noqa: TID251  (a file's age)
+            other.unlink(missing_ok=True)
+            other.with_suffix(".jsa").unlink(missing_ok=True)
