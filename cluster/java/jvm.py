@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
 import resource
+import select
 import signal
 import time
 from collections.abc import Callable
@@ -166,7 +168,16 @@ class Jvm(ProcessProtocol):
     def write(self, child_fd: int, data: bytes) -> None:
         """Send bytes to a descriptor; a reader that is gone loses them silently."""
         if self.alive and data:
-            self._process.writeToChild(child_fd, data)
+            with contextlib.suppress(KeyError):  # Twisted's word for a pipe that broke
+                self._process.writeToChild(child_fd, data)
+
+    def gone(self) -> bool:
+        """Whether it has ended, also where `ended` has yet to tell."""
+        if not self.alive or self._pidfd < 0:
+            return not self.alive
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return bool(poll.poll(0))
 
     def close(self, child_fd: int) -> None:
         """End of file on one of the descriptors that we write, after what was written."""

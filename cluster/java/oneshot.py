@@ -194,6 +194,8 @@ class OneShot:
     def _hand_over(self) -> None:
         if self._task is None or self._cause is not None:
             return
+        if self._jvm.gone():
+            return  # it died while it waited: `_ended` comes, and the program may have another
         task, limits = self._task, self._task.limits
         nonces = secrets.token_bytes(2 * NONCE_BYTES)
         self._jvm.bound_cpu(limits.cpu_s)

@@ -23,6 +23,7 @@ class FakeJvm(Jvm):
         self.bound: float | None = None
         self.cell_used = 0.0
         self.files = 0
+        self.killed = False
         self.on_data: Callable[[int, bytes], None] = lambda _fd, _data: None
         self.ended: Deferred[Ending] = Deferred()
 
@@ -31,6 +32,9 @@ class FakeJvm(Jvm):
 
     def close(self, child_fd: int) -> None:
         self.closed.append(child_fd)
+
+    def gone(self) -> bool:
+        return self.killed or not self.alive
 
     def bound_cpu(self, seconds: float) -> None:
         self.bound = seconds

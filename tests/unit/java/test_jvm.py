@@ -15,7 +15,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from cluster.java.jvm import Jvm, files_in, usage_of
-from cluster.java.sandbox import GATE, INFO, Place
+from cluster.java.sandbox import CONTROL, GATE, INFO, Place
 from cluster.limits import MIB
 
 
@@ -34,6 +34,21 @@ def test_the_number_is_taken_when_it_has_come_whole() -> None:
     assert jvm.pid == 41943999
 
 
+def test_a_machine_is_known_to_be_gone_before_anybody_told() -> None:
+    """Nobody reaps it here; and what is written to a pipe that broke is lost without a word."""
+    child = subprocess.Popen(["sleep", "60"])
+    jvm = Jvm(confined=True)
+    jvm.transport = pipes = _Pipes()  # type: ignore[assignment]
+    jvm.childDataReceived(INFO, b'{ "child-pid": %d }' % child.pid)
+    assert not jvm.gone()
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert jvm.gone()
+    pipes.broken = True
+    jvm.write(CONTROL, b"late")
+    child.wait()
+
+
 class _Pipes:
     """The transport of a bubblewrap that has not answered."""
 
@@ -41,9 +56,16 @@ class _Pipes:
 
     def __init__(self) -> None:
         self.signals: list[str] = []
+        self.written: list[bytes] = []
+        self.broken = False
 
     def signalProcess(self, name: str) -> None:  # noqa: N802
         self.signals.append(name)
+
+    def writeToChild(self, child_fd: int, data: bytes) -> None:  # noqa: N802
+        if self.broken:
+            raise KeyError(child_fd)
+        self.written.append(b"%d %s" % (child_fd, data))
 
 
 def test_a_bubblewrap_that_has_not_answered_is_not_killed_before_its_child_can_be() -> None:
@@ -89,17 +111,16 @@ class _Gate:
 @pytest.mark.parametrize("fault", [None, OSError(28, "No space left on device")])
 def test_a_machine_waits_at_its_gate_until_its_control_group_has_it(fault: OSError | None) -> None:
     """S3: its limits hold before it does anything."""
-    jvm, gate, opened = Jvm(confined=True), _Gate(), list[bytes]()
+    jvm, gate = Jvm(confined=True), _Gate()
     jvm.transport = pipes = _Pipes()  # type: ignore[assignment]
-    pipes.writeToChild = lambda fd, data: opened.append(b"%d %s" % (fd, data))  # type: ignore[attr-defined]
     jvm.place = Place(None, lambda: None, gate)  # type: ignore[arg-type]
     child = subprocess.Popen(["sleep", "60"])
     try:
         jvm.childDataReceived(INFO, b'{ "child-pid": %d }' % child.pid)
-        assert opened == []
+        assert pipes.written == []
         if fault is None:
             gate.let_in.callback(None)
-            assert opened == [b"%d ." % GATE]
+            assert pipes.written == [b"%d ." % GATE]
         else:
             gate.let_in.errback(fault)
             assert child.wait(10) == -signal.SIGKILL

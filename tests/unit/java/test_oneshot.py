@@ -197,6 +197,17 @@ def test_a_program_that_comes_during_a_step_of_the_rehearsal_waits_for_its_end()
     assert (before, waiting.handed, waiting.warmed) == ((False, WARM_ORDER), True, 1)
 
 
+def test_a_machine_that_died_while_it_waited_is_given_no_program() -> None:
+    """The program may have another then: it has not run, and nothing of it was struck."""
+    scene = Scene()
+    scene.jvm.killed = True
+    scene.ready()
+    assert scene.jvm.written == {}
+    scene.jvm.end(137)
+    assert scene.result.verdict is Verdict.INTERNAL_ERROR
+    assert (scene.one.handed, scene.one.struck) == (False, False)
+
+
 def test_a_flood_on_the_launchers_channel_ends_the_run_at_once() -> None:
     """A program that dug up the nonce costs its node two looks, not one for each record."""
     scene = Scene()
