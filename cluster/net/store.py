@@ -12,12 +12,13 @@ from typing import Any
 
 import msgspec
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from cluster.core.group_commit import GroupCommit
 from cluster.core.record import Record
 from cluster.errors import EnvironmentFault, LocalProtocolError, StorageError
 from cluster.net.files import SECRET_MODE, Disk, make_directory, replace_file
@@ -51,6 +52,23 @@ class _OneThread(ThreadPool):
         super().__init__(minthreads=0, maxthreads=1, name="record")
 
 
+class _Asked:
+    """A record to be made durable, and who waits for that."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.done: Deferred[None] = Deferred()
+
+
+def _forward(before: Record | None, record: Record) -> None:
+    if before is not None and (
+        record.boot < before.boot
+        or record.accepted < before.accepted
+        or record.fence_epoch < before.fence_epoch
+    ):
+        raise LocalProtocolError(f"a record may not go back from {before} to {record} (I3)")
+
+
 class RecordStore:
     """Reads and writes one node's record, one write at a time.
 
@@ -78,8 +96,8 @@ class RecordStore:
         self._pool_runs = False
         self._lock: int | None = None
         self._latest: Record | None = None
-        self._waiting: list[tuple[Record, Deferred[None]]] = []
-        self._writing = self._closing = False
+        self._queue: GroupCommit[_Asked] = GroupCommit()
+        self._closing = False
 
     def create(self, cluster: str, node: int, voters: str) -> Record:
         """Make the record of a node that may not vote yet (N5); keep one that is there and is this node's.
@@ -127,42 +145,56 @@ class RecordStore:
         The Deferred fails with `StorageError` if it is not known to be; the next write may work again. They
         fire in the order in which they were asked for.
         """
-        done: Deferred[None] = Deferred()
-        self._waiting.append((record, done))
-        if not self._writing:
-            self._write_newest()
-        return done
-
-    def _write_newest(self) -> None:
         if self._reactor is None:
             raise LocalProtocolError("a store made without a reactor does not write in the background")
+        if self._closing:
+            return fail(StorageError(f"{self._path}: the store is closed"))
+        newest = self._queue.newest
+        try:
+            _forward(newest.record if newest is not None else self._latest, record)
+        except LocalProtocolError as error:
+            return fail(error)
+        asked = _Asked(record)
+        if due := self._queue.ask(asked):
+            self._begin(due)
+        return asked.done
+
+    def _begin(self, due: _Asked) -> None:
+        try:
+            written = self._in_thread(due.record)
+        except Exception:  # noqa: BLE001  (a crowded host may refuse the thread: a failed write like any other)
+            written = fail()
+        written.addBoth(self._written)
+
+    def _in_thread(self, record: Record) -> Deferred[None]:
         if not self._pool_runs:
             self._pool.start()
             self._pool_runs = True
-        self._writing = True
-        waiting, self._waiting = self._waiting, []
-        written = deferToThreadPool(self._reactor, self._pool, self._replace, waiting[-1][0])
-        written.addBoth(self._written, waiting)
+        reactor: Any = self._reactor
+        return deferToThreadPool(reactor, self._pool, self._replace, record)
 
-    def _written(self, result: Failure | None, waiting: list[tuple[Record, Deferred[None]]]) -> None:
-        self._writing = False
-        if self._waiting and not self._closing:
-            self._write_newest()
-        for _record, done in waiting:
-            done.callback(result)  # a failure makes it fail
+    def _written(self, result: Failure | None) -> None:
+        answered, due = self._queue.done()
+        if due and not self._closing:
+            self._begin(due)
+        for asked in answered:
+            asked.done.callback(result)  # a failure makes it fail
 
     def close(self) -> None:
         """Finish the writes asked for, then release the directory. Waits for the disk."""
         self._closing = True
-        if self._pool_runs:
-            self._pool.stop()
-            self._pool_runs = False
-        if self._waiting:
-            with contextlib.suppress(StorageError):  # nobody is there any more to be told
-                self._replace(self._waiting[-1][0])
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        try:
+            if self._pool_runs:
+                self._pool_runs = False
+                with contextlib.suppress(RuntimeError):  # a thread that never began can't be waited for
+                    self._pool.stop()
+            if newest := self._queue.newest:
+                with contextlib.suppress(StorageError, LocalProtocolError):  # nobody is left to be told
+                    self._replace(newest.record)
+        finally:
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
 
     def _take_lock(self) -> None:
         if self._lock is not None:
@@ -221,13 +253,7 @@ class RecordStore:
             raise StorageError(f"{self._path}: written by another version ({error}); use that one") from error
 
     def _replace(self, record: Record) -> None:
-        latest = self._latest
-        if latest is not None and (
-            record.boot < latest.boot
-            or record.accepted < latest.accepted
-            or record.fence_epoch < latest.fence_epoch
-        ):
-            raise LocalProtocolError(f"a record may not go back from {latest} to {record} (I3)")
+        _forward(self._latest, record)
         encoded = msgspec.json.encode(record)
         checksum = hashlib.sha256(encoded).hexdigest()
         content = msgspec.json.encode(Stored(msgspec.Raw(encoded), checksum))

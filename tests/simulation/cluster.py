@@ -350,56 +350,56 @@ class Cluster:
         self.deliver(to, life, event, datagram=True)
 
     def _persist(self, host: Host, life: Life, effect: fx.Persist) -> None:
-        life.waiting.append(effect)
-        if not life.writing:
-            self._begin_write(host, life)
+        if due := life.writes.ask(effect):
+            self._begin_write(host, life, due)
 
-    def _begin_write(self, host: Host, life: Life) -> None:
-        """What waits is one write, of the newest record, as in the node's own store."""
-        life.writing, life.waiting = life.waiting, []
+    def _begin_write(self, host: Host, life: Life, effect: fx.Persist) -> None:
         low, high = self.schedule.knobs.disk_us
         delay = host.disk_draw.between(low, high) * 1000
+        life.on_disk = effect.record
         life.written_at = self.now + (delay * 100 if host.disk.trouble == "slow" else delay)
         self.at(life.written_at, self._written, host, life, life.written_at)
 
     def hasten_write(self, host: Host, life: Life) -> None:
         """The disk is no longer slow: what it is at is done as quickly as any other write."""
-        if life.writing:
+        if life.on_disk is not None:
             life.written_at = min(life.written_at, self.now + self.schedule.knobs.disk_us[1] * 1000)
             self.at(life.written_at, self._written, host, life, life.written_at)
 
     def _written(self, host: Host, life: Life, moment: int) -> None:
-        if life.is_over() or moment != life.written_at:
+        """A thread wrote, also while the loop stands still that performs what follows."""
+        record = life.on_disk
+        if life.is_over() or record is None or moment != life.written_at:
             return
-        effects, life.writing, life.written_at = life.writing, [], -1
-        good = host.disk.write(effects[-1].record)
-        if life.waiting:
-            self._begin_write(host, life)
+        life.on_disk = None
+        good = host.disk.write(record)
         if good:
             self.checks.durable(host)
-            self.trace = zlib.crc32(repr(effects[-1].record).encode(), self.trace)
+            self.trace = zlib.crc32(repr(record).encode(), self.trace)
         else:
             self.probes["write failed"] += 1
-        if len(effects) > 1:
-            self.probes["several records written as one"] += 1
-        for effect in effects:
-            if not good:
-                self.deliver(host, life, ev.PersistFailed(effect.token, "input/output error"))
-            elif self.now < life.still_until:
-                # The thread that wrote goes on, but the loop that performs what follows stands still.
-                self.at(life.still_until, self._after_write, host, life, effect)
-            else:
-                self._after_write(host, life, effect)
+        self._after_write(host, life, good)
 
-    def _after_write(self, host: Host, life: Life, effect: fx.Persist) -> None:
+    def _after_write(self, host: Host, life: Life, good: bool) -> None:
         if life.is_over():
             return
         if self.now < life.still_until:
-            self.at(life.still_until, self._after_write, host, life, effect)
+            self.at(life.still_until, self._after_write, host, life, good)
             return
-        self.perform(host, life, effect.then)
-        if not life.is_over():
-            self._feed(host, life, ev.Persisted(effect.token))
+        answered, due = life.writes.done()
+        if due:
+            self._begin_write(host, life, due)
+        if len(answered) > 1:
+            self.probes["several records written as one"] += 1
+        for effect in answered:
+            if life.is_over():
+                return
+            if not good:
+                self.deliver(host, life, ev.PersistFailed(effect.token, "input/output error"))
+                continue
+            self.perform(host, life, effect.then)
+            if not life.is_over():
+                self._feed(host, life, ev.Persisted(effect.token))
 
     # --- programs ---------------------------------------------------------------------------------------
 
@@ -448,7 +448,7 @@ class Cluster:
         host.life = None
         life.end()
         self.checks.ended(host, life)
-        step = host.disk.crash(life.writing[-1].record if life.writing else None, power=power)
+        step = host.disk.crash(life.on_disk, power=power)
         if step >= 0:
             self.probes[f"crash at write step {step}"] += 1
         if wipe:

@@ -13,7 +13,9 @@ import attrs
 
 from cluster.core import effects as fx
 from cluster.core import events as ev
+from cluster.core.group_commit import GroupCommit
 from cluster.core.node import NodeCore
+from cluster.core.record import Record
 from cluster.identity import Boot, NodeId, Role
 from tests.simulation.chance import Stream
 from tests.simulation.clock import MS, Clock
@@ -50,8 +52,8 @@ class Life:
         expected: the same, until its lateness was looked at.
         wake_at: true time of the earliest wake-up on the heap.
         still_until: true time until which nothing is processed.
-        writing: what the write under way will be followed by, all of it one write of the newest record.
-        waiting: what comes after it; `written_at`: the true time of its end.
+        writes: what is to be made durable, as in the node's own store.
+        on_disk: the record that is being written, until true time `written_at`.
         orders: who sent which attempt of which job, as it arrived.
         lease: what the messages say about the right to act.
     """
@@ -72,8 +74,8 @@ class Life:
     spins: int = 0
     dialling: NodeId | None = None
     running: dict[str, Run] = attrs.Factory(dict)
-    writing: list[fx.Persist] = attrs.Factory(list)
-    waiting: list[fx.Persist] = attrs.Factory(list)
+    writes: GroupCommit[fx.Persist] = attrs.Factory(GroupCommit)
+    on_disk: Record | None = None
     written_at: int = -1
     started: set[tuple[str, int, int]] = attrs.Factory(set)
     stale: set[tuple[str, int, int]] = attrs.Factory(set)

@@ -17,6 +17,7 @@ from cluster.core.election import Election
 from cluster.core.execution import Execution
 from cluster.core.failure_detector import FailureDetector
 from cluster.core.gossip_table import Rise, Row, Table
+from cluster.core.group_commit import GroupCommit
 from cluster.core.leadership import Leadership, Phase
 from cluster.core.ledger import Ledger
 from cluster.core.node import NodeCore
@@ -51,6 +52,11 @@ def _no_directory_sync(_self: disk.Files, _path: object) -> None:
 
 def _boot_not_raised(record: Record, _utc_seconds: int) -> Record:
     return msgspec.structs.replace(record, boot=max(record.boot, 1))
+
+
+def _oldest_written(self: GroupCommit[Any]) -> object:
+    self.under_way, self._waiting = self._waiting, []
+    return self.under_way[0]
 
 
 def _promise_before_durable(
@@ -378,6 +384,7 @@ MUTATIONS: dict[str, tuple[str, tuple[tuple[Any, str, Any], ...]]] = {
     "boot not raised": ("N3", ((disk.SimulatedDisk, "raised", staticmethod(_boot_not_raised)),)),
     "promise not durable": ("N4, L1", ((Allegiance, "proposed", _promise_before_durable),)),
     "proposal not durable": ("N4, L1", ((Leadership, "_propose_myself", _proposal_before_durable),)),
+    "oldest of a batch written": ("N4", ((GroupCommit, "_begin", _oldest_written),)),
     "quorum - 1": ("N1", ((Electorate, "of", classmethod(_electorate_one_less)),)),
     "quorum from gossip": ("N1", ((NodeCore, "tick", _quorum_from_gossip),)),
     "amnesiac votes": ("N5", ((Admission, "__init__", _amnesiac_votes),)),

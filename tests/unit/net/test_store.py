@@ -196,6 +196,7 @@ def test_n3_a_crash_at_any_step_leaves_a_record_that_start_up_accepts(
         success_result_of(store.write(wanted))
     except Crash:
         crashed = True
+        store._queue.done()  # nobody is left to write it again
     store.close()
     after = load(directory)
     assert after.boot > loaded.boot > before.boot
@@ -339,6 +340,38 @@ def test_n4_what_waits_for_a_write_is_one_write_of_the_newest_off_the_reactors_t
     assert len(set(disk.threads)) == 1
     if not fails:
         assert load(directory).accepted == 5
+
+
+def test_n4_a_host_that_has_no_thread_to_write_with_has_one_later(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = RecordStore(directory, cast("Any", FromThread()))
+    wanted = msgspec.structs.replace(store.load("c", 1, "ff00", UTC), accepted=7)
+
+    def refused(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refused)
+        failure_result_of(store.write(wanted), RuntimeError)
+    told = threading.Event()
+    store.write(wanted).addCallback(lambda _none: told.set())
+    assert told.wait(60)
+    store.close()
+    assert load(directory).accepted == 7
+
+
+def test_i3_nothing_that_is_asked_for_goes_back_from_what_waits(directory: Path) -> None:
+    disk = Slow()
+    store = RecordStore(directory, cast("Any", FromThread()), disk=disk)
+    record = store.load("c", 1, "ff00", UTC)
+    for epoch in (8, 9):
+        store.write(msgspec.structs.replace(record, accepted=epoch))
+    failure_result_of(store.write(msgspec.structs.replace(record, accepted=3)), LocalProtocolError)
+    disk.goes_on.release(3)
+    store.close()
+    assert load(directory).accepted == 9
+    failure_result_of(store.write(record), StorageError)
 
 
 def test_what_still_waits_when_the_store_is_closed_is_written(directory: Path) -> None:
