@@ -172,6 +172,8 @@ class JavaSettings(Section, frozen=True):
 
     home: str = ""
     """A JDK's directory; empty: the one that `javac` on the PATH belongs to."""
+    cache_directory: str = ""
+    """Where what is made once for a JDK is kept, 150 MB; empty: the state directory. Nodes may share one."""
     compiler_memory_bytes: Bytes = 512 * MIB
     compiler_recycle_after: Count = 2000
 
@@ -351,6 +353,10 @@ def load(path: Path) -> NodeConfig:
         key_file=absolute(config.key_file),
         tls=TlsFiles(**{field: absolute(getattr(config.tls, field)) for field in TlsFiles.__struct_fields__}),
         state_directory=absolute(config.state_directory),
+        java=msgspec.structs.replace(
+            config.java,
+            cache_directory=absolute(config.java.cache_directory) if config.java.cache_directory else "",
+        ),
         log=msgspec.structs.replace(config.log, directory=absolute(config.log.directory)),
         gateway=msgspec.structs.replace(
             config.gateway,

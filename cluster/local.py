@@ -94,6 +94,7 @@ class Layout(msgspec.Struct, frozen=True):
             "members": self.members(),
             "key_file": "../cluster.key",
             "tls": {"authority": "authority.pem", "certificate": "node.pem", "key": "node.key"},
+            "java": {"cache_directory": "../java"},
         }
         for key, value in self.settings.items():
             *sections, name = key.split(".")

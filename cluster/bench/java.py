@@ -22,7 +22,7 @@ from cluster.local import Layout, LocalCluster
 
 CLIENTS = 8
 SETTLE_S = 20.0
-"""What a started engine gets before it is measured: ten seconds after its start it warms its spare compiler."""
+"""What a started engine gets before it is measured: after ten seconds it warms its spare compiler."""
 COLD_SHARE = 5
 """Commands are measured so many times less often: each is some fifty times slower, and as steady."""
 

@@ -6,13 +6,11 @@ A virtual machine that refuses it is no failure: it reads its classes one by one
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -39,7 +37,7 @@ class Sample:
 def prepare(java: Sequence[str], archive: Path, sample: Sample) -> bool:
     """Whether there is an archive that works; made if there is none.
 
-    Blocks for two seconds or so at a first start. Whoever calls it holds the directory's lock (`locked`).
+    Blocks for two seconds or so at a first start. Whoever calls it holds the directory's lock.
 
     Args:
         java: a command that starts the virtual machine as the sandbox does, but for the main class: an
@@ -55,14 +53,6 @@ def prepare(java: Sequence[str], archive: Path, sample: Sample) -> bool:
     except OSError:
         return False
     return False
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Nodes of one machine that share a directory make one archive, not one each."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _works(java: Sequence[str], archive: Path) -> bool:

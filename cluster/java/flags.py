@@ -26,6 +26,10 @@ START_CPU_S = 10
 
 COMPILER_THREADS = 64
 
+_REGIONS = 24
+"""Into about as many equal parts the heap is divided; what is larger than half of one fills whole ones."""
+_REGION_MAX = 32 * MIB
+
 CLASSES_BYTES = 48 * MIB
 """Size of the memory file system that holds a program's own classes."""
 SHM_BYTES = MIB
@@ -39,17 +43,23 @@ class Budget:
     """How a program's memory is divided: bytes for each part of the virtual machine."""
 
     heap: int
+    region: int
     metaspace: int
     direct: int
     code: int
 
 
 def budget(memory_bytes: int) -> Budget:
-    """Divide a memory limit; `maxMemory` shows the heap's part, three quarters of it."""
+    """Divide a memory limit; `maxMemory` shows the heap's part, three quarters of it in whole regions."""
     memory = max(memory_bytes, MEMORY_MIN)
     side = max(memory // 8, 16 * MIB)
+    heap = memory * 3 // 4
+    region = MIB
+    while 2 * region * _REGIONS <= heap and region < _REGION_MAX:
+        region *= 2
     return Budget(
-        heap=memory * 3 // 4 // MIB * MIB,
+        heap=heap // region * region,
+        region=region,
         metaspace=min(side, 256 * MIB),
         direct=side,
         code=min(max(memory // 8, 16 * MIB), 64 * MIB),
@@ -92,14 +102,10 @@ _COLLECTOR = (
     "-XX:InitiatingHeapOccupancyPercent=100",
     "-XX:-G1UseAdaptiveIHOP",
 )
-"""A program's: before JDK 22 no other takes the objects that an archive of classes holds ready (decision 12).
+"""A program's: on JDK 17 no other takes the objects that an archive of classes holds ready (decision 12).
 
 Nobody waits for one of its pauses, and a short life never earns back what is done to shorten them.
 """
-
-_REGIONS = 24
-"""Into about as many equal parts the heap is divided; what is larger than half of one fills whole ones."""
-_REGION_MAX = 32 * MIB
 
 _SPEAKS_APART = ("-XX:+DisplayVMOutputToStderr", "-Xlog:disable", "-Xlog:all=warning:stderr")
 """What the machine itself has to say, such as why it does not start, is no answer on its output."""
@@ -112,10 +118,7 @@ def archive_flags() -> tuple[str, ...]:
 
 def _heap(parts: Budget) -> tuple[str, ...]:
     """All of it from the start: a heap that grows is collected each time before it does."""
-    region = MIB
-    while 2 * region * _REGIONS <= parts.heap and region < _REGION_MAX:
-        region *= 2
-    return (*_COLLECTOR, f"-Xmx{parts.heap}", f"-Xms{parts.heap}", f"-XX:G1HeapRegionSize={region}")
+    return (*_COLLECTOR, f"-Xmx{parts.heap}", f"-Xms{parts.heap}", f"-XX:G1HeapRegionSize={parts.region}")
 
 
 def program_flags(limits: Limits, processors: int = 1) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import os
@@ -10,6 +11,8 @@ import stat
 import subprocess
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
@@ -22,6 +25,7 @@ LAUNCHER = "javacluster.internal.Launcher"
 SHARED = Path("/var/cache/javacluster")
 """Where it is kept when the node is root and its state directory is closed to the user that programs get."""
 
+_LOCK = "harness-lock"
 _BUILD_S = 300.0
 """Ten times what the slowest real machine needs: an emulated one is slower still."""
 _MADE = 1_000_000_000
@@ -34,23 +38,31 @@ _EXPORTS = (
 )
 
 
-def directory(state_directory: Path) -> Path:
-    """Where the jar and its archive are kept: whoever starts bubblewrap must be able to read them there."""
+def directory(wanted: Path) -> Path:
+    """Where jar, image and archive are kept: whoever starts bubblewrap must be able to read them there."""
     if os.geteuid() != 0:
-        return state_directory
-    state_directory.mkdir(parents=True, exist_ok=True)
-    inner = state_directory.resolve()
+        return wanted
+    wanted.mkdir(parents=True, exist_ok=True)
+    inner = wanted.resolve()
     if all(path.stat().st_mode & stat.S_IXOTH for path in (inner, *inner.parents)):
-        return state_directory
+        return wanted
     return SHARED
 
 
-def build(jdk: Jdk, state_directory: Path) -> Path:
+@contextmanager
+def locked(kept: Path) -> Iterator[None]:
+    """Nodes of one machine that share the directory make one of each thing, not one each."""
+    with (kept / _LOCK).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def build(jdk: Jdk, kept: Path) -> Path:
     """A jar with both, made once for each content of the sources and each JDK; later starts find it.
 
     Args:
         jdk: compiles them.
-        state_directory: see `directory`.
+        kept: see `directory`.
 
     Raises:
         EnvironmentFault: the directory can't be written, or the JDK's compiler refuses.
@@ -63,11 +75,12 @@ def build(jdk: Jdk, state_directory: Path) -> Path:
     digest = hashlib.sha256(f"{jdk.home}\n{jdk.version}\n".encode())
     for name in sorted(sources):
         digest.update(f"{name}\n{len(sources[name])}\n".encode() + sources[name])
-    jar = state_directory / f"harness-{digest.hexdigest()[:16]}.jar"
+    jar = kept / f"harness-{digest.hexdigest()[:16]}.jar"
     try:
-        state_directory.mkdir(parents=True, exist_ok=True)
-        if not _usable(jar):
-            _make(jdk, sources, jar)
+        kept.mkdir(parents=True, exist_ok=True)
+        with locked(kept):
+            if not _usable(jar):
+                _make(jdk, sources, jar)
     except OSError as error:
         raise fault_of(f"can't write {jar}: {error.strerror or error}", error) from error
     return jar

@@ -9,12 +9,12 @@ on the boot class path, and each start takes some 7 ms more.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
-import time
 from importlib import resources
 from pathlib import Path
 
@@ -26,9 +26,9 @@ SOURCES = ("Launcher.java", "Link.java", "Rehearsal.java", "inside/Host.java")
 MAKE_S = 300.0
 """For each step: ten times what a slow machine needs."""
 
-_KEPT_S = 86_400.0
-"""Images of other sources, or of another JDK, are taken away when they are older than that: not at once, as a
-node of the version before may still start virtual machines from them."""
+_UNFINISHED = "build-image-"
+"""What a node that was killed meanwhile leaves behind begins so."""
+
 _QUICK = ("-J-XX:TieredStopAtLevel=1", "-J-XX:+UseSerialGC")
 
 
@@ -37,32 +37,69 @@ def modules_of(jdk: Jdk) -> Path:
     return jdk.home / "lib" / "modules"
 
 
-def name(jdk: Jdk) -> str:
-    """The image's: of the sources, and of the modules that it is made from.
+class Image:
+    """One that is there, and stays there until `release`: whoever clears up leaves alone what somebody holds.
 
-    Raises:
-        OSError: the JDK has no such file.
+    Attributes:
+        path: of the file.
     """
-    own = modules_of(jdk).stat()
-    digest = hashlib.sha256(f"{jdk.home}\n{jdk.version}\n{own.st_size}\n{own.st_mtime_ns}\n".encode())
-    for source, text in _sources().items():
-        digest.update(f"{source}\n{len(text)}\n".encode() + text)
-    return f"image-{digest.hexdigest()[:16]}.modules"
+
+    def __init__(self, jdk: Jdk, path: Path) -> None:
+        """Hold it.
+
+        Raises:
+            OSError: it is not there.
+        """
+        self.path = path
+        self._modules = modules_of(jdk)
+        self._made_of = _state(self._modules)
+        self._held = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(self._held, fcntl.LOCK_SH)
+
+    def fits(self) -> bool:
+        """Whether the JDK is still the one that it was made of: an update replaces that one in its place."""
+        try:
+            return _state(self._modules) == self._made_of and self.path.exists()
+        except OSError:
+            return False
+
+    def release(self) -> None:
+        """It may go."""
+        if self._held >= 0:
+            os.close(self._held)
+            self._held = -1
 
 
-def prepare(jdk: Jdk, directory: Path) -> Path | None:
+def prepare(jdk: Jdk, directory: Path) -> Image | None:
     """The image in this directory, made if it is not there; None where none can be made.
 
     Blocks for some eight seconds at a first start. Whoever calls it holds the lock of the directory.
     """
     try:
-        image = directory / name(jdk)
-        if not image.exists() and not _make(jdk, image):
+        for unfinished in directory.glob(f"{_UNFINISHED}*"):
+            shutil.rmtree(unfinished, ignore_errors=True)
+        path = directory / _name(jdk)
+        if not path.exists() and not _make(jdk, path):
             return None
-        _forget_others(image)
+        image = Image(jdk, path)
+        _forget_others(path)
     except (OSError, subprocess.SubprocessError):
         return None
     return image
+
+
+def _name(jdk: Jdk) -> str:
+    """Of the sources, and of the modules that it is made from."""
+    digest = hashlib.sha256(f"{jdk.home}\n{jdk.version}\n{_state(modules_of(jdk))}\n".encode())
+    for source, text in _sources().items():
+        digest.update(f"{source}\n{len(text)}\n".encode() + text)
+    return f"image-{digest.hexdigest()[:16]}.modules"
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """What another file in its place would not have: size and time of the last change."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
 
 
 def _sources() -> dict[str, bytes]:
@@ -74,7 +111,7 @@ def _make(jdk: Jdk, image: Path) -> bool:
     tools, jmods = jdk.home / "bin", jdk.home / "jmods"
     if not (jmods / "java.base.jmod").exists() or not (tools / "jlink").exists():
         return False
-    work = Path(tempfile.mkdtemp(prefix="image-", dir=image.parent))
+    work = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=image.parent))
     try:
         text, base, own, linked = (work / part for part in ("text", "base", "own", "linked"))
         own.mkdir()
@@ -114,6 +151,12 @@ def _run(*argv: str | Path) -> None:
 def _forget_others(image: Path) -> None:
     """An update of the JDK or of ours makes another one; each is as large as the JDK's modules."""
     for other in image.parent.glob("image-*.modules"):
-        if other != image and time.time() - other.stat().st_mtime > _KEPT_S:  # noqa: TID251  (a file's age)
+        if other == image:
+            continue
+        with other.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue  # a node of another version runs programs with it
             other.unlink(missing_ok=True)
             other.with_suffix(".jsa").unlink(missing_ok=True)

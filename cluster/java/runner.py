@@ -150,7 +150,8 @@ class JavaRunner:
         self, group: Path | None, no_cells: str
     ) -> Generator[Deferred[Any], Any, SandboxReport]:
         kit = yield self._in_thread(jdk.find, self._java.home)
-        kept = yield self._in_thread(harness.directory, self._directory)
+        wanted = Path(self._java.cache_directory) if self._java.cache_directory else self._directory
+        kept = yield self._in_thread(harness.directory, wanted)
         jar = yield self._in_thread(harness.build, kit, kept)
         subtree = cells.Subtree(group, self._in_thread) if group is not None else None
         sandbox = self._sandbox = Sandbox(self._reactor, self._settings, kit, jar, self._directory, subtree)
@@ -374,6 +375,7 @@ class JavaRunner:
             yield pool.stop()
         if sandbox is not None:
             yield sandbox.settled()
+            sandbox.release()
         self._compiler = self._pool = self._sandbox = None
 
     def snapshot(self) -> JavaSnapshot:

@@ -23,11 +23,12 @@ from twisted.internet.protocol import ProcessProtocol
 
 from cluster.config import SandboxSettings
 from cluster.errors import EnvironmentFault
-from cluster.java import archive, image, seccomp
+from cluster.java import seccomp
 from cluster.java.archive import Sample
 from cluster.java.cells import Cell, Subtree
 from cluster.java.flags import CLASSES_BYTES, SHM_BYTES, Allowance
 from cluster.java.jdk import Jdk
+from cluster.java.launch import INSIDE_CLASSES, Launch
 
 STDIN, STDOUT, STDERR, CONTROL, CHANNEL, INFO = range(6)
 _SECCOMP = 6
@@ -39,11 +40,8 @@ NICE = 5
 NOBODY = 65534
 """Who a program is on the host when the node is root, whose processes no limit on their number binds."""
 
-_INSIDE_JAR = "/run/harness.jar"
-_INSIDE_ARCHIVE = "/run/harness.jsa"
 _INSIDE_PRLIMIT = "/run/prlimit"
-_INSIDE_CLASSES = "/app"
-MEMORY_PLACES = ("/tmp", "/dev/shm", _INSIDE_CLASSES)  # noqa: S108  (inside)
+MEMORY_PLACES = ("/tmp", "/dev/shm", INSIDE_CLASSES)  # noqa: S108  (inside)
 """Where a program can write: in memory, with sizes that bound what is in files, not how many there are."""
 _DEVICES = ("null", "full", "random", "urandom")
 """No `zero`: what is mapped from it and shared is memory of the host that no rlimit counts."""
@@ -101,11 +99,9 @@ class Sandbox:
         self._reactor = reactor
         self._settings = settings
         self._jdk = jdk
-        self._jar = jar
         self._directory = state_directory
-        self._archive: Path | None = None
-        self._image: Path | None = None
         self.confined = settings.mode == "bubblewrap"
+        self._launch = Launch(jdk, jar, confined=self.confined)
         self._subtree = subtree if self.confined else None
         self._bwrap = ""
         self._filter = b""
@@ -135,7 +131,7 @@ class Sandbox:
         Args:
             java: the virtual machine's flags, then its main class and what follows.
             allowance: the kernel's limits.
-            boot: the harness goes to the boot class path, and the program's classes are the class path.
+            boot: a program's, not the compiler's (`Launch`).
         """
         celled = self._subtree is not None
         root = os.geteuid() == 0
@@ -150,7 +146,12 @@ class Sandbox:
             _found("nice"),
             f"-n{NICE}",
             self._bwrap,
-            *view(self._jdk, _found("prlimit", "util-linux"), allowance.tmp_bytes, self._shown(boot=boot)),
+            *view(
+                self._jdk,
+                _found("prlimit", "util-linux"),
+                allowance.tmp_bytes,
+                self._launch.shown(boot=boot),
+            ),
             *(("--seccomp", str(_SECCOMP)) if self._filter else ()),
             *(("--block-fd", str(GATE)) if celled else ()),
             "--",
@@ -158,60 +159,17 @@ class Sandbox:
             *allowance.always,
             *(() if celled else allowance.alone),
             str(self._jdk.java),
-            *self._class_path(boot=boot),
+            *self._launch.class_path(boot=boot),
             *java,
         ]
 
-    def _shown(self, *, boot: bool) -> dict[str, str]:
-        """What of ours is shown, and where."""
-        shown = {}
-        if boot and self._image:
-            shown[str(self._image)] = str(image.modules_of(self._jdk))
-        else:
-            shown[str(self._jar)] = _INSIDE_JAR
-        if boot and self._archive:
-            shown[str(self._archive)] = _INSIDE_ARCHIVE
-        return shown
-
-    def _class_path(self, *, boot: bool, classes: str = _INSIDE_CLASSES) -> list[str]:
-        """The compiler's is the harness; a program's are its own classes."""
-        jar = _INSIDE_JAR if self.confined else str(self._jar)
-        if not boot:
-            return ["-cp", jar]
-        kept = _INSIDE_ARCHIVE if self.confined else str(self._archive)
-        argv = [f"-XX:SharedArchiveFile={kept}"] if self._archive else []
-        return [*argv, *([] if self._image else [f"-Xbootclasspath/a:{jar}"]), "-cp", classes]
-
     def prepare(self, sample: Sample) -> bool:
-        """Make or find the image and the archive (J2); blocks for some ten seconds at a first start.
+        """Make or find what a program's machine starts from (`Launch.prepare`)."""
+        return self._launch.prepare(self._bwrap, sample)
 
-        An image of which no archive can be made is not used: without one, the launcher is as quick beside it.
-        """
-        kept = self._jar.parent
-        try:
-            with archive.locked(self._jar.with_suffix(".lock")):
-                self._image = image.prepare(self._jdk, kept) if self.confined else None
-                if self._image and self._archive_of(self._image, sample):
-                    return True
-                self._image = None
-                return self._archive_of(self._jar, sample)
-        except OSError:
-            return False
-
-    def _archive_of(self, whose: Path, sample: Sample) -> bool:
-        """The archive of a virtual machine with the image, or with the harness on the boot class path."""
-        prefix: tuple[str, ...] = ()
-        made = whose.with_suffix(".jsa") if self.confined else whose.with_name(f"{whose.stem}-bare.jsa")
-        self._archive = None
-        if self.confined:
-            inside = str(image.modules_of(self._jdk)) if self._image else _INSIDE_JAR
-            run = () if self._image else ("--tmpfs", str(Path(_INSIDE_JAR).parent))
-            prefix = (self._bwrap, "--dev-bind", "/", "/", *run, "--ro-bind", str(whose), inside)
-            prefix += ("--bind", str(whose.parent), str(whose.parent), "--")
-        boot = self._class_path(boot=True)[:-2]
-        if archive.prepare((*prefix, str(self._jdk.java), *boot), made, sample):
-            self._archive = made
-        return self._archive is not None
+    def release(self) -> None:
+        """Nothing is started any more."""
+        self._launch.release()
 
     def spawn(
         self,
@@ -235,6 +193,7 @@ class Sandbox:
         }
         if not self.confined:
             return self._spawn_bare(protocol, java, allowance, children, boot=boot)
+        self._launch.look()
         argv = self.command(java, allowance, boot=boot)
         cell: Cell | None = None
         if self._subtree is not None:
@@ -286,7 +245,7 @@ class Sandbox:
             _found("prlimit", "util-linux"),
             *(bound for bound in bounds if not bound.startswith("--nproc")),
             str(self._jdk.java),
-            *self._class_path(boot=boot, classes=directory),
+            *self._launch.class_path(boot=boot, classes=directory),
             *java,
         ]
         try:
@@ -350,7 +309,7 @@ def view(jdk: Jdk, prlimit: str, tmp_bytes: int, harness: Mapping[str, str]) -> 
         argv += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
     argv += ["--size", str(SHM_BYTES), "--tmpfs", "/dev/shm"]  # noqa: S108  (inside, and empty)
     argv += ["--size", str(max(tmp_bytes, 4096)), "--tmpfs", "/tmp"]  # noqa: S108
-    argv += ["--size", str(CLASSES_BYTES), "--tmpfs", _INSIDE_CLASSES]
+    argv += ["--size", str(CLASSES_BYTES), "--tmpfs", INSIDE_CLASSES]
     for path, inside in harness.items():
         argv += ["--ro-bind", path, inside]
     argv += ["--remount-ro", "/", "--chdir", "/tmp"]  # noqa: S108

@@ -593,7 +593,14 @@ JAVA_ROWS = (
         "J9",
         'System.out.print(Runtime.getRuntime().availableProcessors() + " " + (Runtime.getRuntime().maxMemory() >> 20));',
         OK,
-        check=lambda run: run.stdout.split()[0] == b"1" and 150 < int(run.stdout.split()[1]) <= 192,
+        check=lambda run: run.stdout.split() == [b"1", b"192"],
+    ),
+    _row(
+        "J9b",
+        "System.out.print(Runtime.getRuntime().maxMemory() >> 20);",
+        OK,
+        limits={"memory_bytes": 300 * MIB},
+        check=lambda run: run.stdout == b"224",
     ),
     _row(
         "J11",

@@ -18,9 +18,10 @@ import jdk.internal.vm.annotation.Hidden;
  * prints (P4). Whatever the program throws leaves {@code main} again, for the virtual machine itself to report.
  *
  * <p>Records on descriptor 4: a kind, four bytes of length, and the payload, which begins with a nonce that came
- * with the program. The outcome's nonce is nowhere but in the frames of {@code main}, where neither reflection nor
- * {@code Unsafe} finds it by way of any object. The other, which an orderly exit is told with, is a field of its
- * hook: a program that digs it up can tell an exit, which it could by exiting.
+ * with the program. The outcome's nonce is nowhere but in the frames of {@code main}: no object leads to it. A program
+ * that walks the stack with the JDK's own internals may find it there, and lie about its own outcome, about nobody
+ * else's. The other, which an orderly exit is told with, is a field of its hook: a program that digs it up can tell an
+ * exit, which it could by exiting.
  */
 public final class Launcher {
     private static final int CONTROL = 3;

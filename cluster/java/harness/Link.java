@@ -53,7 +53,9 @@ final class Link {
 
     /** Whether a class of this name was made here. */
     static boolean made(String name) {
-        return name.equals(made) || name.startsWith("java.lang.invoke.LambdaForm");
+        return name.equals(made)
+                || name.equals(Handled.class.getName())
+                || name.startsWith("java.lang.invoke.LambdaForm");
     }
 
     /** To the original's contract: a public constructor without parameters, and {@code run()}. */
