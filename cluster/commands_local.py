@@ -100,9 +100,12 @@ def up(
         if warning := poor_number(layout.peers):
             click.echo(f"warning: {warning}", err=True)
     cluster.make(layout)
+    first = not cluster.prepared
     started = cluster.start()
     if started:
         click.echo(f"started {_nodes(cluster, started)}; waiting until they serve")
+        if first:
+            click.echo("the first start prepares the JDK for programs: ten seconds or more")
     try:
         view = cluster.wait_until_serving()
     except EnvironmentFault:

@@ -20,10 +20,13 @@ from cluster import client, provision
 from cluster.config import NodeConfig, load, parse
 from cluster.errors import ConfigError, EnvironmentFault, RemoteProtocolError, StorageError, Unavailable
 from cluster.identity import Role
+from cluster.java import harness
 from cluster.namespaces import Namespaces
 from cluster.processes import Port, Process, one_at_a_time, require_free, spawn, stop, wait_until
 
 HOST = "127.0.0.1"
+JAVA = "java"
+"""Directory with what is made once for the JDK, beside those of the nodes."""
 GATEWAY = 0
 PEERS = 3
 PEERS_MAX = 99
@@ -94,7 +97,7 @@ class Layout(msgspec.Struct, frozen=True):
             "members": self.members(),
             "key_file": "../cluster.key",
             "tls": {"authority": "authority.pem", "certificate": "node.pem", "key": "node.key"},
-            "java": {"cache_directory": "../java"},
+            "java": {"cache_directory": f"../{JAVA}"},
         }
         for key, value in self.settings.items():
             *sections, name = key.split(".")
@@ -180,6 +183,11 @@ class LocalCluster:
     def http_url(self, node: int) -> str:
         """Where a node serves HTTP."""
         return f"http://{self.layout.host(node)}:{self.layout.members()[node]['http']}"
+
+    @property
+    def prepared(self) -> bool:
+        """Whether what is made once for a JDK is there."""
+        return any(harness.directory(self.directory / JAVA).glob("*.jsa"))
 
     def node_directory(self, node: int) -> Path:
         """Where everything of one node lies."""
