@@ -9,7 +9,6 @@ on the boot class path, and each start takes some 7 ms more.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -19,6 +18,7 @@ from importlib import resources
 from pathlib import Path
 
 from cluster.java.jdk import Jdk
+from cluster.java.kept import UNFINISHED, Kept, clear_unfinished, forget_others, state
 
 SOURCES = ("Launcher.java", "Link.java", "Rehearsal.java", "inside/Host.java")
 """Of the harness: what becomes part of `java.base`."""
@@ -26,9 +26,7 @@ SOURCES = ("Launcher.java", "Link.java", "Rehearsal.java", "inside/Host.java")
 MAKE_S = 300.0
 """For each step: ten times what a slow machine needs."""
 
-_UNFINISHED = "build-image-"
-"""What a node that was killed meanwhile leaves behind begins so."""
-
+_KIND = "image"
 _QUICK = ("-J-XX:TieredStopAtLevel=1", "-J-XX:+UseSerialGC")
 
 
@@ -37,52 +35,18 @@ def modules_of(jdk: Jdk) -> Path:
     return jdk.home / "lib" / "modules"
 
 
-class Image:
-    """One that is there, and stays there until `release`: whoever clears up leaves alone what somebody holds.
-
-    Attributes:
-        path: of the file.
-    """
-
-    def __init__(self, jdk: Jdk, path: Path) -> None:
-        """Hold it.
-
-        Raises:
-            OSError: it is not there.
-        """
-        self.path = path
-        self._modules = modules_of(jdk)
-        self._made_of = _state(self._modules)
-        self._held = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        fcntl.flock(self._held, fcntl.LOCK_SH)
-
-    def fits(self) -> bool:
-        """Whether the JDK is still the one that it was made of: an update replaces that one in its place."""
-        try:
-            return _state(self._modules) == self._made_of and self.path.exists()
-        except OSError:
-            return False
-
-    def release(self) -> None:
-        """It may go."""
-        if self._held >= 0:
-            os.close(self._held)
-            self._held = -1
-
-
-def prepare(jdk: Jdk, directory: Path) -> Image | None:
+def prepare(jdk: Jdk, directory: Path) -> Kept | None:
     """The image in this directory, made if it is not there; None where none can be made.
 
     Blocks for some eight seconds at a first start. Whoever calls it holds the lock of the directory.
     """
     try:
-        for unfinished in directory.glob(f"{_UNFINISHED}*"):
-            shutil.rmtree(unfinished, ignore_errors=True)
+        clear_unfinished(directory, _KIND)
         path = directory / _name(jdk)
         if not path.exists() and not _make(jdk, path):
             return None
-        image = Image(jdk, path)
-        _forget_others(path)
+        image = Kept(path, (modules_of(jdk),))
+        forget_others(path, f"{_KIND}-*.modules")
     except (OSError, subprocess.SubprocessError):
         return None
     return image
@@ -90,16 +54,10 @@ def prepare(jdk: Jdk, directory: Path) -> Image | None:
 
 def _name(jdk: Jdk) -> str:
     """Of the sources, and of the modules that it is made from."""
-    digest = hashlib.sha256(f"{jdk.home}\n{jdk.version}\n{_state(modules_of(jdk))}\n".encode())
+    digest = hashlib.sha256(f"{jdk.home}\n{jdk.version}\n{state(modules_of(jdk))}\n".encode())
     for source, text in _sources().items():
         digest.update(f"{source}\n{len(text)}\n".encode() + text)
-    return f"image-{digest.hexdigest()[:16]}.modules"
-
-
-def _state(path: Path) -> tuple[int, int]:
-    """What another file in its place would not have: size and time of the last change."""
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns
+    return f"{_KIND}-{digest.hexdigest()[:16]}.modules"
 
 
 def _sources() -> dict[str, bytes]:
@@ -111,7 +69,7 @@ def _make(jdk: Jdk, image: Path) -> bool:
     tools, jmods = jdk.home / "bin", jdk.home / "jmods"
     if not (jmods / "java.base.jmod").exists() or not (tools / "jlink").exists():
         return False
-    work = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=image.parent))
+    work = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{_KIND}-", dir=image.parent))
     try:
         text, base, own, linked = (work / part for part in ("text", "base", "own", "linked"))
         own.mkdir()
@@ -146,17 +104,3 @@ def _run(*argv: str | Path) -> None:
         check=True,
         env={"LC_ALL": "C.UTF-8"},
     )
-
-
-def _forget_others(image: Path) -> None:
-    """An update of the JDK or of ours makes another one; each is as large as the JDK's modules."""
-    for other in image.parent.glob("image-*.modules"):
-        if other == image:
-            continue
-        with other.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue  # a node of another version runs programs with it
-            other.unlink(missing_ok=True)
-            other.with_suffix(".jsa").unlink(missing_ok=True)

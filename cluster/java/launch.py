@@ -6,11 +6,12 @@ from pathlib import Path
 
 from cluster.java import archive, harness, image
 from cluster.java.archive import Sample
-from cluster.java.image import Image
 from cluster.java.jdk import Jdk
+from cluster.java.kept import Kept, remove
 
 _INSIDE_JAR = "/run/harness.jar"
 _INSIDE_ARCHIVE = "/run/harness.jsa"
+INSIDE_FILES = (_INSIDE_JAR, _INSIDE_ARCHIVE)
 INSIDE_CLASSES = "/app"
 """Where a program's classes are, in the sandbox."""
 
@@ -31,7 +32,7 @@ class Launch:
         self._jar = jar
         self._confined = confined
         self._archive: Path | None = None
-        self._image: Image | None = None
+        self._image: Kept | None = None
 
     def shown(self, *, boot: bool) -> dict[str, str]:
         """What of ours the sandbox shows, and where.
@@ -77,7 +78,7 @@ class Launch:
                 if self._image and self._archived(self._image.path, bwrap, sample):
                     return True
                 if self._image:
-                    self._image.path.unlink(missing_ok=True)  # the next start makes another
+                    remove(self._image.path)  # the next start makes another
                 self.release()
                 return self._archived(self._jar, bwrap, sample)
         except OSError:

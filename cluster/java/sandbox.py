@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,13 @@ from twisted.internet.protocol import ProcessProtocol
 
 from cluster.config import SandboxSettings
 from cluster.errors import EnvironmentFault
-from cluster.java import seccomp
+from cluster.java import harness, root, seccomp
 from cluster.java.archive import Sample
 from cluster.java.cells import Cell, Subtree
 from cluster.java.flags import CLASSES_BYTES, SHM_BYTES, Allowance
 from cluster.java.jdk import Jdk
-from cluster.java.launch import INSIDE_CLASSES, Launch
+from cluster.java.kept import Kept
+from cluster.java.launch import INSIDE_CLASSES, INSIDE_FILES, Launch
 
 STDIN, STDOUT, STDERR, CONTROL, CHANNEL, INFO = range(6)
 _SECCOMP = 6
@@ -101,7 +103,9 @@ class Sandbox:
         self._jdk = jdk
         self._directory = state_directory
         self.confined = settings.mode == "bubblewrap"
+        self._jar = jar
         self._launch = Launch(jdk, jar, confined=self.confined)
+        self._root: Kept | None = None
         self._subtree = subtree if self.confined else None
         self._bwrap = ""
         self._filter = b""
@@ -134,12 +138,10 @@ class Sandbox:
             boot: a program's, not the compiler's (`Launch`).
         """
         celled = self._subtree is not None
-        root = os.geteuid() == 0
-        drop = (
-            [_found("setpriv", "util-linux"), f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-            if root
-            else []
-        )
+        drop: list[str] = []
+        if os.geteuid() == 0:
+            drop = [_found("setpriv", "util-linux"), f"--reuid={NOBODY}", f"--regid={NOBODY}"]
+            drop.append("--clear-groups")
         return [
             *drop,
             _found("setsid", "util-linux"),
@@ -151,6 +153,7 @@ class Sandbox:
                 _found("prlimit", "util-linux"),
                 allowance.tmp_bytes,
                 self._launch.shown(boot=boot),
+                self._root.path if self._root else None,
             ),
             *(("--seccomp", str(_SECCOMP)) if self._filter else ()),
             *(("--block-fd", str(GATE)) if celled else ()),
@@ -164,11 +167,26 @@ class Sandbox:
         ]
 
     def prepare(self, sample: Sample) -> bool:
-        """Make or find what a program's machine starts from (`Launch.prepare`)."""
+        """Make or find what machines start from; whether there is an archive (`Launch.prepare`)."""
+        if self.confined:
+            prlimit = Path(_found("prlimit", "util-linux")), _INSIDE_PRLIMIT
+            files = (*(f"/dev/{name}" for name in _DEVICES), *INSIDE_FILES)
+            with suppress(OSError), harness.locked(self._jar.parent):
+                self._root = root.prepare(self._jdk, prlimit, MEMORY_PLACES, files, self._jar.parent)
         return self._launch.prepare(self._bwrap, sample)
+
+    def _look(self) -> None:
+        """An update of the host under a running node: the copies are of what was there before."""
+        if self._root and not self._root.fits():
+            self._root.release()
+            self._root = None
+        self._launch.look()
 
     def release(self) -> None:
         """Nothing is started any more."""
+        if self._root:
+            self._root.release()
+            self._root = None
         self._launch.release()
 
     def spawn(
@@ -193,7 +211,7 @@ class Sandbox:
         }
         if not self.confined:
             return self._spawn_bare(protocol, java, allowance, children, boot=boot)
-        self._launch.look()
+        self._look()
         argv = self.command(java, allowance, boot=boot)
         cell: Cell | None = None
         if self._subtree is not None:
@@ -288,23 +306,35 @@ class Sandbox:
         return SandboxReport(level, self.confined, self.filtered, cgroup2=celled, text=text)
 
 
-def view(jdk: Jdk, prlimit: str, tmp_bytes: int, harness: Mapping[str, str]) -> list[str]:
+def view(
+    jdk: Jdk, prlimit: str, tmp_bytes: int, harness: Mapping[str, str], root: Path | None = None
+) -> list[str]:
     """The arguments of bubblewrap: own namespaces, the JDK and its libraries read-only, nothing else.
 
     There is no `/proc` but for the one link by which the virtual machine finds itself: nobody can open
     another's, or its own, descriptors and memory by name.
+
+    Args:
+        jdk: what is shown.
+        prlimit: the host's, which sets limits inside.
+        tmp_bytes: size of `/tmp`.
+        harness: what of ours is shown, and where.
+        root: a directory with the JDK's libraries, and something to mount on; None: they are bound.
     """
     home = str(jdk.home)
     argv = ["--unshare-all", "--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL"]
     argv += ["--clearenv", "--hostname", "localhost", "--info-fd", str(INFO)]
     for name, value in _ENVIRONMENT.items():
         argv += ["--setenv", name, value]
-    for path in (home, *map(str, jdk.view)):
-        argv += ["--ro-bind", path, path]
+    if root:
+        argv += ["--ro-bind", str(root), "/", "--ro-bind", home, home]
+    else:
+        for path in (home, *map(str, jdk.view)):
+            argv += ["--ro-bind", path, path]
+        argv += ["--ro-bind", prlimit, _INSIDE_PRLIMIT]
+        argv += ["--dir", "/proc/self", "--symlink", str(jdk.java), "/proc/self/exe"]
     if (jdk.home / "lib" / "jspawnhelper").exists():
         argv += ["--ro-bind", "/dev/null", f"{home}/lib/jspawnhelper"]
-    argv += ["--ro-bind", prlimit, _INSIDE_PRLIMIT]
-    argv += ["--dir", "/proc/self", "--symlink", str(jdk.java), "/proc/self/exe"]
     for name in _DEVICES:
         argv += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
     argv += ["--size", str(SHM_BYTES), "--tmpfs", "/dev/shm"]  # noqa: S108  (inside, and empty)
@@ -312,8 +342,7 @@ def view(jdk: Jdk, prlimit: str, tmp_bytes: int, harness: Mapping[str, str]) -> 
     argv += ["--size", str(CLASSES_BYTES), "--tmpfs", INSIDE_CLASSES]
     for path, inside in harness.items():
         argv += ["--ro-bind", path, inside]
-    argv += ["--remount-ro", "/", "--chdir", "/tmp"]  # noqa: S108
-    return argv
+    return [*argv, *(() if root else ("--remount-ro", "/")), "--chdir", "/tmp"]  # noqa: S108
 
 
 def _memory_file(data: bytes) -> int:

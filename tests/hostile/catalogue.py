@@ -599,8 +599,8 @@ JAVA_ROWS = (
         "J9b",
         "System.out.print(Runtime.getRuntime().maxMemory() >> 20);",
         OK,
-        limits={"memory_bytes": 300 * MIB},
-        check=lambda run: run.stdout == b"224",
+        limits={"memory_bytes": 200 * MIB},
+        check=lambda run: run.stdout == b"148",
     ),
     _row(
         "J11",

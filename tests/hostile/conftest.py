@@ -48,7 +48,7 @@ def node(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
     assert [path.name for path in state.iterdir() if not path.name.startswith(KEPT)] == []
 
 
-KEPT = ("harness-", "image-")
+KEPT = ("harness-", "image-", "root-")
 """What a node keeps for its next start: their names begin so."""
 
 AT_REST = 1 + 1 + 1

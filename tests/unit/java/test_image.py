@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster.java.image import Image, modules_of, prepare
+from cluster.java.image import modules_of, prepare
 from cluster.java.jdk import Jdk
+from cluster.java.kept import Kept
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def kit(tmp_path: Path) -> Jdk:
     return Jdk(home, "17.0.1", ())
 
 
-def made(kit: Jdk, directory: Path, monkeypatch: pytest.MonkeyPatch) -> Image:
+def made(kit: Jdk, directory: Path, monkeypatch: pytest.MonkeyPatch) -> Kept:
     """As if this JDK's own programs had made it."""
 
     def make(_jdk: Jdk, path: Path) -> bool:

@@ -75,6 +75,19 @@ def test_the_sandbox_shows_the_jdk_read_only_and_nothing_else_of_the_host() -> N
     assert argv[argv.index("--remount-ro") + 1] == "/"
 
 
+def test_a_prepared_root_takes_the_place_of_what_it_has() -> None:
+    """S1, J2: nothing more is mounted than without one."""
+    bound = view(KIT, "/usr/bin/prlimit", 64 * MIB, {"/state/image": "/opt/jdk/lib/modules"})
+    rooted = view(
+        KIT, "/usr/bin/prlimit", 64 * MIB, {"/state/image": "/opt/jdk/lib/modules"}, Path("/state/root")
+    )
+    assert rooted[rooted.index("--ro-bind") + 1 : rooted.index("--ro-bind") + 3] == ["/state/root", "/"]
+    mounts = ("--ro-bind", "--dev-bind", "--tmpfs")
+    more = {rooted[at + 1] for at, word in enumerate(rooted) if word in mounts}
+    assert more - {bound[at + 1] for at, word in enumerate(bound) if word in mounts} == {"/state/root"}
+    assert len(rooted) < len(bound)
+
+
 def test_mode_none_is_loud(tmp_path: Path) -> None:
     """S4."""
     settings = SandboxSettings(mode="none")
