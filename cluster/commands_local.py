@@ -15,7 +15,8 @@ from cluster import client
 from cluster.config import poor_number
 from cluster.documents import read_yaml
 from cluster.errors import ConfigError, EnvironmentFault, Unavailable
-from cluster.local import GATEWAY, PEERS, PEERS_MAX, Layout, LocalCluster
+from cluster.java import harness
+from cluster.local import GATEWAY, JAVA, PEERS, PEERS_MAX, Layout, LocalCluster
 
 GATEWAYS_MAX = 9
 
@@ -100,7 +101,7 @@ def up(
         if warning := poor_number(layout.peers):
             click.echo(f"warning: {warning}", err=True)
     cluster.make(layout)
-    first = not cluster.prepared
+    first = not any(harness.directory(cluster.directory / JAVA).glob("*.jsa"))
     started = cluster.start()
     if started:
         click.echo(f"started {_nodes(cluster, started)}; waiting until they serve")

@@ -20,7 +20,6 @@ from cluster import client, provision
 from cluster.config import NodeConfig, load, parse
 from cluster.errors import ConfigError, EnvironmentFault, RemoteProtocolError, StorageError, Unavailable
 from cluster.identity import Role
-from cluster.java import harness
 from cluster.namespaces import Namespaces
 from cluster.processes import Port, Process, one_at_a_time, require_free, spawn, stop, wait_until
 
@@ -183,11 +182,6 @@ class LocalCluster:
     def http_url(self, node: int) -> str:
         """Where a node serves HTTP."""
         return f"http://{self.layout.host(node)}:{self.layout.members()[node]['http']}"
-
-    @property
-    def prepared(self) -> bool:
-        """Whether what is made once for a JDK is there."""
-        return any(harness.directory(self.directory / JAVA).glob("*.jsa"))
 
     def node_directory(self, node: int) -> Path:
         """Where everything of one node lies."""

@@ -150,8 +150,7 @@ class JavaRunner:
         self, group: Path | None, no_cells: str
     ) -> Generator[Deferred[Any], Any, SandboxReport]:
         kit = yield self._in_thread(jdk.find, self._java.home)
-        wanted = Path(self._java.cache_directory) if self._java.cache_directory else self._directory
-        kept = yield self._in_thread(harness.directory, wanted)
+        kept = yield self._in_thread(harness.directory, Path(self._java.cache_directory or self._directory))
         jar = yield self._in_thread(harness.build, kit, kept)
         subtree = cells.Subtree(group, self._in_thread) if group is not None else None
         sandbox = self._sandbox = Sandbox(self._reactor, self._settings, kit, jar, self._directory, subtree)
