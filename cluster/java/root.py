@@ -75,7 +75,9 @@ def _make(
         itself = _within(work, "/proc/self/exe")
         itself.parent.mkdir(parents=True)
         itself.symlink_to(jdk.java)
-        work.chmod(0o755)  # whom programs run as must be able to enter it
+        for each in (work, *work.rglob("*")):
+            if each.is_dir() and not each.is_symlink():
+                each.chmod(0o755)  # whom programs run as must be able to enter it, whatever this node's mask
         work.rename(path)
     finally:
         shutil.rmtree(work, ignore_errors=True)

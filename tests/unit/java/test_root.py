@@ -32,7 +32,13 @@ def made(host: Path, directory: Path) -> Kept | None:
 
 
 def test_it_has_what_is_shown_and_something_to_mount_on(host: Path, tmp_path: Path) -> None:
-    root = made(host, tmp_path / "kept")
+    """Also made by a node whose files are nobody else's: programs are another user where that one is root."""
+    (tmp_path / "kept").mkdir()
+    mask = os.umask(0o077)
+    try:
+        root = made(host, tmp_path / "kept")
+    finally:
+        os.umask(mask)
     assert root is not None
     inside = {str(path.relative_to(root.path)) for path in root.path.rglob("*") if not path.is_dir()}
     at = str(host).removeprefix("/")
@@ -48,7 +54,8 @@ def test_it_has_what_is_shown_and_something_to_mount_on(host: Path, tmp_path: Pa
     assert os.access(root.path / "run/prlimit", os.X_OK)
     assert (root.path / "proc/self/exe").readlink() == Path("/opt/jdk/bin/java")
     assert list((root.path / "opt/jdk").iterdir()) == list((root.path / "app").iterdir()) == []
-    assert root.path.stat().st_mode & 0o777 == 0o755
+    entered = (root.path, *(path for path in root.path.rglob("*") if path.is_dir()))
+    assert {path.stat().st_mode & 0o777 for path in entered} == {0o755}
 
 
 def test_it_is_made_once_for_the_files_of_the_host(host: Path, tmp_path: Path) -> None:
