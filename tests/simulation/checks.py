@@ -117,6 +117,11 @@ class Checks:
         self._on_disk.pop(host.id, None)
         self._taken.pop(host.id, None)
         self._wiped.add(host.id)
+        # What it promised to itself died with that life. Any other candidate had accepted the epoch before it
+        # asked, so that this node will not be taken for new (N5 a).
+        own = [key for key, (candidate, _boot) in self.promised.items() if key[0] == candidate == host.id]
+        for key in own:
+            del self.promised[key]
 
     def trouble(self, *nodes: int) -> None:
         """A fault struck these: from now on a worker among them may be taken for lost (W6)."""

@@ -33,6 +33,7 @@ class Faults:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._healed = False
+        self._dead: set[int] = set()
         self._asked = 0
 
     def arm(self) -> None:
@@ -116,7 +117,9 @@ class Faults:
         self._cluster.at(self._cluster.now + down_ms * MS, self.bring_up, host)
 
     def bring_up(self, host: Host) -> None:
-        """Power, and a new life if there is none."""
+        """Power, and a new life if there is none; who stays dead stays so, whatever was due to happen."""
+        if host.id in self._dead:
+            return
         host.powered = True
         self._cluster.start(host)
 
@@ -210,6 +213,7 @@ class Faults:
         if state == 0:
             cluster.kill(host, power=True)
             host.powered = False
+            self._dead.add(host.id)
             return
         for other in cluster.hosts:
             if state in (1, 2):
