@@ -77,7 +77,7 @@ class Checks:
         self._rounds: dict[int, tuple[Boot, int]] = {}
         self._lease_lost: set[int] = set()
         self._boots: dict[int, Boot] = {}
-        self._born: dict[int, float] = {}
+        self._born: dict[int, tuple[float, bool]] = {}
         self._wiped: set[int] = set()
         self._troubled: set[int] = set()
         self._watched: dict[type[Any], Callable[[Host, Life, int, Any], None]] = {
@@ -98,7 +98,8 @@ class Checks:
             life.boot > self._boots.get(host.id, 0), f"I3 node {host.id} lives a second time as {life.boot}"
         )
         self._boots[host.id] = life.boot
-        self._born[host.id] = host.now(self._cluster.now)
+        untouched = all(other.disk.durable.accepted <= 0 for other in self._cluster.hosts.values())
+        self._born[host.id] = host.now(self._cluster.now), untouched
         self.durable(host)
         self._rounds[host.id] = (life.boot, 0)
 
@@ -136,9 +137,9 @@ class Checks:
         self._on_disk[host.id] = now
         if host.id in self._wiped and record.may_vote:
             self._wiped.discard(host.id)
-            lived = host.now(self._cluster.now) - self._born[host.id]
-            # N5 (a): as long as nobody has accepted any epoch, nothing can have been forgotten.
-            new = all(other.disk.durable.accepted <= 0 for other in self._cluster.hosts.values())
+            born, new = self._born[host.id]
+            lived = host.now(self._cluster.now) - born
+            # N5 (a): where nobody had accepted any epoch when it began to ask, nothing can be forgotten.
             demand(new or lived > WITNESS_S, f"I8 node {host.id} votes {lived:.3f} s after it lost its disk")
         if record.promised_node >= 0 and record.accepted > before[1] and record.promised_node != host.id:
             return
