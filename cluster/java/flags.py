@@ -187,15 +187,15 @@ class Allowance:
 
     Attributes:
         kind: what it is, in a word.
-        always: limits of the process, as arguments of `prlimit`.
+        always: limits of the process by the names that `prlimit` has for them, in its units.
         alone: further ones, where no control group bounds memory and threads.
         cell: the control group's, where there is one.
         tmp_bytes: size of its `/tmp`.
     """
 
     kind: str
-    always: tuple[str, ...]
-    alone: tuple[str, ...]
+    always: dict[str, int]
+    alone: dict[str, int]
     cell: Bounds
     tmp_bytes: int
 
@@ -209,13 +209,13 @@ def program_allowance(limits: Limits, processors: int = 1) -> Allowance:
     threads = limits.processes + JVM_THREADS
     return Allowance(
         kind="run",
-        always=(
-            f"--cpu={math.ceil(limits.cpu_s) + START_CPU_S}",
-            f"--nofile={DESCRIPTORS}",
-            f"--fsize={max(limits.tmp_bytes, 64 * MIB)}",
-            "--core=0",
-        ),
-        alone=(f"--data={data_limit(limits)}", f"--nproc={threads}"),
+        always={
+            "cpu": math.ceil(limits.cpu_s) + START_CPU_S,
+            "nofile": DESCRIPTORS,
+            "fsize": max(limits.tmp_bytes, 64 * MIB),
+            "core": 0,
+        },
+        alone={"data": data_limit(limits), "nproc": threads},
         cell=Bounds(
             resident_limit(limits) + limits.tmp_bytes + SHM_BYTES + CLASSES_BYTES, threads, processors
         ),
@@ -228,8 +228,8 @@ def compiler_allowance(memory_bytes: int) -> Allowance:
     memory = memory_bytes + OVERHEAD_BYTES
     return Allowance(
         kind="compiler",
-        always=(f"--nofile={DESCRIPTORS}", f"--fsize={64 * MIB}", "--core=0"),
-        alone=(f"--data={memory + 128 * MIB}", f"--nproc={COMPILER_THREADS}"),
+        always={"nofile": DESCRIPTORS, "fsize": 64 * MIB, "core": 0},
+        alone={"data": memory + 128 * MIB, "nproc": COMPILER_THREADS},
         cell=Bounds(memory, COMPILER_THREADS),
         tmp_bytes=MIB,
     )

@@ -6,7 +6,6 @@ import contextlib
 import math
 import os
 import re
-import resource
 import select
 import signal
 import time
@@ -21,8 +20,9 @@ from twisted.internet.interfaces import IProcessTransport
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
+from cluster.java.bounds import bound, give_way, lower
 from cluster.java.cgroup import Toll
-from cluster.java.sandbox import GATE, INFO, MEMORY_PLACES, Place
+from cluster.java.sandbox import INFO, MEMORY_PLACES, Place
 
 FILE_BYTES = 1536
 """What the kernel keeps of a file in memory beside its content: inode, entry, name of up to 255 bytes."""
@@ -127,9 +127,13 @@ class Jvm(ProcessProtocol):
         self.ended: Deferred[Ending] = Deferred()
 
     def connectionMade(self) -> None:  # noqa: N802
-        """Without bubblewrap the process is the machine itself."""
+        """Without bubblewrap the process is the machine itself; with it, what it starts gives way too."""
+        number = self._process.pid or 0
         if not self._confined:
-            self._meet(self._process.pid or 0)
+            self._meet(number)
+            return
+        with contextlib.suppress(OSError):
+            give_way(number)
 
     @property
     def _process(self) -> IProcessTransport:
@@ -153,13 +157,24 @@ class Jvm(ProcessProtocol):
             self._pidfd = -1
         if self._doomed:
             self.kill()
-        elif self.place is not None and self.place.cell is not None:
-            self.place.cell.admit(pid).addCallbacks(self._admitted, self._refused)
+        elif self.place is not None and self._confined:
+            self._confine(self.place)
 
-    def _admitted(self, _: object) -> None:
-        """Its limits hold: now the virtual machine may start."""
-        self.write(GATE, b".")
-        self.close(GATE)
+    def _confine(self, place: Place) -> None:
+        """Let it start once its limits hold."""
+        try:
+            if place.limits is not None:
+                bound(self.pid, place.limits)
+        except ProcessLookupError:
+            return  # what ended it is told by its end
+        except OSError as error:
+            self.complaint = f"can't limit it: {error}"
+            self.kill()
+            return
+        if place.cell is None:
+            place.open_gate()
+        else:
+            place.cell.admit(self.pid).addCallbacks(lambda _: place.open_gate(), self._refused)
 
     def _refused(self, failure: Failure) -> None:
         self.complaint = f"no control group for it: {failure.getErrorMessage()}"
@@ -194,13 +209,8 @@ class Jvm(ProcessProtocol):
         if not self.pid:
             return
         used = self.usage() or Usage()
-        bound = math.ceil(used.cpu_s + seconds) + 1
-        try:
-            hard = resource.prlimit(self.pid, resource.RLIMIT_CPU)[1]
-            bound = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
-            resource.prlimit(self.pid, resource.RLIMIT_CPU, (bound, bound))
-        except (ProcessLookupError, PermissionError):
-            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            lower(self.pid, "cpu", math.ceil(used.cpu_s + seconds) + 1)
 
     def usage(self) -> Usage | None:
         """What it has used until now."""

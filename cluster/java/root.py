@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from cluster.java.jdk import Jdk
@@ -21,7 +21,7 @@ _KIND = "root"
 
 
 def prepare(
-    jdk: Jdk, prlimit: tuple[Path, str], directories: Iterable[str], files: Iterable[str], directory: Path
+    jdk: Jdk, copies: Mapping[Path, str], directories: Iterable[str], files: Iterable[str], directory: Path
 ) -> Kept | None:
     """The root in this directory, made if it is not there; None where none can be made.
 
@@ -29,12 +29,12 @@ def prepare(
 
     Args:
         jdk: whose view it is.
-        prlimit: the program that sets limits inside, and where.
+        copies: what else of the host is copied, and where to.
         directories: that something is mounted on inside, beside the JDK.
         files: the same.
         directory: where it is kept.
     """
-    copied = {path: str(path) for path in jdk.view} | {prlimit[0]: prlimit[1]}
+    copied = {path: str(path) for path in jdk.view} | dict(copies)
     mounted = tuple(directories), tuple(files)
     try:
         clear_unfinished(directory, _KIND)

@@ -19,13 +19,14 @@ from typing import Any
 import attrs
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IProcessTransport, IReactorProcess
+from twisted.internet.interfaces import IReactorProcess
 from twisted.internet.protocol import ProcessProtocol
 
 from cluster.config import SandboxSettings
 from cluster.errors import EnvironmentFault
 from cluster.java import harness, root, seccomp
 from cluster.java.archive import Sample
+from cluster.java.bounds import NICE, as_arguments, may_bound_others
 from cluster.java.cells import Cell, Subtree
 from cluster.java.flags import CLASSES_BYTES, SHM_BYTES, Allowance
 from cluster.java.jdk import Jdk
@@ -37,8 +38,6 @@ _SECCOMP = 6
 GATE = 7
 """Bubblewrap waits for a byte on it, with everything in place but the virtual machine itself."""
 
-NICE = 5
-"""Programs give way to the node (W12)."""
 NOBODY = 65534
 """Who a program is on the host when the node is root, whose processes no limit on their number binds."""
 
@@ -72,12 +71,28 @@ class Place:
 
     Attributes:
         clean: called once it is dead.
-        cell: its control group, into which it must be admitted before `GATE` is opened; None: no gate.
+        limits: what it must be bounded by before its gate is opened (`bounds.bound`); None: it bounds itself.
+        cell: its control group, into which it must be admitted before that; None where there are none.
+        gate: a pipe's end; bubblewrap, with everything in place, waits for a byte at the other. -1: no gate.
     """
 
-    transport: IProcessTransport
-    clean: Callable[[], None]
+    clean: Callable[[], None] = lambda: None
+    limits: Mapping[str, int] | None = None
     cell: Cell | None = None
+    gate: int = -1
+
+    def open_gate(self) -> None:
+        """Now the virtual machine may start."""
+        if self.gate >= 0:
+            with suppress(BrokenPipeError):
+                os.write(self.gate, b".")
+        self.leave_gate()
+
+    def leave_gate(self) -> None:
+        """It is open, or nobody waits there any more."""
+        if self.gate >= 0:
+            os.close(self.gate)
+            self.gate = -1
 
 
 class Sandbox:
@@ -108,6 +123,9 @@ class Sandbox:
         self._root: Kept | None = None
         self._subtree = subtree if self.confined else None
         self._bwrap = ""
+        self._drops = os.geteuid() == 0
+        self._helped = self._drops and not may_bound_others()
+        self._gated = self._subtree is not None or not self._helped
         self._filter = b""
         if self.confined:
             self._bwrap = _found(settings.bwrap, "bubblewrap")
@@ -128,51 +146,57 @@ class Sandbox:
     def command(self, java: Sequence[str], allowance: Allowance, *, boot: bool) -> list[str]:
         """The whole argument vector of a confined virtual machine.
 
-        The kernel's limits are set inside: it compares the number of threads with the user's processes in the
-        innermost user namespace alone only if the limit was lowered there. A session of its own is a process
-        group of its own: a terminal's signals to this node's do not reach it, and `kill` reaches all of it.
+        A session of its own is a process group of its own: a terminal's signals to this node's do not reach
+        it, and `kill` reaches all of it.
 
         Args:
             java: the virtual machine's flags, then its main class and what follows.
-            allowance: the kernel's limits.
+            allowance: the size of its `/tmp`; limits only where this node may not set them from outside.
             boot: a program's, not the compiler's (`Launch`).
         """
-        celled = self._subtree is not None
-        drop: list[str] = []
-        if os.geteuid() == 0:
-            drop = [_found("setpriv", "util-linux"), f"--reuid={NOBODY}", f"--regid={NOBODY}"]
-            drop.append("--clear-groups")
+        outside = [_found("setsid", "util-linux")]
+        inside: list[str] = []
+        if self._helped:
+            outside += [_found("nice"), f"-n{NICE}"]
+            inside = [_INSIDE_PRLIMIT, *as_arguments(self._limits(allowance))]
+        if self._drops:
+            drop = _found("setpriv", "util-linux"), f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"
+            outside = [*drop, *outside]
         return [
-            *drop,
-            _found("setsid", "util-linux"),
-            _found("nice"),
-            f"-n{NICE}",
+            *outside,
             self._bwrap,
             *view(
                 self._jdk,
-                _found("prlimit", "util-linux"),
+                self._prlimit(),
                 allowance.tmp_bytes,
                 self._launch.shown(boot=boot),
                 self._root.path if self._root else None,
             ),
             *(("--seccomp", str(_SECCOMP)) if self._filter else ()),
-            *(("--block-fd", str(GATE)) if celled else ()),
+            *(("--block-fd", str(GATE)) if self._gated else ()),
             "--",
-            _INSIDE_PRLIMIT,
-            *allowance.always,
-            *(() if celled else allowance.alone),
+            *inside,
             str(self._jdk.java),
             *self._launch.class_path(boot=boot),
             *java,
         ]
 
+    def _limits(self, allowance: Allowance) -> dict[str, int]:
+        """Those that no control group keeps."""
+        return allowance.always | ({} if self._subtree is not None else allowance.alone)
+
+    def _prlimit(self) -> Path | None:
+        """The program that sets them inside, where it is needed."""
+        return Path(_found("prlimit", "util-linux")) if self._helped else None
+
     def prepare(self, sample: Sample) -> bool:
         """Make or find what machines start from; whether there is an archive (`Launch.prepare`)."""
         if self.confined:
-            prlimit = Path(_found("prlimit", "util-linux")), _INSIDE_PRLIMIT
+            prlimit = self._prlimit()
+            copies = {prlimit: _INSIDE_PRLIMIT} if prlimit else {}
             files = (*(f"/dev/{name}" for name in _DEVICES), *INSIDE_FILES)
             with suppress(OSError), harness.locked(self._jar.parent):
-                self._root = root.prepare(self._jdk, prlimit, MEMORY_PLACES, files, self._jar.parent)
+                self._root = root.prepare(self._jdk, copies, MEMORY_PLACES, files, self._jar.parent)
         return self._launch.prepare(self._bwrap, sample)
 
     def _look(self) -> None:
@@ -213,30 +237,38 @@ class Sandbox:
             return self._spawn_bare(protocol, java, allowance, children, boot=boot)
         self._look()
         argv = self.command(java, allowance, boot=boot)
-        cell: Cell | None = None
-        if self._subtree is not None:
-            cell = self._subtree.cell(allowance.kind, allowance.cell)
-            children[GATE] = "w"
+        place = self._place(allowance)
         held: list[int] = []
         try:
             children[INFO] = "r"
+            if self._gated:
+                waits, place.gate = os.pipe()
+                held.append(waits)
+                children[GATE] = waits
             if self._filter:
                 held.append(_memory_file(self._filter))
                 children[_SECCOMP] = held[-1]
-            transport = self._reactor.spawnProcess(
-                protocol, argv[0], argv, env=_ENVIRONMENT, childFDs=children
-            )
+            self._reactor.spawnProcess(protocol, argv[0], argv, env=_ENVIRONMENT, childFDs=children)
         except BaseException:
-            self._leave(cell)
+            place.clean()
             raise
         finally:
             for descriptor in held:
                 os.close(descriptor)
-        return Place(transport, partial(self._leave, cell), cell)
+        return place
 
-    def _leave(self, cell: Cell | None) -> None:
-        if self._subtree is not None and cell is not None:
-            self._subtree.give_up(cell)
+    def _place(self, allowance: Allowance) -> Place:
+        """For one that is about to be started."""
+        place = Place(limits=None if self._helped else self._limits(allowance))
+        if self._subtree is not None:
+            place.cell = self._subtree.cell(allowance.kind, allowance.cell)
+        place.clean = partial(self._leave, place)
+        return place
+
+    def _leave(self, place: Place) -> None:
+        place.leave_gate()
+        if self._subtree is not None and place.cell is not None:
+            self._subtree.give_up(place.cell)
 
     def settled(self) -> Deferred[Any]:
         """Fires when nothing of the dead is left."""
@@ -253,7 +285,9 @@ class Sandbox:
     ) -> Place:
         """Mode `none`: a private empty directory, and the limits that the node sets from outside."""
         directory = tempfile.mkdtemp(prefix="run-", dir=self._directory)
-        bounds = (*allowance.always, *allowance.alone)
+        limits = {
+            name: most for name, most in (allowance.always | allowance.alone).items() if name != "nproc"
+        }
         argv = [
             _found("setsid", "util-linux"),
             _found("nice"),
@@ -261,19 +295,17 @@ class Sandbox:
             _found("env"),
             f"--chdir={directory}",
             _found("prlimit", "util-linux"),
-            *(bound for bound in bounds if not bound.startswith("--nproc")),
+            *as_arguments(limits),
             str(self._jdk.java),
             *self._launch.class_path(boot=boot, classes=directory),
             *java,
         ]
         try:
-            transport = self._reactor.spawnProcess(
-                protocol, argv[0], argv, env=_ENVIRONMENT, childFDs=children
-            )
+            self._reactor.spawnProcess(protocol, argv[0], argv, env=_ENVIRONMENT, childFDs=children)
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
             raise
-        return Place(transport, lambda: shutil.rmtree(directory, ignore_errors=True))
+        return Place(lambda: shutil.rmtree(directory, ignore_errors=True))
 
     def report(self, version: str, no_cells: str = "") -> SandboxReport:
         """The words for what a first run proves.
@@ -307,7 +339,7 @@ class Sandbox:
 
 
 def view(
-    jdk: Jdk, prlimit: str, tmp_bytes: int, harness: Mapping[str, str], root: Path | None = None
+    jdk: Jdk, prlimit: Path | None, tmp_bytes: int, harness: Mapping[str, str], root: Path | None = None
 ) -> list[str]:
     """The arguments of bubblewrap: own namespaces, the JDK and its libraries read-only, nothing else.
 
@@ -316,7 +348,7 @@ def view(
 
     Args:
         jdk: what is shown.
-        prlimit: the host's, which sets limits inside.
+        prlimit: the host's, where it has to set limits inside.
         tmp_bytes: size of `/tmp`.
         harness: what of ours is shown, and where.
         root: a directory with the JDK's libraries, and something to mount on; None: they are bound.
@@ -331,7 +363,7 @@ def view(
     else:
         for path in (home, *map(str, jdk.view)):
             argv += ["--ro-bind", path, path]
-        argv += ["--ro-bind", prlimit, _INSIDE_PRLIMIT]
+        argv += ["--ro-bind", str(prlimit), _INSIDE_PRLIMIT] if prlimit else []
         argv += ["--dir", "/proc/self", "--symlink", str(jdk.java), "/proc/self/exe"]
     if (jdk.home / "lib" / "jspawnhelper").exists():
         argv += ["--ro-bind", "/dev/null", f"{home}/lib/jspawnhelper"]

@@ -1,12 +1,14 @@
 """A weaker sandbox makes named rows fail: the suite would see it.
 
-What weakens it stands where bubblewrap does, so that nothing in the product can be switched off for a test.
+What weakens it stands where bubblewrap does, or changes a function in the node's own process, so that nothing
+in the product can be switched off for a test.
 """
 
 from __future__ import annotations
 
 import shutil
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -35,14 +37,23 @@ exec {bwrap} "$@"
 NETWORK = '--unshare-all) set -- "$@" --unshare-all --share-net ;;'
 SECCOMP = "--seccomp) drop=1 ;;"
 PROCESSES = "--nproc=*) ;;"
-FILES = '--remount-ro) set -- "$@" --ro-bind /etc/passwd /etc/passwd --remount-ro ;;'
+FILES = '--chdir) set -- "$@" --ro-bind /etc /etc --chdir ;;'
+_UNBOUND = """
+import runpy, sys
+from cluster.java import bounds, jvm
+lower = bounds.lower
+bounds.lower = lambda pid, name, most: name == "nproc" or lower(pid, name, most)
+sys.argv[1:] = sys.argv[4:]  # python -m module
+runpy.run_module("cluster.bench.alone", run_name="__main__", alter_sys=True)
+"""
+"""A node that sets no limit on the number of processes, whether from outside or (`PROCESSES`) inside."""
 
 
 COMPILER_AND_WAITING = 2
 
 
 @contextmanager
-def weakened(cases: str) -> Iterator[JavaDriver]:
+def weakened(cases: str, driver_type: type[JavaDriver] = JavaDriver) -> Iterator[JavaDriver]:
     """A node whose bubblewrap is told something else."""
     with tempfile.TemporaryDirectory(prefix="javacluster-") as name:
         directory = Path(name)
@@ -50,7 +61,7 @@ def weakened(cases: str) -> Iterator[JavaDriver]:
         wrapper = directory / "bwrap"
         wrapper.write_text(_WRAPPER.format(cases=cases, bwrap=shutil.which("bwrap")))
         wrapper.chmod(0o755)
-        driver = JavaDriver(directory / "state", slots=1, sandbox={"bwrap": str(wrapper)})
+        driver = driver_type(directory / "state", slots=1, sandbox={"bwrap": str(wrapper)})
         try:
             assert driver.start.started, driver.start.text
             yield driver
@@ -58,14 +69,24 @@ def weakened(cases: str) -> Iterator[JavaDriver]:
             driver.stop()
 
 
+class Unbound(JavaDriver):
+    """`_UNBOUND`."""
+
+    prefix = (sys.executable, "-c", _UNBOUND)
+
+
 @pytest.mark.exhaustive
 @pytest.mark.parametrize(
-    ("cases", "rows"),
-    [(SECCOMP, {"P1c", "N3"}), (PROCESSES, {"P2b"}), (FILES, {"F8a"})],
+    ("cases", "driver_type", "rows"),
+    [
+        (SECCOMP, JavaDriver, {"P1c", "N3"}),
+        (PROCESSES, Unbound, {"P2b"}),
+        (FILES, JavaDriver, {"F8a"}),
+    ],
     ids=["seccomp", "processes", "files"],
 )
-def test_a_weaker_sandbox_fails_these_rows(cases: str, rows: set[str]) -> None:
-    with weakened(cases) as driver:
+def test_a_weaker_sandbox_fails_these_rows(cases: str, driver_type: type[JavaDriver], rows: set[str]) -> None:
+    with weakened(cases, driver_type) as driver:
         failed = {
             row.id
             for row in ROWS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -14,8 +15,9 @@ import pytest
 
 from twisted.internet.defer import Deferred
 
+from cluster.java.bounds import NICE, bound
 from cluster.java.jvm import Jvm, files_in, usage_of
-from cluster.java.sandbox import CONTROL, GATE, INFO, Place
+from cluster.java.sandbox import CONTROL, INFO, Place
 from cluster.limits import MIB
 
 
@@ -112,15 +114,16 @@ class _Gate:
 def test_a_machine_waits_at_its_gate_until_its_control_group_has_it(fault: OSError | None) -> None:
     """S3: its limits hold before it does anything."""
     jvm, gate = Jvm(confined=True), _Gate()
-    jvm.transport = pipes = _Pipes()  # type: ignore[assignment]
-    jvm.place = Place(None, lambda: None, gate)  # type: ignore[arg-type]
+    jvm.transport = _Pipes()  # type: ignore[assignment]
+    waits, ours = os.pipe()
+    jvm.place = Place(cell=gate, gate=ours)  # type: ignore[arg-type]
     child = subprocess.Popen(["sleep", "60"])
     try:
         jvm.childDataReceived(INFO, b'{ "child-pid": %d }' % child.pid)
-        assert pipes.written == []
+        assert select.select([waits], [], [], 0)[0] == []
         if fault is None:
             gate.let_in.callback(None)
-            assert pipes.written == [b"%d ." % GATE]
+            assert os.read(waits, 2) == b"."
         else:
             gate.let_in.errback(fault)
             assert child.wait(10) == -signal.SIGKILL
@@ -128,6 +131,77 @@ def test_a_machine_waits_at_its_gate_until_its_control_group_has_it(fault: OSErr
     finally:
         child.kill()
         child.wait(10)
+        jvm.place.leave_gate()
+        os.close(waits)
+
+
+def test_a_machines_limits_and_priority_hold_before_its_gate_opens() -> None:
+    """S3, W12. The gate is read by the child itself, which tells what it finds."""
+    jvm = Jvm(confined=True)
+    jvm.transport = _Pipes()  # type: ignore[assignment]
+    waits, ours = os.pipe()
+    script = "read _; nice; ulimit -n; ulimit -Hn; ulimit -c; ulimit -t"
+    with subprocess.Popen(["bash", "-c", script], stdin=waits, stdout=subprocess.PIPE, text=True) as child:
+        jvm.place = Place(limits={"nofile": 500, "core": 0, "cpu": 7}, gate=ours)
+        jvm.childDataReceived(INFO, b'{ "child-pid": %d }' % child.pid)
+        os.close(waits)
+        said, _ = child.communicate(timeout=10)
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert said.split() == [str(min(own + NICE, 19)), "500", "500", "0", "7"]
+
+
+def test_a_limit_is_never_raised() -> None:
+    with subprocess.Popen(["bash", "-c", "ulimit -n 300; echo; read _"], stdin=-1, stdout=-1) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        bound(child.pid, {"nofile": 500, "core": 0})
+        assert resource.prlimit(child.pid, resource.RLIMIT_NOFILE) == (300, 300)
+        child.communicate(b"\n")
+
+
+def test_a_machine_that_cannot_be_limited_never_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3: no limits, no program."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(resource, "prlimit", refuse)
+    jvm = Jvm(confined=True)
+    jvm.transport = _Pipes()  # type: ignore[assignment]
+    waits, ours = os.pipe()
+    jvm.place = Place(limits={"core": 0}, gate=ours)
+    with subprocess.Popen(["sleep", "60"]) as child:
+        jvm.childDataReceived(INFO, b'{ "child-pid": %d }' % child.pid)
+        assert child.wait(10) == -signal.SIGKILL
+    assert "can't limit it: " in jvm.complaint
+    assert select.select([waits], [], [], 0)[0] == []
+    jvm.place.leave_gate()
+    os.close(waits)
+
+
+_BOUND_ANOTHERS = """
+import subprocess
+from cluster.java.bounds import bound, may_bound_others
+child = subprocess.Popen(["setpriv", "--reuid=65534", "sh", "-c", "echo; read _"], stdin=-1, stdout=-1)
+child.stdout.readline()
+try:
+    bound(child.pid, {"core": 0})
+    able = True
+except PermissionError:
+    able = False
+child.kill()
+assert may_bound_others() == able, able
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user's process is needed")
+@pytest.mark.parametrize("lost", ["-sys_nice", "-sys_resource"])
+def test_a_node_knows_whether_it_may_bound_other_users_processes(lost: str) -> None:
+    """Root with all rights may; root in a container lacks some."""
+    for rights in ([], [f"--bounding-set={lost}"]):
+        argv = ["setpriv", "--inh-caps=-all", *rights, sys.executable, "-c", _BOUND_ANOTHERS]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 _SPARSE = """

@@ -51,7 +51,7 @@ class Scene:
     def spawn(self, jvm: Jvm, _java: Sequence[str], _bounds: Sequence[str], **_view: Any) -> Place:
         jvm.transport = Pipes()  # type: ignore[assignment]
         self.started.append(jvm)
-        return Place(None, lambda: None)  # type: ignore[arg-type]
+        return Place()
 
     def say(self, which: int, kind: bytes) -> None:
         self.started[which].childDataReceived(CHANNEL, kind + bytes(4))

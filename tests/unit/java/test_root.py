@@ -28,7 +28,7 @@ def host(tmp_path: Path) -> Path:
 def made(host: Path, directory: Path) -> Kept | None:
     jdk = Jdk(Path("/opt/jdk"), "17.0.1", (host / "libx.so.1", host / "conf"))
     directory.mkdir(exist_ok=True)
-    return prepare(jdk, (host / "prlimit", "/run/prlimit"), ("/app",), ("/dev/null",), directory)
+    return prepare(jdk, {host / "prlimit": "/run/prlimit"}, ("/app",), ("/dev/null",), directory)
 
 
 def test_it_has_what_is_shown_and_something_to_mount_on(host: Path, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_a_machine_that_no_thread_lets_into_its_control_group_ends_and_says_why(
     host.threads = False
     jvm = Jvm(confined=True)
     cell = Cell(tmp_path / "run-1", Bounds(MIB, 16), partial(in_thread, host))
-    jvm.place = Place(None, lambda: None, cell)  # type: ignore[arg-type]
+    jvm.place = Place(cell=cell)
     child = subprocess.Popen(["sleep", "60"])
     try:
         jvm.childDataReceived(INFO, b'{ "child-pid": %d }' % child.pid)
