@@ -51,6 +51,13 @@ class _OneThread(ThreadPool):
     def __init__(self) -> None:
         super().__init__(minthreads=0, maxthreads=1, name="record")
 
+    def stop(self) -> None:
+        """Wait until the thread has done what it was given, and end it."""
+        # A thread that the host refused stays in the list. To join it raises, and what comes after it, which
+        # may be in the middle of a write, would not be waited for.
+        self.threads = [thread for thread in self.threads if thread.ident is not None]
+        super().stop()
+
 
 class _Asked:
     """A record to be made durable, and who waits for that."""
@@ -181,13 +188,15 @@ class RecordStore:
             asked.done.callback(result)  # a failure makes it fail
 
     def close(self) -> None:
-        """Finish the writes asked for, then release the directory. Waits for the disk."""
+        """Finish the writes asked for, then release the directory. Waits for the disk.
+
+        If the thread can't be waited for, that is raised, and the directory stays taken: a write may go on.
+        """
         self._closing = True
+        if self._pool_runs:
+            self._pool.stop()
+            self._pool_runs = False
         try:
-            if self._pool_runs:
-                self._pool_runs = False
-                with contextlib.suppress(RuntimeError):  # a thread that never began can't be waited for
-                    self._pool.stop()
             if newest := self._queue.newest:
                 with contextlib.suppress(StorageError, LocalProtocolError):  # nobody is left to be told
                     self._replace(newest.record)

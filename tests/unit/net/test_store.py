@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -9,7 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -296,13 +297,13 @@ class Slow(Disk):
     """Stops in each write until it is told to go on; knows which thread wrote."""
 
     def __init__(self) -> None:
-        self.threads: list[str] = []
+        self.threads: list[threading.Thread] = []
         self.begun = threading.Semaphore(0)
         self.goes_on = threading.Semaphore(0)
 
     def create(self, path: Path, mode: int) -> int:
         if threading.current_thread() is not threading.main_thread():
-            self.threads.append(threading.current_thread().name)
+            self.threads.append(threading.current_thread())
             self.begun.release()
             assert self.goes_on.acquire(timeout=60)
         return super().create(path, mode)
@@ -342,23 +343,91 @@ def test_n4_what_waits_for_a_write_is_one_write_of_the_newest_off_the_reactors_t
         assert load(directory).accepted == 5
 
 
-def test_n4_a_host_that_has_no_thread_to_write_with_has_one_later(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = RecordStore(directory, cast("Any", FromThread()))
-    wanted = msgspec.structs.replace(store.load("c", 1, "ff00", UTC), accepted=7)
+@contextlib.contextmanager
+def no_new_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A crowded host."""
 
     def refused(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refused)
+        yield
+
+
+def test_n4_a_host_that_has_no_thread_to_write_with_has_one_later(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = RecordStore(directory, cast("Any", FromThread()))
+    wanted = msgspec.structs.replace(store.load("c", 1, "ff00", UTC), accepted=7)
+    with no_new_thread(monkeypatch):
         failure_result_of(store.write(wanted), RuntimeError)
     told = threading.Event()
     store.write(wanted).addCallback(lambda _none: told.set())
     assert told.wait(60)
     store.close()
     assert load(directory).accepted == 7
+
+
+def test_n3_the_directory_is_held_while_a_write_goes_on_though_a_thread_was_refused_before(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the thread of this life would put its file, or the next life's half of one, in place later."""
+    disk = Slow()
+    store = RecordStore(directory, cast("Any", FromThread()), disk=disk)
+    record = store.load("c", 1, "ff00", UTC)
+    with no_new_thread(monkeypatch):
+        failure_result_of(store.write(record), RuntimeError)
+    store.write(msgspec.structs.replace(record, accepted=7))
+    assert disk.begun.acquire(timeout=60)
+    (writer,) = disk.threads
+    join = threading.Thread.join
+
+    def join_the_writer(thread: threading.Thread, timeout: float | None = None) -> None:
+        if thread is writer:
+            disk.goes_on.release()  # only now: who does not wait for the writer finds it in its write
+        join(thread, timeout)
+
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "join", join_the_writer)
+            store.close()
+        assert not writer.is_alive()
+    finally:
+        disk.goes_on.release()
+    assert load(directory).accepted == 7
+
+
+def test_n3_a_store_that_never_had_a_thread_is_closed(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = RecordStore(directory, cast("Any", FromThread()))
+    record = store.load("c", 1, "ff00", UTC)
+    with no_new_thread(monkeypatch):
+        failure_result_of(store.write(record), RuntimeError)
+    store.close()
+    load(directory)
+
+
+def test_n3_the_directory_is_held_as_long_as_a_write_may_go_on(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store whose thread can't be waited for keeps its directory, and says so."""
+    pool = AtOnce()
+    store = RecordStore(directory, cast("Any", FromThread()), pool=cast("ThreadPool", pool))
+    success_result_of(store.write(store.load("c", 1, "ff00", UTC)))
+
+    def endless() -> None:
+        raise RuntimeError("cannot join current thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pool, "stop", endless)
+        with pytest.raises(RuntimeError, match="cannot join"):
+            store.close()
+    with pytest.raises(EnvironmentFault, match="in use by process"):
+        load(directory)
+    store.close()
+    load(directory)
 
 
 def test_i3_nothing_that_is_asked_for_goes_back_from_what_waits(directory: Path) -> None:
