@@ -15,6 +15,7 @@ import msgspec
 
 from cluster.core import effects as fx
 from cluster.core.leadership import Phase
+from cluster.core.record import Record
 from cluster.core.transcript import Wrote
 from cluster.identity import Boot, State
 from cluster.wire.jobs import Outcome, Verdict
@@ -78,6 +79,7 @@ class Checks:
         self._lease_lost: set[int] = set()
         self._boots: dict[int, Boot] = {}
         self._born: dict[int, tuple[float, bool]] = {}
+        self._asked: dict[tuple[int, int], tuple[int, int]] = {}
         self._wiped: set[int] = set()
         self._troubled: set[int] = set()
         self._watched: dict[type[Any], Callable[[Host, Life, int, Any], None]] = {
@@ -128,6 +130,10 @@ class Checks:
         """A fault struck these: from now on a worker among them may be taken for lost (W6)."""
         self._troubled.update(nodes)
 
+    def asked(self, host: Host, record: Record) -> None:
+        """A record is to be made durable; it, or a later one, will be."""
+        self._asked[host.id, record.accepted] = record.promised_node, record.promised_boot
+
     def durable(self, host: Host) -> None:
         """A record is on disk: nothing in it went back (I3)."""
         record = host.disk.durable
@@ -165,7 +171,10 @@ class Checks:
         me, disk = host.id, host.disk.durable
         demand(disk.accepted >= message.epoch, f"I2 node {me} promises {message.epoch}, on disk {disk}")
         if disk.accepted == message.epoch:
-            self._promise(me, message.epoch, to, disk.promised_boot if disk.promised_node == to else -1)
+            candidate, boot = disk.promised_node, disk.promised_boot
+        else:  # its record waited for the disk together with that of a later epoch (N4)
+            candidate, boot = self._asked.get((me, message.epoch), (-1, -1))
+        self._promise(me, message.epoch, to, boot if candidate == to else -1)
         again = (me, message.epoch, message.nonce)
         if again in self._promises_sent:
             self.probes["promise repeated"] += 1

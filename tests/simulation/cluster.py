@@ -350,6 +350,7 @@ class Cluster:
         self.deliver(to, life, event, datagram=True)
 
     def _persist(self, host: Host, life: Life, effect: fx.Persist) -> None:
+        self.checks.asked(host, effect.record)
         if due := life.writes.ask(effect):
             self._begin_write(host, life, due)
 
