@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import hashlib
 import os
@@ -184,11 +183,15 @@ class RecordStore:
         answered, due = self._queue.done()
         if due and not self._closing:
             self._begin(due)
+        self._answer(answered, result)
+
+    @staticmethod
+    def _answer(answered: list[_Asked], result: Failure | None) -> None:
         for asked in answered:
             asked.done.callback(result)  # a failure makes it fail
 
     def close(self) -> None:
-        """Finish the writes asked for, then release the directory. Waits for the disk.
+        """Finish the writes asked for, tell who waits for them, release the directory. Waits for the disk.
 
         If the thread can't be waited for, that is raised, and the directory stays taken: a write may go on.
         """
@@ -198,12 +201,24 @@ class RecordStore:
             self._pool_runs = False
         try:
             if newest := self._queue.newest:
-                with contextlib.suppress(StorageError, LocalProtocolError):  # nobody is left to be told
-                    self._replace(newest.record)
+                self._finish(newest.record)
         finally:
             if self._lock is not None:
                 os.close(self._lock)
                 self._lock = None
+
+    def _finish(self, newest: Record) -> None:
+        """Write the newest in the caller's thread, and answer all that is not answered."""
+        failure: Failure | None = None
+        try:
+            self._replace(newest)
+        except Exception:  # noqa: BLE001  (who waits is told, whatever it is)
+            failure = Failure()
+        while self._queue.under_way:
+            answered, _due = self._queue.done()
+            # The thread may have written these, and the reactor, which is in `close`, could not say so yet.
+            is_durable = failure is None or answered[-1].record is self._latest
+            self._answer(answered, None if is_durable else failure)
 
     def _take_lock(self) -> None:
         if self._lock is not None:

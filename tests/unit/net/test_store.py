@@ -17,6 +17,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
+from twisted.internet.defer import Deferred
 from twisted.python.threadpool import ThreadPool
 
 from cluster.core.record import Record
@@ -104,6 +105,21 @@ class FromThread:
 
     def callFromThread(self, call: Callable[..., Any], *args: Any) -> None:  # noqa: N802
         call(*args)
+
+
+class Busy(FromThread):
+    """A reactor that is in a call, such as `close`, and hears of what threads have done after it."""
+
+    def __init__(self) -> None:
+        self._calls: list[Callable[[], Any]] = []
+
+    def callFromThread(self, call: Callable[..., Any], *args: Any) -> None:  # noqa: N802
+        self._calls.append(lambda: call(*args))
+
+    def go_on(self) -> None:
+        """What a reactor does once the call has returned."""
+        for call in self._calls:
+            call()
 
 
 def store_in(directory: Path, disk: Disk | None = None) -> RecordStore:
@@ -294,9 +310,14 @@ def test_n3_a_record_with_a_right_checksum_and_nonsense_inside_is_refused(
 
 
 class Slow(Disk):
-    """Stops in each write until it is told to go on; knows which thread wrote."""
+    """Stops in each write until it is told to go on; knows which thread wrote.
+
+    Attributes:
+        full: whether a write in the main thread fails.
+    """
 
     def __init__(self) -> None:
+        self.full = False
         self.threads: list[threading.Thread] = []
         self.begun = threading.Semaphore(0)
         self.goes_on = threading.Semaphore(0)
@@ -306,7 +327,31 @@ class Slow(Disk):
             self.threads.append(threading.current_thread())
             self.begun.release()
             assert self.goes_on.acquire(timeout=60)
+        elif self.full:
+            raise OSError(28, "No space left on device")
         return super().create(path, mode)
+
+
+@contextlib.contextmanager
+def going_on_when_joined(disk: Slow, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A write that ends once somebody waits for its thread, and not before."""
+    join = threading.Thread.join
+
+    def joined(thread: threading.Thread, timeout: float | None = None) -> None:
+        if thread in disk.threads:
+            disk.goes_on.release()
+        join(thread, timeout)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "join", joined)
+        yield
+
+
+def follow(done: Deferred[None], number: int, told: list[tuple[int, bool]]) -> None:
+    """Note when it is told, and whether the record is durable."""
+    done.addCallbacks(
+        lambda _none: told.append((number, True)), lambda _failure: told.append((number, False))
+    )
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -319,13 +364,7 @@ def test_n4_what_waits_for_a_write_is_one_write_of_the_newest_off_the_reactors_t
     record = store.load("c", 1, "ff00", UTC)
     told: list[tuple[int, bool]] = []
     for epoch in range(1, 6):
-        done = store.write(msgspec.structs.replace(record, accepted=epoch))
-        done.addCallbacks(
-            lambda _none, number: told.append((number, True)),
-            lambda _failure, number: told.append((number, False)),
-            callbackArgs=(epoch,),
-            errbackArgs=(epoch,),
-        )
+        follow(store.write(msgspec.structs.replace(record, accepted=epoch)), epoch, told)
         if epoch == 1:
             assert disk.begun.acquire(timeout=60)
     assert told == []
@@ -380,19 +419,10 @@ def test_n3_the_directory_is_held_while_a_write_goes_on_though_a_thread_was_refu
         failure_result_of(store.write(record), RuntimeError)
     store.write(msgspec.structs.replace(record, accepted=7))
     assert disk.begun.acquire(timeout=60)
-    (writer,) = disk.threads
-    join = threading.Thread.join
-
-    def join_the_writer(thread: threading.Thread, timeout: float | None = None) -> None:
-        if thread is writer:
-            disk.goes_on.release()  # only now: who does not wait for the writer finds it in its write
-        join(thread, timeout)
-
     try:
-        with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "join", join_the_writer)
+        with going_on_when_joined(disk, monkeypatch):
             store.close()
-        assert not writer.is_alive()
+        assert not disk.threads[0].is_alive()
     finally:
         disk.goes_on.release()
     assert load(directory).accepted == 7
@@ -455,6 +485,30 @@ def test_what_still_waits_when_the_store_is_closed_is_written(directory: Path) -
     disk.goes_on.release(3)
     closing.join(timeout=60)
     assert load(directory).accepted == 3
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_n4_what_still_waits_when_the_store_is_closed_is_told_what_became_of_it(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, is_busy: bool, fails: bool
+) -> None:
+    """Each once, in the order of asking; what was durable before the last write failed is so after it."""
+    disk = Slow()
+    reactor = Busy()
+    store = RecordStore(directory, cast("Any", reactor if is_busy else FromThread()), disk=disk)
+    record = store.load("c", 1, "ff00", UTC)
+    disk.full = fails
+    told: list[tuple[int, bool]] = []
+    for epoch in range(1, 4):
+        follow(store.write(msgspec.structs.replace(record, accepted=epoch)), epoch, told)
+    assert disk.begun.acquire(timeout=60)
+    assert told == []
+    with going_on_when_joined(disk, monkeypatch):
+        store.close()
+    reactor.go_on()
+    store.close()
+    assert told == [(1, True), (2, not fails), (3, not fails)]
+    assert load(directory).accepted == (1 if fails else 3)
 
 
 def test_a_node_that_fails_at_start_up_does_not_hang_on_its_store(directory: Path) -> None:
