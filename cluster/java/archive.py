@@ -7,9 +7,7 @@ A virtual machine that refuses it is no failure: it reads its classes one by one
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,10 +16,12 @@ import attrs
 from cluster.java.flags import archive_flags
 from cluster.java.frames import NONCE_BYTES, WARM_ORDER, encode_task
 from cluster.java.harness import LAUNCHER
+from cluster.java.kept import building, clear_unfinished
 from cluster.limits import MIB
 
 STEPS = 4
 """Of the rehearsal: `Rehearsal.java` has as many."""
+_KIND = "archive"
 MAKE_S = 60.0
 """How long one of the three runs may take before the archive is given up."""
 
@@ -37,7 +37,9 @@ class Sample:
 def prepare(java: Sequence[str], archive: Path, sample: Sample) -> bool:
     """Whether there is an archive that works; made if there is none.
 
-    Blocks for two seconds or so at a first start. Whoever calls it holds the directory's lock.
+    Blocks for two seconds or so at a first start. Whoever calls it holds the directory's lock. One that does
+    not work is replaced by one that does, or left as it is: other nodes may start machines with it, and here
+    and now it may not work for want of memory.
 
     Args:
         java: a command that starts the virtual machine as the sandbox does, but for the main class: an
@@ -47,12 +49,10 @@ def prepare(java: Sequence[str], archive: Path, sample: Sample) -> bool:
     """
     java = (*java, *archive_flags())
     try:
-        if _works(java, archive) or (_make(java, archive, sample) and _works(java, archive)):
-            return True
-        archive.unlink(missing_ok=True)
+        clear_unfinished(archive.parent, _KIND)
+        return _works(java, archive) or _make(java, archive, sample)
     except OSError:
         return False
-    return False
 
 
 def _works(java: Sequence[str], archive: Path) -> bool:
@@ -63,8 +63,7 @@ def _works(java: Sequence[str], archive: Path) -> bool:
 
 
 def _make(java: Sequence[str], archive: Path, sample: Sample) -> bool:
-    work = Path(tempfile.mkdtemp(prefix="harness-", dir=archive.parent))
-    try:
+    with building(archive.parent, _KIND) as work:
         empty, classes, names, fresh = (work / name for name in ("empty", "app", "names", "fresh"))
         empty.mkdir()
         classes.mkdir()
@@ -84,9 +83,11 @@ def _make(java: Sequence[str], archive: Path, sample: Sample) -> bool:
         if not _run((*java, *dump, "-cp", str(empty)), b""):
             return False
         fresh.chmod(0o644)
+        if not _works(java, fresh):
+            return False
+        with fresh.open("rb") as file:
+            os.fsync(file.fileno())
         fresh.replace(archive)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return True
 
 

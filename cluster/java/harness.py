@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import os
-import shutil
 import stat
 import subprocess
-import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
-from cluster.errors import HostExhausted
+from cluster.errors import EnvironmentFault, HostExhausted
 from cluster.java.jdk import Jdk
+from cluster.java.kept import Kept, building, clear_unfinished, forget_others, locked, stranger
 from cluster.java.scarcity import fault_of
 
 COMPILER = "javacluster.internal.Compiler"
@@ -25,7 +21,7 @@ LAUNCHER = "javacluster.internal.Launcher"
 SHARED = Path("/var/cache/javacluster")
 """Where it is kept when the node is root and its state directory is closed to the user that programs get."""
 
-_LOCK = "harness-lock"
+_KIND = "harness"
 _BUILD_S = 300.0
 """Ten times what the slowest real machine needs: an emulated one is slower still."""
 _MADE = 1_000_000_000
@@ -39,33 +35,49 @@ _EXPORTS = (
 
 
 def directory(wanted: Path) -> Path:
-    """Where jar, image and archive are kept: whoever starts bubblewrap must be able to read them there."""
+    """Where jar, image and archive are kept; made if it is not there.
+
+    Whoever starts bubblewrap must be able to read them there, and nobody else to write: what is kept is run
+    as this node's user.
+
+    Raises:
+        EnvironmentFault: it can't be made, or somebody else could put something there.
+    """
+    _own(wanted)
     if os.geteuid() != 0:
         return wanted
-    wanted.mkdir(parents=True, exist_ok=True)
     inner = wanted.resolve()
     if all(path.stat().st_mode & stat.S_IXOTH for path in (inner, *inner.parents)):
         return wanted
+    _own(SHARED)
+    SHARED.chmod(0o755)  # an earlier node's mask may have closed it
     return SHARED
 
 
-@contextmanager
-def locked(kept: Path) -> Iterator[None]:
-    """Nodes of one machine that share the directory make one of each thing, not one each."""
-    with (kept / _LOCK).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _own(path: Path) -> None:
+    try:
+        if not path.exists():
+            path.mkdir(parents=True, exist_ok=True)
+            path.chmod(0o755)
+        why = stranger(path)
+    except OSError as error:
+        raise fault_of(f"can't keep anything in {path}: {error.strerror or error}", error) from error
+    if why:
+        raise EnvironmentFault(
+            f"{path} is not this node's alone ({why}), and what is kept there is run as its user: "
+            "chown and chmod it, or set java.cache_directory to another directory"
+        )
 
 
-def build(jdk: Jdk, kept: Path) -> Path:
+def build(jdk: Jdk, directory: Path) -> Kept:
     """A jar with both, made once for each content of the sources and each JDK; later starts find it.
 
     Args:
         jdk: compiles them.
-        kept: see `directory`.
+        directory: see the function of that name.
 
     Raises:
-        EnvironmentFault: the directory can't be written, or the JDK's compiler refuses.
+        EnvironmentFault: the directory can't be written, the jar is not ours, or the JDK's compiler refuses.
     """
     sources = {
         entry.name: entry.read_bytes()
@@ -75,15 +87,17 @@ def build(jdk: Jdk, kept: Path) -> Path:
     digest = hashlib.sha256(f"{jdk.home}\n{jdk.version}\n".encode())
     for name in sorted(sources):
         digest.update(f"{name}\n{len(sources[name])}\n".encode() + sources[name])
-    jar = kept / f"harness-{digest.hexdigest()[:16]}.jar"
+    jar = directory / f"{_KIND}-{digest.hexdigest()[:16]}.jar"
     try:
-        kept.mkdir(parents=True, exist_ok=True)
-        with locked(kept):
+        with locked(directory):
+            clear_unfinished(directory, _KIND)
             if not _usable(jar):
                 _make(jdk, sources, jar)
+            kept = Kept(jar)
+            forget_others(jar)
     except OSError as error:
-        raise fault_of(f"can't write {jar}: {error.strerror or error}", error) from error
-    return jar
+        raise fault_of(f"can't keep {jar}: {error.strerror or error}", error) from error
+    return kept
 
 
 def _usable(jar: Path) -> bool:
@@ -95,8 +109,7 @@ def _usable(jar: Path) -> bool:
 
 
 def _make(jdk: Jdk, sources: dict[str, bytes], jar: Path) -> None:
-    work = Path(tempfile.mkdtemp(prefix="build-", dir=jar.parent))
-    try:
+    with building(jar.parent, _KIND) as work:
         for name, text in sources.items():
             (work / name).write_bytes(text)
         argv = [
@@ -130,5 +143,3 @@ def _make(jdk: Jdk, sources: dict[str, bytes], jar: Path) -> None:
         with finished.open("rb") as file:
             os.fsync(file.fileno())
         finished.replace(jar)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
-import tempfile
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
 from cluster.java.jdk import Jdk
-from cluster.java.kept import UNFINISHED, Kept, clear_unfinished, forget_others, state
+from cluster.java.kept import Kept, State, building, clear_unfinished, discard, forget_others, states
 
 SOURCES = ("Launcher.java", "Link.java", "Rehearsal.java", "inside/Host.java")
 """Of the harness: what becomes part of `java.base`."""
@@ -42,19 +41,25 @@ def prepare(jdk: Jdk, directory: Path) -> Kept | None:
     """
     try:
         clear_unfinished(directory, _KIND)
-        path = directory / _name(jdk)
+        made_of = states((modules_of(jdk), *sorted((jdk.home / "jmods").glob("*.jmod"))))
+        path = directory / _name(jdk, made_of)
         if not path.exists() and not _make(jdk, path):
             return None
-        image = Kept(path, (modules_of(jdk),))
-        forget_others(path, f"{_KIND}-*.modules")
+        image = Kept(path, made_of)
+        if not image.fits():  # an update went on meanwhile: half of it is the new one's
+            image.release()
+            discard(path)
+            return None
+        forget_others(path)
     except (OSError, subprocess.SubprocessError):
         return None
     return image
 
 
-def _name(jdk: Jdk) -> str:
+def _name(jdk: Jdk, made_of: Mapping[Path, State]) -> str:
     """Of the sources, and of the modules that it is made from."""
-    digest = hashlib.sha256(f"{jdk.home}\n{jdk.version}\n{state(modules_of(jdk))}\n".encode())
+    told = [(str(path), then) for path, then in made_of.items()]
+    digest = hashlib.sha256(f"{jdk.home}\n{jdk.version}\n{told}\n".encode())
     for source, text in _sources().items():
         digest.update(f"{source}\n{len(text)}\n".encode() + text)
     return f"{_KIND}-{digest.hexdigest()[:16]}.modules"
@@ -69,8 +74,7 @@ def _make(jdk: Jdk, image: Path) -> bool:
     tools, jmods = jdk.home / "bin", jdk.home / "jmods"
     if not (jmods / "java.base.jmod").exists() or not (tools / "jlink").exists():
         return False
-    work = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{_KIND}-", dir=image.parent))
-    try:
+    with building(image.parent, _KIND) as work:
         text, base, own, linked = (work / part for part in ("text", "base", "own", "linked"))
         own.mkdir()
         for source, content in _sources().items():
@@ -89,8 +93,6 @@ def _make(jdk: Jdk, image: Path) -> bool:
         with made.open("rb") as file:
             os.fsync(file.fileno())
         made.replace(image)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return True
 
 

@@ -20,9 +20,11 @@ from twisted.internet.interfaces import IProcessTransport
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from cluster.java.bounds import bound, give_way, lower
+from cluster.java.bounds import bound, lower
 from cluster.java.cgroup import Toll
-from cluster.java.sandbox import INFO, MEMORY_PLACES, Place
+from cluster.java.place import Place
+from cluster.java.sandbox import INFO
+from cluster.java.view import MEMORY_PLACES
 
 FILE_BYTES = 1536
 """What the kernel keeps of a file in memory beside its content: inode, entry, name of up to 255 bytes."""
@@ -127,13 +129,9 @@ class Jvm(ProcessProtocol):
         self.ended: Deferred[Ending] = Deferred()
 
     def connectionMade(self) -> None:  # noqa: N802
-        """Without bubblewrap the process is the machine itself; with it, what it starts gives way too."""
-        number = self._process.pid or 0
+        """Without bubblewrap the process is the machine itself."""
         if not self._confined:
-            self._meet(number)
-            return
-        with contextlib.suppress(OSError):
-            give_way(number)
+            self._meet(self._process.pid or 0)
 
     @property
     def _process(self) -> IProcessTransport:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cluster.java import archive, harness, image
+from cluster.java import archive, image
 from cluster.java.archive import Sample
 from cluster.java.jdk import Jdk
-from cluster.java.kept import Kept, remove
+from cluster.java.kept import Kept, discard, locked
 
 _INSIDE_JAR = "/run/harness.jar"
 _INSIDE_ARCHIVE = "/run/harness.jsa"
@@ -31,7 +31,7 @@ class Launch:
         self._jdk = jdk
         self._jar = jar
         self._confined = confined
-        self._archive: Path | None = None
+        self._archive: Kept | None = None
         self._image: Kept | None = None
 
     def shown(self, *, boot: bool) -> dict[str, str]:
@@ -46,7 +46,7 @@ class Launch:
         else:
             shown[str(self._jar)] = _INSIDE_JAR
         if boot and self._archive:
-            shown[str(self._archive)] = _INSIDE_ARCHIVE
+            shown[str(self._archive.path)] = _INSIDE_ARCHIVE
         return shown
 
     def class_path(self, *, boot: bool, classes: str = INSIDE_CLASSES) -> list[str]:
@@ -62,8 +62,9 @@ class Launch:
         return [*self._boot(jar), "-cp", classes]
 
     def _boot(self, jar: str) -> list[str]:
-        kept = _INSIDE_ARCHIVE if self._confined else str(self._archive)
-        argv = [f"-XX:SharedArchiveFile={kept}"] if self._archive else []
+        argv = []
+        if self._archive:
+            argv = [f"-XX:SharedArchiveFile={_INSIDE_ARCHIVE if self._confined else self._archive.path}"]
         return argv if self._image else [*argv, f"-Xbootclasspath/a:{jar}"]
 
     def prepare(self, bwrap: str, sample: Sample) -> bool:
@@ -71,15 +72,17 @@ class Launch:
 
         An image of which no archive can be made is not used: without one, the launcher is as quick beside it.
         """
-        kept = self._jar.parent
+        directory = self._jar.parent
+        self.release()
         try:
-            with harness.locked(kept):
-                self._image = image.prepare(self._jdk, kept) if self._confined else None
+            with locked(directory):
+                self._image = image.prepare(self._jdk, directory) if self._confined else None
                 if self._image and self._archived(self._image.path, bwrap, sample):
                     return True
                 if self._image:
-                    remove(self._image.path)  # the next start makes another
-                self.release()
+                    path = self._image.path
+                    self.release()
+                    discard(path)  # the next start makes another, unless somebody else can use this one
                 return self._archived(self._jar, bwrap, sample)
         except OSError:
             return False
@@ -88,7 +91,6 @@ class Launch:
         """Whether there is an archive for machines that start from this, which they see as in the sandbox."""
         prefix: tuple[str, ...] = ()
         made = whose.with_suffix(".jsa") if self._confined else whose.with_name(f"{whose.stem}-bare.jsa")
-        self._archive = None
         if self._confined:
             inside = str(image.modules_of(self._jdk)) if self._image else _INSIDE_JAR
             run = () if self._image else ("--tmpfs", str(Path(_INSIDE_JAR).parent))
@@ -96,17 +98,16 @@ class Launch:
             prefix += ("--bind", str(whose.parent), str(whose.parent), "--")
         boot = self._boot(_INSIDE_JAR if self._confined else str(self._jar))
         if archive.prepare((*prefix, str(self._jdk.java), *boot), made, sample):
-            self._archive = made
+            self._archive = Kept(made)
         return self._archive is not None
 
     def look(self) -> None:
         """One updated meanwhile has the launcher beside it, and no archive, until the node's next start."""
-        if self._image and not self._image.fits():
+        if (self._image and not self._image.fits()) or (self._archive and not self._archive.fits()):
             self.release()
-            self._archive = None
 
     def release(self) -> None:
-        """Nothing is started any more: the image is nobody's."""
-        if self._image:
-            self._image.release()
-            self._image = None
+        """Nothing is started from image and archive any more; what was goes on, with what it has mapped."""
+        for kept in filter(None, (self._image, self._archive)):
+            kept.release()
+        self._image = self._archive = None

@@ -9,13 +9,14 @@ Where no such directory can be made, or the host's files were updated since, the
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
+from importlib import resources
 from pathlib import Path
 
 from cluster.java.jdk import Jdk
-from cluster.java.kept import UNFINISHED, Kept, clear_unfinished, forget_others, state
+from cluster.java.kept import Kept, building, clear_unfinished, discard, forget_others, states
 
 _KIND = "root"
 
@@ -38,14 +39,19 @@ def prepare(
     mounted = tuple(directories), tuple(files)
     try:
         clear_unfinished(directory, _KIND)
-        sources = [each for path in copied for each in _files(path)]
+        made_of = states(each for path in copied for each in _files(path))
         told = [(str(path), inside) for path, inside in copied.items()], mounted, str(jdk.java)
-        digest = hashlib.sha256(repr((told, [(str(each), state(each)) for each in sources])).encode())
+        digest = hashlib.sha256(repr((told, [(str(each), then) for each, then in made_of.items()])).encode())
+        digest.update(resources.files("cluster.java").joinpath("root.py").read_bytes())
         path = directory / f"{_KIND}-{digest.hexdigest()[:16]}"
         if not path.exists():
             _make(jdk, copied, mounted, path)
-        root = Kept(path, sources)
-        forget_others(path, f"{_KIND}-*")
+        root = Kept(path, made_of)
+        if not root.fits():  # an update went on meanwhile: half of it is the new one's
+            root.release()
+            discard(path)
+            return None
+        forget_others(path)
     except OSError:
         return None
     return root
@@ -58,29 +64,40 @@ def _files(path: Path) -> list[Path]:
 def _make(
     jdk: Jdk, copied: dict[Path, str], mounted: tuple[tuple[str, ...], tuple[str, ...]], path: Path
 ) -> None:
-    work = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{_KIND}-", dir=path.parent))
-    try:
+    with building(path.parent, _KIND) as work:
+        tree = work / path.name
+        tree.mkdir()
         for source, inside in copied.items():
-            target = _within(work, inside)
+            target = _within(tree, inside)
             target.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():
                 shutil.copytree(source, target, symlinks=True)
             else:
                 shutil.copy2(source, target)
         for name in (str(jdk.home), *mounted[0]):
-            _within(work, name).mkdir(parents=True, exist_ok=True)
+            _within(tree, name).mkdir(parents=True, exist_ok=True)
         for name in mounted[1]:
-            _within(work, name).parent.mkdir(parents=True, exist_ok=True)
-            _within(work, name).touch()
-        itself = _within(work, "/proc/self/exe")
+            _within(tree, name).parent.mkdir(parents=True, exist_ok=True)
+            _within(tree, name).touch()
+        itself = _within(tree, "/proc/self/exe")
         itself.parent.mkdir(parents=True)
         itself.symlink_to(jdk.java)
-        for each in (work, *work.rglob("*")):
-            if each.is_dir() and not each.is_symlink():
-                each.chmod(0o755)  # whom programs run as must be able to enter it, whatever this node's mask
-        work.rename(path)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        _finish(tree)
+        tree.rename(path)
+
+
+def _finish(tree: Path) -> None:
+    """Whom programs run as can enter it, whatever this node's mask; no power cut leaves half of a file."""
+    for each in (tree, *tree.rglob("*")):
+        if each.is_symlink():
+            continue
+        if each.is_dir():
+            each.chmod(0o755)
+        descriptor = os.open(each, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _within(root: Path, inside: str) -> Path:

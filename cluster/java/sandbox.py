@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,17 @@ from twisted.internet.protocol import ProcessProtocol
 
 from cluster.config import SandboxSettings
 from cluster.errors import EnvironmentFault
-from cluster.java import harness, root, seccomp
+from cluster.java import root, seccomp
 from cluster.java.archive import Sample
-from cluster.java.bounds import NICE, as_arguments, may_bound_others
-from cluster.java.cells import Cell, Subtree
-from cluster.java.flags import CLASSES_BYTES, SHM_BYTES, Allowance
+from cluster.java.bounds import NICE, as_arguments, give_way, may_bound_others
+from cluster.java.cells import Subtree
+from cluster.java.flags import Allowance
 from cluster.java.jdk import Jdk
-from cluster.java.kept import Kept
-from cluster.java.launch import INSIDE_CLASSES, INSIDE_FILES, Launch
+from cluster.java.kept import Kept, discard, locked
+from cluster.java.launch import INSIDE_FILES, Launch
+from cluster.java.place import Place
+from cluster.java.view import DEVICES, ENVIRONMENT, INSIDE_PRLIMIT, MEMORY_PLACES, view
+from cluster.limits import MIB
 
 STDIN, STDOUT, STDERR, CONTROL, CHANNEL, INFO = range(6)
 _SECCOMP = 6
@@ -41,12 +45,7 @@ GATE = 7
 NOBODY = 65534
 """Who a program is on the host when the node is root, whose processes no limit on their number binds."""
 
-_INSIDE_PRLIMIT = "/run/prlimit"
-MEMORY_PLACES = ("/tmp", "/dev/shm", INSIDE_CLASSES)  # noqa: S108  (inside)
-"""Where a program can write: in memory, with sizes that bound what is in files, not how many there are."""
-_DEVICES = ("null", "full", "random", "urandom")
-"""No `zero`: what is mapped from it and shared is memory of the host that no rlimit counts."""
-_ENVIRONMENT = {"LANG": "C.UTF-8"}
+_PROOF_S = 60.0
 
 
 @attrs.frozen
@@ -65,41 +64,11 @@ class SandboxReport:
     text: str
 
 
-@attrs.define
-class Place:
-    """Where one process runs.
-
-    Attributes:
-        clean: called once it is dead.
-        limits: what it must be bounded by before its gate is opened (`bounds.bound`); None: it bounds itself.
-        cell: its control group, into which it must be admitted before that; None where there are none.
-        gate: a pipe's end; bubblewrap, with everything in place, waits for a byte at the other. -1: no gate.
-    """
-
-    clean: Callable[[], None] = lambda: None
-    limits: Mapping[str, int] | None = None
-    cell: Cell | None = None
-    gate: int = -1
-
-    def open_gate(self) -> None:
-        """Now the virtual machine may start."""
-        if self.gate >= 0:
-            with suppress(BrokenPipeError):
-                os.write(self.gate, b".")
-        self.leave_gate()
-
-    def leave_gate(self) -> None:
-        """It is open, or nobody waits there any more."""
-        if self.gate >= 0:
-            os.close(self.gate)
-            self.gate = -1
-
-
 class Sandbox:
     """Starts virtual machines, confined as the settings and the machine allow.
 
     Args:
-        jar: the harness, where whoever starts bubblewrap can read it.
+        jar: the harness, where whoever starts bubblewrap can read it; released with the rest.
         state_directory: holds the private directories that mode `none` needs, and nothing else.
         subtree: the control group that this node may divide; None where it has none.
     """
@@ -109,7 +78,7 @@ class Sandbox:
         reactor: IReactorProcess,
         settings: SandboxSettings,
         jdk: Jdk,
-        jar: Path,
+        jar: Kept,
         state_directory: Path,
         subtree: Subtree | None = None,
     ) -> None:
@@ -118,9 +87,10 @@ class Sandbox:
         self._jdk = jdk
         self._directory = state_directory
         self.confined = settings.mode == "bubblewrap"
-        self._jar = jar
-        self._launch = Launch(jdk, jar, confined=self.confined)
+        self._jar = jar.path
+        self._launch = Launch(jdk, jar.path, confined=self.confined)
         self._root: Kept | None = None
+        self._held = [jar]
         self._subtree = subtree if self.confined else None
         self._bwrap = ""
         self._drops = os.geteuid() == 0
@@ -154,16 +124,12 @@ class Sandbox:
             allowance: the size of its `/tmp`; limits only where this node may not set them from outside.
             boot: a program's, not the compiler's (`Launch`).
         """
-        outside = [_found("setsid", "util-linux")]
-        inside: list[str] = []
-        if self._helped:
-            outside += [_found("nice"), f"-n{NICE}"]
-            inside = [_INSIDE_PRLIMIT, *as_arguments(self._limits(allowance))]
-        if self._drops:
-            drop = _found("setpriv", "util-linux"), f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"
-            outside = [*drop, *outside]
+        nice = [_found("nice"), f"-n{NICE}"] if self._helped else []
+        inside = [INSIDE_PRLIMIT, *as_arguments(self._limits(allowance))] if self._helped else []
         return [
-            *outside,
+            *self._drop(),
+            _found("setsid", "util-linux"),
+            *nice,
             self._bwrap,
             *view(
                 self._jdk,
@@ -172,6 +138,8 @@ class Sandbox:
                 self._launch.shown(boot=boot),
                 self._root.path if self._root else None,
             ),
+            "--info-fd",
+            str(INFO),
             *(("--seccomp", str(_SECCOMP)) if self._filter else ()),
             *(("--block-fd", str(GATE)) if self._gated else ()),
             "--",
@@ -180,6 +148,12 @@ class Sandbox:
             *self._launch.class_path(boot=boot),
             *java,
         ]
+
+    def _drop(self) -> list[str]:
+        """What makes a process of root's one of nobody's."""
+        if not self._drops:
+            return []
+        return [_found("setpriv", "util-linux"), f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
 
     def _limits(self, allowance: Allowance) -> dict[str, int]:
         """Those that no control group keeps."""
@@ -192,25 +166,44 @@ class Sandbox:
     def prepare(self, sample: Sample) -> bool:
         """Make or find what machines start from; whether there is an archive (`Launch.prepare`)."""
         if self.confined:
-            prlimit = self._prlimit()
-            copies = {prlimit: _INSIDE_PRLIMIT} if prlimit else {}
-            files = (*(f"/dev/{name}" for name in _DEVICES), *INSIDE_FILES)
-            with suppress(OSError), harness.locked(self._jar.parent):
-                self._root = root.prepare(self._jdk, copies, MEMORY_PLACES, files, self._jar.parent)
+            with suppress(OSError), locked(self._jar.parent):
+                self._root = self._rooted() or self._rooted()
         return self._launch.prepare(self._bwrap, sample)
 
+    def _rooted(self) -> Kept | None:
+        """A root from which a virtual machine starts; one from which none does goes, if nobody has it.
+
+        A power cut may have damaged it, or its file system may forbid to execute what lies there.
+        """
+        prlimit = self._prlimit()
+        files = (*(f"/dev/{name}" for name in DEVICES), *INSIDE_FILES)
+        copies = {prlimit: INSIDE_PRLIMIT} if prlimit else {}
+        found = root.prepare(self._jdk, copies, MEMORY_PLACES, files, self._jar.parent)
+        if found is None:
+            return None
+        argv = [*self._drop(), self._bwrap, *view(self._jdk, prlimit, MIB, {}, found.path), "--"]
+        argv += [INSIDE_PRLIMIT] if prlimit else []
+        if _succeeds([*argv, str(self._jdk.java), "-XX:+UseSerialGC", "-version"]):
+            self._held.append(found)
+            return found
+        found.release()
+        discard(found.path)
+        return None
+
     def _look(self) -> None:
-        """An update of the host under a running node: the copies are of what was there before."""
+        """An update of the host under a running node: the copies are of what was there before.
+
+        Machines that were started have the root still, so that it stays.
+        """
         if self._root and not self._root.fits():
-            self._root.release()
             self._root = None
         self._launch.look()
 
     def release(self) -> None:
-        """Nothing is started any more."""
-        if self._root:
-            self._root.release()
-            self._root = None
+        """Nothing is started any more, and nothing runs."""
+        self._root = None
+        for kept in self._held:
+            kept.release()
         self._launch.release()
 
     def spawn(
@@ -248,7 +241,10 @@ class Sandbox:
             if self._filter:
                 held.append(_memory_file(self._filter))
                 children[_SECCOMP] = held[-1]
-            self._reactor.spawnProcess(protocol, argv[0], argv, env=_ENVIRONMENT, childFDs=children)
+            started = self._reactor.spawnProcess(protocol, argv[0], argv, env=ENVIRONMENT, childFDs=children)
+            if place.limits is not None:
+                with suppress(OSError):  # it is gone already, which is told by its end
+                    give_way(started.pid)
         except BaseException:
             place.clean()
             raise
@@ -301,7 +297,7 @@ class Sandbox:
             *java,
         ]
         try:
-            self._reactor.spawnProcess(protocol, argv[0], argv, env=_ENVIRONMENT, childFDs=children)
+            self._reactor.spawnProcess(protocol, argv[0], argv, env=ENVIRONMENT, childFDs=children)
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
             raise
@@ -338,43 +334,21 @@ class Sandbox:
         return SandboxReport(level, self.confined, self.filtered, cgroup2=celled, text=text)
 
 
-def view(
-    jdk: Jdk, prlimit: Path | None, tmp_bytes: int, harness: Mapping[str, str], root: Path | None = None
-) -> list[str]:
-    """The arguments of bubblewrap: own namespaces, the JDK and its libraries read-only, nothing else.
-
-    There is no `/proc` but for the one link by which the virtual machine finds itself: nobody can open
-    another's, or its own, descriptors and memory by name.
-
-    Args:
-        jdk: what is shown.
-        prlimit: the host's, where it has to set limits inside.
-        tmp_bytes: size of `/tmp`.
-        harness: what of ours is shown, and where.
-        root: a directory with the JDK's libraries, and something to mount on; None: they are bound.
-    """
-    home = str(jdk.home)
-    argv = ["--unshare-all", "--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL"]
-    argv += ["--clearenv", "--hostname", "localhost", "--info-fd", str(INFO)]
-    for name, value in _ENVIRONMENT.items():
-        argv += ["--setenv", name, value]
-    if root:
-        argv += ["--ro-bind", str(root), "/", "--ro-bind", home, home]
-    else:
-        for path in (home, *map(str, jdk.view)):
-            argv += ["--ro-bind", path, path]
-        argv += ["--ro-bind", str(prlimit), _INSIDE_PRLIMIT] if prlimit else []
-        argv += ["--dir", "/proc/self", "--symlink", str(jdk.java), "/proc/self/exe"]
-    if (jdk.home / "lib" / "jspawnhelper").exists():
-        argv += ["--ro-bind", "/dev/null", f"{home}/lib/jspawnhelper"]
-    for name in _DEVICES:
-        argv += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
-    argv += ["--size", str(SHM_BYTES), "--tmpfs", "/dev/shm"]  # noqa: S108  (inside, and empty)
-    argv += ["--size", str(max(tmp_bytes, 4096)), "--tmpfs", "/tmp"]  # noqa: S108
-    argv += ["--size", str(CLASSES_BYTES), "--tmpfs", INSIDE_CLASSES]
-    for path, inside in harness.items():
-        argv += ["--ro-bind", path, inside]
-    return [*argv, *(() if root else ("--remount-ro", "/")), "--chdir", "/tmp"]  # noqa: S108
+def _succeeds(argv: Sequence[str]) -> bool:
+    """Whether a trusted command ends well, and soon."""
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_PROOF_S,
+            check=False,
+            env=ENVIRONMENT,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
 
 
 def _memory_file(data: bytes) -> int:
@@ -384,6 +358,7 @@ def _memory_file(data: bytes) -> int:
     return descriptor
 
 
+@cache
 def _found(program: str, package: str = "") -> str:
     """Where a program of the host is.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,11 +46,11 @@ def node(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
     assert driver.start.started, driver.start.text
     yield driver
     assert driver.stop() == 0
-    assert [path.name for path in state.iterdir() if not path.name.startswith(KEPT)] == []
+    assert [path.name for path in state.iterdir() if not KEPT.fullmatch(path.name)] == []
 
 
-KEPT = ("harness-", "image-", "root-")
-"""What a node keeps for its next start: their names begin so."""
+KEPT = re.compile(r"harness-lock|(harness|image|root)-[0-9a-f]{16}(-bare)?(\.[a-z]+)?")
+"""What a node keeps for its next start."""
 
 AT_REST = 1 + 1 + 1
 """Virtual machines of a node without work: the compiler, perhaps its spare, the waiting one."""

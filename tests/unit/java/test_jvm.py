@@ -17,7 +17,8 @@ from twisted.internet.defer import Deferred
 
 from cluster.java.bounds import NICE, bound
 from cluster.java.jvm import Jvm, files_in, usage_of
-from cluster.java.sandbox import CONTROL, INFO, Place
+from cluster.java.place import Place
+from cluster.java.sandbox import CONTROL, INFO
 from cluster.limits import MIB
 
 

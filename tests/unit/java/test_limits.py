@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from cluster.config import SandboxSettings
 from cluster.java.flags import budget, compiler_flags, program_allowance, program_flags
 from cluster.java.jdk import Jdk
-from cluster.java.sandbox import Sandbox, view
+from cluster.java.kept import Kept
+from cluster.java.sandbox import Sandbox
+from cluster.java.view import view
 from cluster.limits import MIB, Limits, bounded
 
 KIT = Jdk(Path("/opt/jdk"), "17.0.1", (Path("/lib/libc.so.6"), Path("/etc/java-17-openjdk")))
@@ -88,6 +90,7 @@ def test_a_prepared_root_takes_the_place_of_what_it_has() -> None:
 def test_mode_none_is_loud(tmp_path: Path) -> None:
     """S4."""
     settings = SandboxSettings(mode="none")
-    report = Sandbox(None, settings, KIT, tmp_path / "jar", tmp_path).report("17")  # type: ignore[arg-type]  # spawns nothing
+    (tmp_path / "jar").touch()
+    report = Sandbox(None, settings, KIT, Kept(tmp_path / "jar"), tmp_path).report("17")  # type: ignore[arg-type]  # spawns nothing
     assert (report.level, report.namespaces, report.seccomp) == ("none", False, False)
     assert "SANDBOX OFF" in report.text

@@ -16,8 +16,9 @@ from twisted.python.failure import Failure
 from cluster.java.archive import STEPS
 from cluster.java.frames import WARM_ORDER
 from cluster.java.jvm import Jvm
+from cluster.java.place import Place
 from cluster.java.pool import ADOPT, CALM_S, LOOK_S, PATIENCE_S, RunnerPool
-from cluster.java.sandbox import CHANNEL, CONTROL, Place
+from cluster.java.sandbox import CHANNEL, CONTROL
 from cluster.limits import MIB, Limits
 
 CAPS = Limits()

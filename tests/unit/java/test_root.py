@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,6 +75,26 @@ def test_it_is_made_once_for_the_files_of_the_host(host: Path, tmp_path: Path) -
         each.release()
     made(host, tmp_path / "kept")
     assert [path.name for path in (tmp_path / "kept").iterdir()] == [third.path.name]
+
+
+def test_none_is_made_while_the_hosts_files_are_updated(
+    host: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be the old library with the new configuration, and seem to fit."""
+    copy = shutil.copy2
+
+    def updated_meanwhile(source: Path, target: Path) -> Any:
+        copied = copy(source, target)
+        (host / "libx.so.1.2").write_bytes(b"library, updated")
+        return copied
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copy2", updated_meanwhile)
+        assert made(host, tmp_path / "kept") is None
+    assert list((tmp_path / "kept").iterdir()) == []
+    root = made(host, tmp_path / "kept")
+    assert root is not None
+    assert root.fits()
 
 
 def test_there_is_none_without_one_of_its_files(host: Path, tmp_path: Path) -> None:

@@ -27,8 +27,9 @@ from cluster.java.classes import CompiledClasses
 from cluster.java.entry import Entry, NoEntry, choosing
 from cluster.java.frames import CRASHED, SUCCEEDED, Answer
 from cluster.java.jvm import Jvm
+from cluster.java.place import Place
 from cluster.java.runner import AGAIN_S, TRIES, JavaRunner
-from cluster.java.sandbox import INFO, Place
+from cluster.java.sandbox import INFO
 from cluster.java.threads import in_thread
 from cluster.limits import MIB, Limits
 from cluster.wire.jobs import Job, Outcome, Program, Source, Verdict, deterministic
