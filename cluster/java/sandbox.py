@@ -20,7 +20,7 @@ from typing import Any
 import attrs
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorProcess
+from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
 
 from cluster.config import SandboxSettings
@@ -46,6 +46,8 @@ NOBODY = 65534
 """Who a program is on the host when the node is root, whose processes no limit on their number binds."""
 
 _PROOF_S = 60.0
+LOOK_S = 1.0
+"""Between two looks whether the host's files are still those that copies were made of."""
 
 
 @attrs.frozen
@@ -64,6 +66,10 @@ class SandboxReport:
     text: str
 
 
+class ProcessReactor(IReactorProcess, IReactorTime):
+    """What starts processes and has a clock."""
+
+
 class Sandbox:
     """Starts virtual machines, confined as the settings and the machine allow.
 
@@ -75,7 +81,7 @@ class Sandbox:
 
     def __init__(
         self,
-        reactor: IReactorProcess,
+        reactor: ProcessReactor,
         settings: SandboxSettings,
         jdk: Jdk,
         jar: Kept,
@@ -91,6 +97,7 @@ class Sandbox:
         self._launch = Launch(jdk, jar.path, confined=self.confined)
         self._root: Kept | None = None
         self._held = [jar]
+        self._looked = -LOOK_S
         self._subtree = subtree if self.confined else None
         self._bwrap = ""
         self._drops = os.geteuid() == 0
@@ -193,8 +200,13 @@ class Sandbox:
     def _look(self) -> None:
         """An update of the host under a running node: the copies are of what was there before.
 
-        Machines that were started have the root still, so that it stays.
+        Machines that were started have the root still, so that it stays. To ask for each start, of a hundred
+        files, would take half a millisecond of every program.
         """
+        now = self._reactor.seconds()
+        if now - self._looked < LOOK_S:
+            return
+        self._looked = now
         if self._root and not self._root.fits():
             self._root = None
         self._launch.look()

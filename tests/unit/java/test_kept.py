@@ -7,8 +7,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from twisted.internet.task import Clock
 
 from cluster.config import SandboxSettings
 from cluster.errors import EnvironmentFault
@@ -17,7 +20,7 @@ from cluster.java.archive import Sample
 from cluster.java.jdk import Jdk
 from cluster.java.kept import Kept, clear_unfinished, discard, forget_others, states, stranger
 from cluster.java.launch import Launch
-from cluster.java.sandbox import Sandbox
+from cluster.java.sandbox import LOOK_S, Sandbox
 
 MINE, OTHER = "root-0123456789abcdef", "root-fedcba9876543210"
 KIT = Jdk(Path("/opt/jdk"), "17.0.1", ())
@@ -154,13 +157,15 @@ def test_a_root_that_does_not_fit_any_more_stays_while_machines_may_have_it(tmp_
     library.write_bytes(b"library")
     jar.touch()
     used.mkdir()
-    sandbox = Sandbox(None, SandboxSettings(), KIT, Kept(jar), tmp_path)  # type: ignore[arg-type]  # spawns nothing
+    clock: Any = Clock()  # spawns nothing
+    sandbox = Sandbox(clock, SandboxSettings(), KIT, Kept(jar), tmp_path)
     root = Kept(used, states((library,)))
     sandbox._root = root
     sandbox._held.append(root)
     sandbox._look()
     assert sandbox._root is root
     library.write_bytes(b"library, updated")
+    clock.advance(LOOK_S)
     sandbox._look()
     assert vars(sandbox)["_root"] is None
     assert not discard(used)
