@@ -146,8 +146,8 @@ class Execution:
             self._alarms.clear(job)
             steps.extend(self._hand_back(self._channel, run.key))
         for job, run in self._runs.items():
-            if run.cancelled or run.expired:
-                steps.extend(self._stop(job))  # the failed write may have carried the stop
+            if run.stop == token:
+                steps.extend(self._stop(job))
         return tuple(steps)
 
     def run_progressed(self, event: RunProgressed) -> Effects:
@@ -333,7 +333,12 @@ class Execution:
 
     def _stop(self, job: str) -> Effects:
         """Stop it, and never before a start that still waits for the disk: writes are done in order."""
-        return self._ledger.when_durable((StopRun(job),))
+        run = self._runs[job]
+        if run.token is None or not self._ledger.waits(run.token):
+            return (StopRun(job),)
+        write = self._ledger.in_turn((StopRun(job),))
+        run.stop = write.token
+        return (write,)
 
     def _hand_back(self, channel: ChannelId | None, key: AttemptKey) -> Effects:
         """Also said of a cancelled run once it has stopped: the leader learns that the slot is free.

@@ -58,6 +58,14 @@ class Ledger:
         """`then` at once if everything decided is on disk, else after it is (N4)."""
         return then if self.is_durable() else (self._write(self.record, then),)
 
+    def in_turn(self, then: tuple[Effect, ...]) -> Persist:
+        """`then` after everything that was asked for, whatever of that is durable already."""
+        return self._write(self.record, then)
+
+    def waits(self, token: int) -> bool:
+        """Whether that write has yet to end."""
+        return token in self._asked
+
     def persisted(self, token: int) -> None:
         """A write is on disk."""
         record = self._asked.pop(token)

@@ -15,7 +15,8 @@ class Run:
     Attributes:
         key: the newest sending that it answers; began: the one that started it.
         deadline: when it is stopped.
-        token: the write that its start waits for; None when nothing holds it back (N4).
+        token: the write that its start waits for, or waited for; None when nothing held it back (N4).
+        stop: the write that its stop waits for, behind that of its start.
         cancelled: its result is wanted no longer.
         expired: it was stopped at its deadline.
     """
@@ -24,6 +25,7 @@ class Run:
     began: AttemptKey
     deadline: float
     token: int | None
+    stop: int | None = None
     cancelled: bool = False
     expired: bool = False
 

@@ -31,10 +31,13 @@ from tests.simulation.disk import SimulatedDisk
 from tests.simulation.host import LAG_S, SPIN_MAX, SPIN_NS, Host, Life, Run
 from tests.simulation.network import Network, Packet, Path, SenderWindow
 from tests.simulation.schedule import Schedule
+from tests.simulation.violation import Violation
 from tests.simulation.wires import Wires
 
 NAME = "simulated"
 SLOTS = 2
+EVENTS_MAX = 300_000
+"""Of all nodes together; a schedule has some ten thousand."""
 STOP_NS = 10 * MS
 PROGRESS_PARTS = 4
 """How often a run that is watched writes something."""
@@ -216,6 +219,8 @@ class Cluster:
     def _after(self, host: Host, life: Life) -> None:
         """After an event: what must hold, what it cost, and the timer."""
         self.events += 1
+        if self.events > EVENTS_MAX:
+            raise Violation(f"liveness: {EVENTS_MAX} events, and they make each other without end")
         if life.is_over():
             return
         self.checks.after(host, life, deep=self.events % self._validate_every == 0)

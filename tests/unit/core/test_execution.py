@@ -78,6 +78,54 @@ def test_a_stop_never_overtakes_a_start_that_waits_for_the_disk() -> None:
     assert start.token < stop.token
 
 
+def test_a_stop_waits_for_no_write_but_that_of_its_own_start() -> None:
+    """N4: a run that has begun is stopped at once, also on a host whose disk is slow or broken."""
+    execution = make()
+    assign(execution, "a")
+    (write,) = quiet(execution.receive(7, LEADER, BOOT, Assign(2, 1, job("b"), 60.0), 0.1))
+    assert isinstance(write, Persist)
+    assert quiet(execution.receive(7, LEADER, BOOT, CancelRun(2, ("a",)), 0.2)) == [StopRun("a")]
+
+
+def test_a_stop_keeps_behind_its_start_when_that_write_changes_nothing_on_disk() -> None:
+    """The fence is durable, and the start still waits in the write after it."""
+    book = ledger(1, LEADER)
+    execution = Execution(WorkSettings(), NodeId(1), book)
+    execution.capacity(2, 0.0)
+    execution.welcomed(7, EPOCH, 0.0)
+    (first,) = execution.receive(7, LEADER, BOOT, Assign(2, 1, job("a"), 60.0), 0.0)
+    (second,) = quiet(execution.receive(7, LEADER, BOOT, Assign(2, 1, job("b"), 60.0), 0.0))
+    assert isinstance(first, Persist)
+    assert isinstance(second, Persist)
+    book.persisted(first.token)
+    (stop,) = quiet(execution.receive(7, LEADER, BOOT, CancelRun(2, ("b",)), 0.1))
+    assert isinstance(stop, Persist)
+    assert second.token < stop.token
+
+
+def test_a_stop_whose_write_fails_is_made_once_for_all() -> None:
+    """Seed 32197: each failed write asked again for the stop of each cancelled run.
+
+    So a worker of two, with a full disk, doubled its writes until it had no memory left.
+    """
+    book = ledger(1, LEADER)
+    execution = Execution(WorkSettings(), NodeId(1), book)
+    execution.capacity(2, 0.0)
+    execution.welcomed(7, EPOCH, 0.0)
+    writes = []
+    for step in (Assign(2, 1, job("a"), 60.0), Assign(2, 1, job("b"), 60.0), CancelRun(2, ("a", "b"))):
+        found = execution.receive(7, LEADER, BOOT, step, 0.0)
+        writes += [write for write in found if isinstance(write, Persist)]
+    starts, stops = writes[:2], writes[2:]
+    for write in starts:
+        book.persisted(write.token)
+    made = []
+    for write in stops:
+        book.failed(write.token, 0.1)
+        made += quiet(execution.persist_failed(write.token, 0.1))
+    assert made == [StopRun("a"), StopRun("b")]
+
+
 def test_a_cancelled_run_is_neither_reported_nor_given_the_same_job_again() -> None:
     execution = make()
     assign(execution, "a")
