@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from cluster.wire.jobs import Verdict
+import pytest
+
+from cluster.wire.jobs import Input, Verdict
 from tests.support.java_driver import JavaDriver, main_class, program
 
 
@@ -21,3 +23,35 @@ def test_a_cancelled_job_ends_and_frees_its_slot(java: JavaDriver) -> None:
 def test_a_job_past_its_deadline_expires(java: JavaDriver) -> None:
     outcome = java.outcome(program(main_class("Thread.sleep(100000);")), remaining_s=0.5)
     assert outcome.verdict is Verdict.EXPIRED
+
+
+SLEEPS = 'Thread.sleep(Long.parseLong(args[0])); System.out.print("done");'
+WORKS = (
+    "var system = (com.sun.management.OperatingSystemMXBean)"
+    " java.lang.management.ManagementFactory.getOperatingSystemMXBean();"
+    " long end = system.getProcessCpuTime() + 1_000_000L * Long.parseLong(args[0]);"
+    ' while (system.getProcessCpuTime() < end) { } System.out.print("done");'
+)
+CPU_LIMIT_S, WALL_LIMIT_S = 4.0, 3.0
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("share", [0.95, 1.05])
+@pytest.mark.parametrize(
+    ("body", "limits", "limit_s", "detail"),
+    [
+        (SLEEPS, {"wall_s": WALL_LIMIT_S}, WALL_LIMIT_S, "wall"),
+        (WORKS, {"cpu_s": CPU_LIMIT_S, "wall_s": 60.0}, CPU_LIMIT_S, "cpu"),
+    ],
+    ids=["wall", "cpu"],
+)
+def test_a_time_limit_holds_to_a_twentieth(
+    java: JavaDriver, body: str, limits: dict[str, float], limit_s: float, detail: str, share: float
+) -> None:
+    """W9, R2, issue 4: what runs to 95 % of its limit passes, and what would run to 105 % does not."""
+    given = Input(args=(str(round(1000 * share * limit_s)),))
+    run = java.run(main_class(body), given, **limits)
+    if share < 1:
+        assert (run.verdict, run.stdout) == (Verdict.OK, b"done")
+    else:
+        assert (run.verdict, run.detail, run.stdout) == (Verdict.TIME_LIMIT, detail, b"")
