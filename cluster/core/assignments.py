@@ -122,11 +122,9 @@ class Assignments:
         What an earlier leader had taken is not turned away because others wait.
         """
         slots = self._roster.slots()
-        if self._board.full(slots, frame.tenant, frame.share, again=frame.again):
-            return True
-        if frame.again:
-            return False
-        return self._pace.in_vain(self._board.queue.ahead(frame.tenant, frame.share), slots, frame.queue_s)
+        ahead = self._board.queue.ahead(frame.tenant, frame.share)
+        full = self._board.full(slots, frame.tenant, frame.share, again=frame.again)
+        return full or (not frame.again and self._pace.in_vain(ahead, slots, frame.queue_s))
 
     def reported(self, worker: Worker, key: AttemptKey, now: float, *, kept: bool) -> None:
         """A worker runs this, or has finished it and will send the result."""
@@ -202,7 +200,8 @@ class Assignments:
         """A kept result has not come in time; while others of its worker do, it has its turn (W7, W14)."""
         worker = self._roster.worker(node)
         assert worker is not None
-        until = worker.finished_at + self._settings.collect_s
+        wanted = self._board.jobs[job].claim is not None  # else one that comes late is owed to it for ever
+        until = (worker.finished_at if wanted else now) + self._settings.collect_s
         if now < until:
             self._alarms.set(("kept", job, node), until)
             return

@@ -414,6 +414,25 @@ def test_w7_a_kept_result_that_never_comes_holds_nobody_up() -> None:
     assert assigned(dispatch.tick(1.0)) == [(10, "a")]
 
 
+def test_w7_a_kept_result_that_nobody_claims_may_come_late_and_is_released() -> None:
+    """Seed 32488: it came 0.6 ms after the leader had given it up, and its worker kept it for ever."""
+    dispatch = leading()
+    kept = AttemptKey("a", 0, 1)
+    welcome_worker(dispatch, 1, kept=[kept])
+    for at in (1.0, 2.0, 3.0):
+        assert frames(dispatch.tick(at), CancelRun, 10) == []
+    dispatch.receive(10, Finished(kept, outcome()), 3.5)
+    assert frames(dispatch.tick(5.0), Release, 10) == [Release(("a",))]
+
+
+def test_w7_a_kept_result_that_is_claimed_before_it_comes_holds_nobody_up() -> None:
+    dispatch = leading(1)
+    welcome_worker(dispatch, 1, kept=[AttemptKey("a", 0, 1)])
+    assert assigned(dispatch.tick(2.0)) == []
+    assert assigned(dispatch.receive(GATEWAY_CHANNEL, submit("a", again=True), 2.1)) == []
+    assert assigned(dispatch.tick(3.1)) == [(10, "a")]
+
+
 def test_w7_the_leaders_own_runs_and_results_count() -> None:
     dispatch = leading(1)
     key = AttemptKey("a", 0, 1)
