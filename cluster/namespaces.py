@@ -57,6 +57,10 @@ class Namespaces(msgspec.Struct, frozen=True):
         """A node's namespace."""
         return f"jcd{self.number}n{node}"
 
+    def outer(self, node: int) -> str:
+        """The host's end of a node's link, on the bridge."""
+        return f"{self.bridge}v{node}"
+
     def address(self, node: int) -> str:
         """Where a node listens."""
         return f"198.18.{self.number}.{node + 1}"
@@ -83,6 +87,8 @@ def namespaces(nodes: Iterable[int]) -> Iterator[Namespaces]:
         yield made
     finally:
         for command in (
+            # Not only with its namespace, which the kernel takes apart later: the next has these names.
+            *(["ip", "link", "delete", made.outer(node)] for node in nodes),
             *(["ip", "netns", "delete", made.name(node)] for node in nodes),
             ["ip", "link", "delete", made.bridge],
         ):
@@ -119,7 +125,7 @@ def _free() -> Namespaces:
 
 
 def _add(network: Namespaces, node: int) -> None:
-    name, outer = network.name(node), f"{network.bridge}v{node}"
+    name, outer = network.name(node), network.outer(node)
     _run("ip", "netns", "add", name)
     _run("ip", "link", "add", outer, "type", "veth", "peer", "name", "eth0", "netns", name)
     _run("ip", "link", "set", outer, "master", network.bridge, "up")

@@ -55,6 +55,8 @@ def test_a_cut_is_one_way_and_silent_and_heals() -> None:
             assert _line(deaf) == "healed"
     listed = subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout
     assert network.name(0) not in listed
+    links = subprocess.run(["ip", "link"], capture_output=True, text=True, check=True).stdout
+    assert network.bridge not in links, "the next network may take these names at once"
 
 
 def _listener(network: Namespaces, node: int) -> subprocess.Popen[str]:
