@@ -16,7 +16,7 @@ import attrs
 from cluster.java.flags import archive_flags
 from cluster.java.frames import NONCE_BYTES, WARM_ORDER, encode_task
 from cluster.java.harness import LAUNCHER
-from cluster.java.kept import building, clear_unfinished
+from cluster.java.kept import building, clear_unfinished, stranger
 from cluster.limits import MIB
 
 STEPS = 4
@@ -57,7 +57,7 @@ def prepare(java: Sequence[str], archive: Path, sample: Sample) -> bool:
 
 def _works(java: Sequence[str], archive: Path) -> bool:
     """Whether a machine that must use it starts; it ends by itself when nobody gives it a task."""
-    if not archive.exists():
+    if not archive.exists() or stranger(archive):
         return False
     return _run((*java, "-Xshare:on", f"-XX:SharedArchiveFile={archive}", LAUNCHER, "here"), b"")
 

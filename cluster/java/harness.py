@@ -43,22 +43,33 @@ def directory(wanted: Path) -> Path:
     Raises:
         EnvironmentFault: it can't be made, or somebody else could put something there.
     """
-    _own(wanted)
-    if os.geteuid() != 0:
-        return wanted
-    inner = wanted.resolve()
-    if all(path.stat().st_mode & stat.S_IXOTH for path in (inner, *inner.parents)):
-        return wanted
-    _own(SHARED)
-    SHARED.chmod(0o755)  # an earlier node's mask may have closed it
-    return SHARED
-
-
-def _own(path: Path) -> None:
     try:
-        if not path.exists():
-            path.mkdir(parents=True, exist_ok=True)
-            path.chmod(0o755)
+        _make_directory(wanted)
+        inner = wanted.resolve()
+        if os.geteuid() == 0 and not all(map(_may_enter, (inner, *inner.parents))):
+            _make_directory(SHARED)
+            if not _may_enter(SHARED):  # an earlier node's mask closed it
+                SHARED.chmod(0o755)
+            wanted = SHARED
+    except OSError as error:
+        raise fault_of(f"can't keep anything in {wanted}: {error.strerror or error}", error) from error
+    _demand_own(wanted)
+    return wanted
+
+
+def _make_directory(path: Path) -> None:
+    if not path.exists():
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(0o755)
+
+
+def _may_enter(path: Path) -> bool:
+    """Whether anybody may."""
+    return bool(path.stat().st_mode & stat.S_IXOTH)
+
+
+def _demand_own(path: Path) -> None:
+    try:
         why = stranger(path)
     except OSError as error:
         raise fault_of(f"can't keep anything in {path}: {error.strerror or error}", error) from error

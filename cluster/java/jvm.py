@@ -237,7 +237,9 @@ class Jvm(ProcessProtocol):
         try:
             if self._pidfd >= 0:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            elif self.pid or not self._confined:
+            elif self.pid and self._confined:  # no descriptor was left for it
+                os.kill(self.pid, signal.SIGKILL)
+            elif not self._confined:
                 self._process.signalProcess("KILL")
             elif not self._doomed:
                 self._doomed = True

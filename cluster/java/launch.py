@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from cluster.java import archive, image
@@ -82,9 +83,11 @@ class Launch:
                 if self._image:
                     path = self._image.path
                     self.release()
-                    discard(path)  # the next start makes another, unless somebody else can use this one
+                    with suppress(OSError):  # the next start makes another, unless somebody else has this one
+                        discard(path)
                 return self._archived(self._jar, bwrap, sample)
         except OSError:
+            self.release()
             return False
 
     def _archived(self, whose: Path, bwrap: str, sample: Sample) -> bool:

@@ -160,6 +160,22 @@ def test_a_limit_is_never_raised() -> None:
         child.communicate(b"\n")
 
 
+def test_a_machine_of_which_no_descriptor_could_be_had_is_killed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not bubblewrap in its place, which would leave it waiting at its gate."""
+
+    def none_left(_pid: int) -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "pidfd_open", none_left)
+    jvm = Jvm(confined=True)
+    jvm.transport = pipes = _Pipes()  # type: ignore[assignment]
+    with subprocess.Popen(["sleep", "60"]) as child:
+        jvm.childDataReceived(INFO, b'{ "child-pid": %d }' % child.pid)
+        jvm.kill()
+        assert child.wait(10) == -signal.SIGKILL
+    assert pipes.signals == []
+
+
 def test_a_machine_that_cannot_be_limited_never_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     """S3: no limits, no program."""
 

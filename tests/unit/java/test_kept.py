@@ -89,8 +89,9 @@ def test_with_a_file_go_its_archives(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_what_another_user_owns_is_not_used(tmp_path: Path) -> None:
+def test_what_another_user_owns_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is run with this node's rights."""
+    monkeypatch.setattr(harness, "_may_enter", lambda _path: True)
     (tmp_path / MINE).mkdir()
     os.chown(tmp_path / MINE, 12345, 12345)
     assert stranger(tmp_path / MINE) == "user 12345 owns it"
@@ -131,6 +132,28 @@ def test_an_archive_that_does_not_work_here_and_now_stays(tmp_path: Path) -> Non
     assert not archive.prepare(("false",), shared, Sample("A", {"A": b""}))
     assert shared.read_bytes() == b"archive"
     assert [path.name for path in tmp_path.iterdir()] == [shared.name]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_nothing_is_started_from_another_users_archive(tmp_path: Path) -> None:
+    """It would be with this node's rights."""
+    planted, ran = tmp_path / "harness-0123456789abcdef.jsa", tmp_path / "ran"
+    planted.touch()
+    java = ("sh", "-c", f'case "$*" in *{planted.name}*) touch {ran} ;; esac', "sh")
+    assert archive._works(java, planted)
+    ran.unlink()
+    os.chown(planted, 12345, 12345)
+    assert not archive._works(java, planted)
+    assert not ran.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="about a node of root")
+def test_a_closed_directory_of_another_user_is_not_used_and_no_failure(tmp_path: Path) -> None:
+    """Its service's state directory, with the node started by sudo."""
+    closed = tmp_path / "state"
+    closed.mkdir(mode=0o700)
+    os.chown(closed, 12345, 12345)
+    assert harness.directory(closed) == harness.SHARED
 
 
 def test_an_archive_that_is_gone_is_not_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
