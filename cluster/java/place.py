@@ -20,7 +20,7 @@ class Place:
         limits: what it must be bounded by before its gate is opened (`bounds.bound`); None: it bounds itself.
         cell: its control group, into which it must be admitted before that; None where there are none.
         gate: a pipe's end; bubblewrap, with everything in place, waits for a byte at the other. -1: no gate.
-            It opens without limits when the node dies; nothing of a program is sent before a machine is ready.
+            It opens without limits when the node dies; nothing of a program is sent before it is ready.
     """
 
     clean: Callable[[], None] = lambda: None
