@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -105,7 +104,7 @@ class Sandbox:
         self._filter = b""
         if self.confined:
             self._bwrap = _found(settings.bwrap, "bubblewrap")
-        self._helped = not may_bound_others() if self._drops else _is_roots(self._bwrap)
+        self._helped = self._drops and not may_bound_others()
         self._gated = self._subtree is not None or not self._helped
         if self.confined:
             try:
@@ -346,11 +345,6 @@ class Sandbox:
                 f"SANDBOX OFF: programs run with this node's own rights (sandbox.mode: none), JDK {version}"
             )
         return SandboxReport(level, self.confined, self.filtered, cgroup2=celled, text=text)
-
-
-def _is_roots(program: str) -> bool:
-    """Whether it becomes root's when it starts: then its child is not this user's for a while."""
-    return bool(program) and bool(Path(program).stat().st_mode & stat.S_ISUID)
 
 
 def _succeeds(argv: Sequence[str]) -> bool:
