@@ -122,9 +122,10 @@ class Assignments:
         What an earlier leader had taken is not turned away because others wait.
         """
         slots = self._roster.slots()
-        ahead = self._board.queue.ahead(frame.tenant, frame.share)
-        full = self._board.full(slots, frame.tenant, frame.share, again=frame.again)
-        return full or (not frame.again and self._pace.in_vain(ahead, slots, frame.queue_s))
+        whose = frame.tenant, frame.share
+        full = self._board.full(slots, *whose, again=frame.again)
+        ahead = self._board.queue.ahead  # looks at every tenant
+        return full or (not frame.again and self._pace.in_vain(ahead(*whose), slots, frame.queue_s))
 
     def reported(self, worker: Worker, key: AttemptKey, now: float, *, kept: bool) -> None:
         """A worker runs this, or has finished it and will send the result."""
