@@ -6,6 +6,7 @@ from cluster.config import WorkSettings
 from cluster.core.effects import Persist, StartRun, StopRun
 from cluster.core.execution import Execution
 from cluster.core.keep import KEPT_MAX
+from cluster.core.ledger import Ledger
 from cluster.identity import NodeId
 from cluster.limits import ATTEMPTS_MAX, SLOTS_MAX
 from cluster.wire.codec import encode_frame
@@ -15,8 +16,8 @@ from cluster.wire.messages import Assign, AttemptKey, CancelRun, Finished, Relea
 from tests.support.work import BOOT, EPOCH, LEADER, frames, hello, job, ledger, outcome, quiet
 
 
-def make(slots: int = 2) -> Execution:
-    execution = Execution(WorkSettings(), NodeId(1), ledger(1, LEADER))
+def make(slots: int = 2, book: Ledger | None = None) -> Execution:
+    execution = Execution(WorkSettings(), NodeId(1), book or ledger(1, LEADER))
     execution.capacity(slots, 0.0)
     execution.welcomed(7, EPOCH, 0.0)
     return execution
@@ -52,9 +53,7 @@ def test_a_run_that_ended_by_itself_at_its_deadline_keeps_its_verdict() -> None:
 
 
 def test_a_failed_write_hands_back_what_waited_for_it() -> None:
-    execution = Execution(WorkSettings(), NodeId(1), ledger(1, LEADER))
-    execution.capacity(2, 0.0)
-    execution.welcomed(7, EPOCH, 0.0)
+    execution = make()
     (write,) = execution.receive(7, LEADER, BOOT, Assign(2, 1, job("a"), 60.0), 0.0)
     assert isinstance(write, Persist)
     assert execution.persist_failed(write.token + 1, 0.1) == ()
@@ -66,9 +65,7 @@ def test_a_failed_write_hands_back_what_waited_for_it() -> None:
 
 def test_a_stop_never_overtakes_a_start_that_waits_for_the_disk() -> None:
     book = ledger(1, LEADER)
-    execution = Execution(WorkSettings(), NodeId(1), book)
-    execution.capacity(2, 0.0)
-    execution.welcomed(7, EPOCH, 0.0)
+    execution = make(book=book)
     (start,) = execution.receive(7, LEADER, BOOT, Assign(2, 1, job("a"), 60.0), 0.0)
     (stop,) = quiet(execution.receive(7, LEADER, BOOT, CancelRun(2, ("a",)), 0.1))
     assert isinstance(start, Persist)
@@ -90,9 +87,7 @@ def test_a_stop_waits_for_no_write_but_that_of_its_own_start() -> None:
 def test_a_stop_keeps_behind_its_start_when_that_write_changes_nothing_on_disk() -> None:
     """The fence is durable, and the start still waits in the write after it."""
     book = ledger(1, LEADER)
-    execution = Execution(WorkSettings(), NodeId(1), book)
-    execution.capacity(2, 0.0)
-    execution.welcomed(7, EPOCH, 0.0)
+    execution = make(book=book)
     (first,) = execution.receive(7, LEADER, BOOT, Assign(2, 1, job("a"), 60.0), 0.0)
     (second,) = quiet(execution.receive(7, LEADER, BOOT, Assign(2, 1, job("b"), 60.0), 0.0))
     assert isinstance(first, Persist)
@@ -109,9 +104,7 @@ def test_a_stop_whose_write_fails_is_made_once_for_all() -> None:
     So a worker of two, with a full disk, doubled its writes until it had no memory left.
     """
     book = ledger(1, LEADER)
-    execution = Execution(WorkSettings(), NodeId(1), book)
-    execution.capacity(2, 0.0)
-    execution.welcomed(7, EPOCH, 0.0)
+    execution = make(book=book)
     writes = []
     for step in (Assign(2, 1, job("a"), 60.0), Assign(2, 1, job("b"), 60.0), CancelRun(2, ("a", "b"))):
         found = execution.receive(7, LEADER, BOOT, step, 0.0)
