@@ -59,7 +59,7 @@ def _works(java: Sequence[str], archive: Path) -> bool:
     """Whether a machine that must use it starts; it ends by itself when nobody gives it a task."""
     if not archive.exists() or stranger(archive):
         return False
-    return _run((*java, "-Xshare:on", f"-XX:SharedArchiveFile={archive}", LAUNCHER, "here"), b"")
+    return succeeds((*java, "-Xshare:on", f"-XX:SharedArchiveFile={archive}", LAUNCHER, "here"), b"")
 
 
 def _make(java: Sequence[str], archive: Path, sample: Sample) -> bool:
@@ -77,10 +77,10 @@ def _make(java: Sequence[str], archive: Path, sample: Sample) -> bool:
             LAUNCHER,
             "here",
         )
-        if not _run(train, WARM_ORDER * STEPS + task):
+        if not succeeds(train, WARM_ORDER * STEPS + task):
             return False
         dump = ("-Xshare:dump", f"-XX:SharedClassListFile={names}", f"-XX:SharedArchiveFile={fresh}")
-        if not _run((*java, *dump, "-cp", str(empty)), b""):
+        if not succeeds((*java, *dump, "-cp", str(empty)), b""):
             return False
         fresh.chmod(0o644)
         if not _works(java, fresh):
@@ -91,7 +91,8 @@ def _make(java: Sequence[str], archive: Path, sample: Sample) -> bool:
     return True
 
 
-def _run(argv: Sequence[str], given: bytes) -> bool:
+def succeeds(argv: Sequence[str], given: bytes = b"") -> bool:
+    """Whether a trusted command ends well within `MAKE_S`, given this on its standard input."""
     try:
         done = subprocess.run(
             argv,
@@ -102,6 +103,6 @@ def _run(argv: Sequence[str], given: bytes) -> bool:
             check=False,
             env={"LC_ALL": "C.UTF-8", "PATH": os.defpath},
         )
-    except subprocess.TimeoutExpired:
+    except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0

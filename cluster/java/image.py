@@ -17,7 +17,7 @@ from importlib import resources
 from pathlib import Path
 
 from cluster.java.jdk import Jdk
-from cluster.java.kept import Kept, State, building, clear_unfinished, discard, forget_others, states
+from cluster.java.kept import Kept, State, building, clear_unfinished, hold, states
 
 SOURCES = ("Launcher.java", "Link.java", "Rehearsal.java", "inside/Host.java")
 """Of the harness: what becomes part of `java.base`."""
@@ -45,15 +45,9 @@ def prepare(jdk: Jdk, directory: Path) -> Kept | None:
         path = directory / _name(jdk, made_of)
         if not path.exists() and not _make(jdk, path):
             return None
-        image = Kept(path, made_of)
-        if not image.fits():  # an update went on meanwhile: half of it is the new one's
-            image.release()
-            discard(path)
-            return None
-        forget_others(path)
+        return hold(path, made_of)
     except (OSError, subprocess.SubprocessError):
         return None
-    return image
 
 
 def _name(jdk: Jdk, made_of: Mapping[Path, State]) -> str:

@@ -115,6 +115,24 @@ def states(paths: Iterable[Path]) -> dict[Path, State]:
     return {path: state(path) for path in paths}
 
 
+def hold(path: Path, made_of: Mapping[Path, State]) -> Kept | None:
+    """Hold what was found or made, and forget what it takes the place of.
+
+    None: an update of the host went on while it was made, so that half of it may be of the new version; it is
+    taken away. Whoever calls it holds the lock of the directory.
+
+    Raises:
+        OSError: it is not there, or not ours.
+    """
+    kept = Kept(path, made_of)
+    if not kept.fits():
+        kept.release()
+        discard(path)
+        return None
+    forget_others(path)
+    return kept
+
+
 @contextmanager
 def building(directory: Path, kind: str) -> Iterator[Path]:
     """A directory to make something in, gone afterwards. Whoever calls it holds the lock of its parent."""

@@ -34,6 +34,7 @@ class Launch:
         self._confined = confined
         self._archive: Kept | None = None
         self._image: Kept | None = None
+        self._left: list[Kept] = []
 
     def shown(self, *, boot: bool) -> dict[str, str]:
         """What of ours the sandbox shows, and where.
@@ -107,10 +108,16 @@ class Launch:
     def look(self) -> None:
         """One updated meanwhile has the launcher beside it, and no archive, until the node's next start."""
         if (self._image and not self._image.fits()) or (self._archive and not self._archive.fits()):
-            self.release()
+            self._leave()
+
+    def _leave(self) -> None:
+        """Nothing is started from image and archive any more; what was may have yet to map them."""
+        self._left += filter(None, (self._image, self._archive))
+        self._image = self._archive = None
 
     def release(self) -> None:
-        """Nothing is started from image and archive any more; what was goes on, with what it has mapped."""
-        for kept in filter(None, (self._image, self._archive)):
+        """Nothing is started any more, and nothing runs."""
+        self._leave()
+        for kept in self._left:
             kept.release()
-        self._image = self._archive = None
+        self._left.clear()

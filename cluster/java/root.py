@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 
 from cluster.java.jdk import Jdk
-from cluster.java.kept import Kept, building, clear_unfinished, discard, forget_others, states
+from cluster.java.kept import Kept, building, clear_unfinished, hold, states
 
 _KIND = "root"
 
@@ -46,15 +46,9 @@ def prepare(
         path = directory / f"{_KIND}-{digest.hexdigest()[:16]}"
         if not path.exists():
             _make(jdk, copied, mounted, path)
-        root = Kept(path, made_of)
-        if not root.fits():  # an update went on meanwhile: half of it is the new one's
-            root.release()
-            discard(path)
-            return None
-        forget_others(path)
+        return hold(path, made_of)
     except OSError:
         return None
-    return root
 
 
 def _files(path: Path) -> list[Path]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,7 +25,7 @@ from twisted.internet.protocol import ProcessProtocol
 from cluster.config import SandboxSettings
 from cluster.errors import EnvironmentFault
 from cluster.java import root, seccomp
-from cluster.java.archive import Sample
+from cluster.java.archive import Sample, succeeds
 from cluster.java.bounds import NICE, as_arguments, give_way, may_bound_others
 from cluster.java.cells import Subtree
 from cluster.java.flags import Allowance
@@ -45,7 +44,6 @@ GATE = 7
 NOBODY = 65534
 """Who a program is on the host when the node is root, whose processes no limit on their number binds."""
 
-_PROOF_S = 60.0
 LOOK_S = 1.0
 """Between two looks whether the host's files are still those that copies were made of."""
 
@@ -191,7 +189,7 @@ class Sandbox:
             return None
         argv = [*self._drop(), self._bwrap, *view(self._jdk, prlimit, MIB, {}, found.path), "--"]
         argv += [INSIDE_PRLIMIT] if prlimit else []
-        if _succeeds([*argv, str(self._jdk.java), "-XX:+UseSerialGC", "-version"]):
+        if succeeds([*argv, str(self._jdk.java), "-XX:+UseSerialGC", "-version"]):
             self._held.append(found)
             return found
         found.release()
@@ -292,11 +290,10 @@ class Sandbox:
         *,
         boot: bool,
     ) -> Place:
-        """Mode `none`: a private empty directory, and the limits that the node sets from outside."""
+        """Mode `none`: a private empty directory, and the limits but that on processes."""
         directory = tempfile.mkdtemp(prefix="run-", dir=self._directory)
-        limits = {
-            name: most for name, most in (allowance.always | allowance.alone).items() if name != "nproc"
-        }
+        limits = allowance.always | allowance.alone
+        del limits["nproc"]  # without a user namespace it would count all of the user's
         argv = [
             _found("setsid", "util-linux"),
             _found("nice"),
@@ -345,23 +342,6 @@ class Sandbox:
                 f"SANDBOX OFF: programs run with this node's own rights (sandbox.mode: none), JDK {version}"
             )
         return SandboxReport(level, self.confined, self.filtered, cgroup2=celled, text=text)
-
-
-def _succeeds(argv: Sequence[str]) -> bool:
-    """Whether a trusted command ends well, and soon."""
-    try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=_PROOF_S,
-            check=False,
-            env=ENVIRONMENT,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0
 
 
 def _memory_file(data: bytes) -> int:
