@@ -51,9 +51,14 @@ def directory(wanted: Path) -> Path:
             if not _may_enter(SHARED):  # an earlier node's mask closed it
                 SHARED.chmod(0o755)
             wanted = SHARED
+        why = stranger(wanted)
     except OSError as error:
         raise fault_of(f"can't keep anything in {wanted}: {error.strerror or error}", error) from error
-    _demand_own(wanted)
+    if why:
+        raise EnvironmentFault(
+            f"{wanted} is not this node's alone ({why}), and what is kept there is run as its user: "
+            "chown and chmod it, or set java.cache_directory to another directory"
+        )
     return wanted
 
 
@@ -66,18 +71,6 @@ def _make_directory(path: Path) -> None:
 def _may_enter(path: Path) -> bool:
     """Whether anybody may."""
     return bool(path.stat().st_mode & stat.S_IXOTH)
-
-
-def _demand_own(path: Path) -> None:
-    try:
-        why = stranger(path)
-    except OSError as error:
-        raise fault_of(f"can't keep anything in {path}: {error.strerror or error}", error) from error
-    if why:
-        raise EnvironmentFault(
-            f"{path} is not this node's alone ({why}), and what is kept there is run as its user: "
-            "chown and chmod it, or set java.cache_directory to another directory"
-        )
 
 
 def build(jdk: Jdk, directory: Path) -> Kept:
