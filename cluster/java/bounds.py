@@ -26,18 +26,28 @@ _KINDS = {
 }
 
 
-_NEEDED = 1 << 23 | 1 << 24
-"""CAP_SYS_NICE and CAP_SYS_RESOURCE, as `/proc` writes them: for what is another user's."""
+_SYS_NICE = 23
+_SYS_RESOURCE = 24
+"""The capabilities for what is another user's, by their places in what `/proc` writes."""
+
+
+def may_renice_others() -> bool:
+    """Whether this process may lower the priority of another user's."""
+    return _may(_SYS_NICE)
 
 
 def may_bound_others() -> bool:
-    """Whether this process may bound those of other users; root in a container often may not."""
+    """Whether it may set another user's limits too; root in a container often may not."""
+    return may_renice_others() and _may(_SYS_RESOURCE)
+
+
+def _may(capability: int) -> bool:
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     except OSError:
         return False
     found = re.search(r"(?m)^CapEff:\s*([0-9a-f]+)$", status)
-    return found is not None and int(found[1], 16) & _NEEDED == _NEEDED
+    return found is not None and bool(int(found[1], 16) >> capability & 1)
 
 
 def give_way(pid: int) -> None:

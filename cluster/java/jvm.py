@@ -81,6 +81,20 @@ def files_in(pid: int) -> int:
     return held
 
 
+def _kill_family(pid: int) -> None:
+    """End a child process of ours and its own children; stopped first, it makes no more of them.
+
+    Raises:
+        ProcessLookupError: it is gone.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_bytes().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
+
+
 def usage_of(pid: int) -> Usage | None:
     """Read `/proc`; None when the process is gone."""
     try:
@@ -230,7 +244,7 @@ class Jvm(ProcessProtocol):
 
         Bubblewrap that has not told the machine's number yet may have made it already, and its death would
         leave that one waiting for ever: the number, which is but a moment away, is waited for. Who asks again
-        gets the whole process group killed, of which the unborn machine is still a member.
+        gets bubblewrap killed with its children, of which the unborn machine is one.
         """
         if not self.alive:
             return
@@ -244,7 +258,7 @@ class Jvm(ProcessProtocol):
             elif not self._doomed:
                 self._doomed = True
             elif number := self._process.pid:
-                os.killpg(number, signal.SIGKILL)
+                _kill_family(number)
         except (ProcessLookupError, ProcessExitedAlready):
             return
 

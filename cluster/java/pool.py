@@ -23,6 +23,8 @@ from cluster.java.oneshot import OneShot
 from cluster.java.sandbox import Sandbox
 from cluster.limits import Limits
 
+AFTER_S = 0.002
+"""After a job: its answer leaves first, for a start holds up the node for a millisecond."""
 PATIENCE_S = 0.05
 """How long a running program is left alone before the machine that it took is replaced beside it."""
 CALM_S = 0.25
@@ -133,7 +135,7 @@ class RunnerPool:
         self._worked = self._clock.seconds()
         if not self._busy:
             self._looks = 0
-            self._tend_in(0)
+            self._tend_in(AFTER_S)
 
     def take(self, limits: Limits) -> OneShot:
         """One for a program with these limits: a waiting one, if it has their shape.

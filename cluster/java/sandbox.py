@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from cluster.config import SandboxSettings
 from cluster.errors import EnvironmentFault
 from cluster.java import root, seccomp
 from cluster.java.archive import Sample, succeeds
-from cluster.java.bounds import NICE, as_arguments, give_way, may_bound_others
+from cluster.java.bounds import NICE, as_arguments, give_way, may_bound_others, may_renice_others
 from cluster.java.cells import Subtree
 from cluster.java.flags import Allowance
 from cluster.java.jdk import Jdk
@@ -43,6 +44,8 @@ GATE = 7
 
 NOBODY = 65534
 """Who a program is on the host when the node is root, whose processes no limit on their number binds."""
+
+_TO_A_JOB = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 
 LOOK_S = 1.0
 """Between two looks whether the host's files are still those that copies were made of."""
@@ -102,8 +105,9 @@ class Sandbox:
         self._filter = b""
         if self.confined:
             self._bwrap = _found(settings.bwrap, "bubblewrap")
-        self._helped = self._drops and not may_bound_others()
-        self._gated = self._subtree is not None or not self._helped
+        self._niced = self._drops and not may_renice_others()
+        self._limited = self._drops and not may_bound_others()
+        self._gated = self._subtree is not None or not self._niced
         if self.confined:
             try:
                 self._filter = seccomp.filter_program()
@@ -122,19 +126,15 @@ class Sandbox:
     def command(self, java: Sequence[str], allowance: Allowance, *, boot: bool) -> list[str]:
         """The whole argument vector of a confined virtual machine.
 
-        A session of its own is a process group of its own: a terminal's signals to this node's do not reach
-        it, and `kill` reaches all of it.
-
         Args:
             java: the virtual machine's flags, then its main class and what follows.
             allowance: the size of its `/tmp`; limits only where this node may not set them from outside.
             boot: a program's, not the compiler's (`Launch`).
         """
-        nice = [_found("nice"), f"-n{NICE}"] if self._helped else []
-        inside = [INSIDE_PRLIMIT, *as_arguments(self._limits(allowance))] if self._helped else []
+        nice = [_found("nice"), f"-n{NICE}"] if self._niced else []
+        inside = [INSIDE_PRLIMIT, *as_arguments(self._limits(allowance))] if self._limited else []
         return [
             *self._drop(),
-            _found("setsid", "util-linux"),
             *nice,
             self._bwrap,
             *view(
@@ -167,7 +167,7 @@ class Sandbox:
 
     def _prlimit(self) -> Path | None:
         """The program that sets them inside, where it is needed."""
-        return Path(_found("prlimit", "util-linux")) if self._helped else None
+        return Path(_found("prlimit", "util-linux")) if self._limited else None
 
     def prepare(self, sample: Sample) -> bool:
         """Make or find what machines start from; whether there is an archive (`Launch.prepare`)."""
@@ -252,8 +252,9 @@ class Sandbox:
             if self._filter:
                 held.append(_memory_file(self._filter))
                 children[_SECCOMP] = held[-1]
-            started = self._reactor.spawnProcess(protocol, argv[0], argv, env=ENVIRONMENT, childFDs=children)
-            if place.limits is not None:
+            with deaf_to_terminals():  # without an environment, of which each program would read its language
+                started = self._reactor.spawnProcess(protocol, argv[0], argv, env={}, childFDs=children)
+            if not self._niced:
                 with suppress(OSError):  # it is gone already, which is told by its end
                     give_way(started.pid)
         except BaseException:
@@ -266,7 +267,8 @@ class Sandbox:
 
     def _place(self, allowance: Allowance) -> Place:
         """For one that is about to be started."""
-        place = Place(limits=None if self._helped else self._limits(allowance))
+        outside = {} if self._limited else self._limits(allowance)
+        place = Place(limits=None if self._niced else outside)
         if self._subtree is not None:
             place.cell = self._subtree.cell(allowance.kind, allowance.cell)
         place.clean = partial(self._leave, place)
@@ -342,6 +344,20 @@ class Sandbox:
                 f"SANDBOX OFF: programs run with this node's own rights (sandbox.mode: none), JDK {version}"
             )
         return SandboxReport(level, self.confined, self.filtered, cgroup2=celled, text=text)
+
+
+@contextmanager
+def deaf_to_terminals() -> Iterator[None]:
+    """What is started meanwhile does not get the signals that a terminal, or a shell, sends to all of a job.
+
+    They are for the node, which lets its programs finish. A session of their own would do as well, but only
+    by one more program that is started for every program that is run. The JVM unblocks these three.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _TO_A_JOB)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _memory_file(data: bytes) -> int:

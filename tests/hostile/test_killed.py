@@ -79,6 +79,24 @@ def test_a_killed_process_loses_no_job_and_is_counted(
         time.sleep(0.02)
 
 
+def test_what_a_terminal_sends_to_all_of_a_job_is_for_the_node_alone(driver: JavaDriver) -> None:
+    """Ctrl-C, and what a shell kills, reach every process of a job."""
+    _rested(driver)
+    before = _counted(driver)
+    job = driver.submit(Program((Source("", main_class('Thread.sleep(300); System.out.print("whole");')),)))
+    time.sleep(MOMENTS_S[-2])
+    asked = [process.pid for process in tree([driver.pid]) if process.name == "bwrap"]
+    for pid in asked:
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+            os.kill(pid, number)
+    answer = driver.read()
+    assert asked
+    assert answer.id == job
+    assert answer.outcome is not None
+    assert (answer.outcome.verdict, answer.outcome.runs[0].stdout) == (Verdict.OK, b"whole")
+    assert _counted(driver) == before
+
+
 def test_a_program_that_ends_like_a_kill_is_answered_all_the_same(java: JavaDriver) -> None:
     """It runs a second time, which nobody notices."""
     run = java.run(main_class('System.out.print("once"); Runtime.getRuntime().halt(137);'))

@@ -17,7 +17,7 @@ from cluster.java.archive import STEPS
 from cluster.java.frames import WARM_ORDER
 from cluster.java.jvm import Jvm
 from cluster.java.place import Place
-from cluster.java.pool import ADOPT, CALM_S, LOOK_S, PATIENCE_S, RunnerPool
+from cluster.java.pool import ADOPT, AFTER_S, CALM_S, LOOK_S, PATIENCE_S, RunnerPool
 from cluster.java.sandbox import CHANNEL, CONTROL
 from cluster.limits import MIB, Limits
 
@@ -92,6 +92,8 @@ def test_a_taken_machine_is_replaced_when_its_job_is_done() -> None:
     assert len(scene.started) == 2
     scene.pool.end()
     scene.clock.advance(0)
+    assert len(scene.started) == 2, "its answer leaves first"
+    scene.clock.advance(AFTER_S)
     assert len(scene.started) == 3
 
 
