@@ -24,9 +24,11 @@ from cluster.java.sandbox import Sandbox
 from cluster.limits import Limits
 
 AFTER_S = 0.002
-"""After a job: its answer leaves first, for a start holds up the node for a millisecond."""
+"""After a machine was taken, and after its job: first leaves what others wait for, as a start holds up the
+node for a millisecond."""
 PATIENCE_S = 0.05
-"""How long a running program is left alone before the machine that it took is replaced beside it."""
+"""How long a running program is left alone before the machine that it took is replaced beside it, on a host
+whose processors are all busy."""
 CALM_S = 0.25
 """How long a node must have been without work before a machine rehearses. Under steady load a rehearsal costs
 more processor time than it saves: the next programs would wait for machines that are yet to start."""
@@ -79,7 +81,8 @@ class RunnerPool:
     """Keeps `size` machines of one shape waiting; starts others when asked.
 
     Processor time is what bounds a node, so that nothing here competes with a program: machines are
-    started one at a time and not in a program's first moments, and rehearse only while the host is idle.
+    started one at a time, in a program's first moments only beside it on another processor, and rehearse only
+    while the host is idle.
 
     Args:
         clock: a reactor's timers.
@@ -144,7 +147,7 @@ class RunnerPool:
             OSError: none waits and no process can be made.
         """
         self._taken = self._clock.seconds()
-        self._tend_in(PATIENCE_S)
+        self._tend_in(AFTER_S)
         if _shape(limits) == _shape(self._limits):
             self._strangers = 0
             for found in sorted(self._waiting, key=lambda one: (one.resting, one.warmed), reverse=True):
@@ -190,7 +193,7 @@ class RunnerPool:
             self._rehearse()
             return
         patience = self._taken + PATIENCE_S - self._clock.seconds()
-        if self._busy and patience > 0:
+        if self._busy and patience > 0 and not self._idle():
             self._tend_in(patience)
             return
         try:

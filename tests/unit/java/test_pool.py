@@ -97,6 +97,18 @@ def test_a_taken_machine_is_replaced_when_its_job_is_done() -> None:
     assert len(scene.started) == 3
 
 
+def test_a_host_with_a_processor_to_spare_replaces_it_at_once() -> None:
+    scene = Scene()
+    scene.full()
+    scene.pool.begin()
+    scene.pool.take(CAPS)
+    scene.idle = True
+    scene.clock.advance(0)
+    assert len(scene.started) == 2, "the program gets its machine first"
+    scene.clock.advance(AFTER_S)
+    assert len(scene.started) == 3
+
+
 def test_a_long_job_holds_the_replacement_back_for_a_moment_only() -> None:
     scene = Scene()
     scene.full()
