@@ -21,6 +21,10 @@ from cluster.bench.ways import Alone, Commands, Gateway, Way
 from cluster.local import Layout, LocalCluster
 
 CLIENTS = 8
+PAUSE_S = 0.1
+"""Between an answer and the next program of a client that sends one now and then, as people and bots do."""
+PACES = ((1, 0.0), (CLIENTS, 0.0), (1, PAUSE_S))
+"""Clients, and how long each waits after an answer."""
 SETTLE_S = 20.0
 """What a started engine gets before it is measured: after ten seconds it warms its spare compiler."""
 COLD_SHARE = 5
@@ -28,13 +32,14 @@ COLD_SHARE = 5
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """One way, one workload, one number of clients.
+    """One way, one workload, one pace.
 
     Attributes:
         spread: of the answers' times.
         per_s: answers a second.
         cpu_ms: processor milliseconds a job, of everything that the way consists of.
         wrong: answers that were not right.
+        pause_s: how long a client waits after an answer.
     """
 
     way: str
@@ -44,6 +49,7 @@ class Cell(msgspec.Struct, frozen=True):
     per_s: float
     cpu_ms: float
     wrong: int
+    pause_s: float = 0.0
 
 
 class JavaReport(msgspec.Struct, frozen=True):
@@ -64,7 +70,7 @@ class JavaReport(msgspec.Struct, frozen=True):
 
 
 def measure(jobs: int, base_port: int, say: Callable[[str], None]) -> JavaReport:
-    """Measure every way with every workload, one after another and with eight clients.
+    """Measure every way with every workload, one after another and eight at once; ours also now and then.
 
     Args:
         jobs: how many a cell has; commands get fewer.
@@ -84,8 +90,8 @@ def measure(jobs: int, base_port: int, say: Callable[[str], None]) -> JavaReport
             with make(directory, base_port) as way:
                 count = max(jobs // COLD_SHARE, CLIENTS) if isinstance(way, Commands) else jobs
                 for workload in WORKLOADS:
-                    for clients in (1, CLIENTS):
-                        cells.append(_cell(way, workload, clients, count))
+                    for clients, pause_s in PACES[:2] if isinstance(way, Commands) else PACES:
+                        cells.append(_cell(way, workload, clients, pause_s, count))
                         say(line(cells[-1]))
                 time.sleep(SETTLE_S)
                 memory[way.name] = round(way.memory_mib(), 1)
@@ -128,7 +134,7 @@ def _gateway(directory: Path, port: int) -> Iterator[Way]:
         cluster.down()
 
 
-def _cell(way: Way, workload: Workload, clients: int, count: int) -> Cell:
+def _cell(way: Way, workload: Workload, clients: int, pause_s: float, count: int) -> Cell:
     seed = secrets.token_hex(4)
     todo = [f"{seed}x{number}" for number in range(count)]
     seconds: list[float] = []
@@ -148,6 +154,7 @@ def _cell(way: Way, workload: Workload, clients: int, count: int) -> Cell:
                 seconds.append(took)
                 if workload.expected(tag) not in said:
                     wrong.append(said)
+            time.sleep(pause_s)
 
     cpu, begin = way.cpu_s(), time.perf_counter()
     threads = [threading.Thread(target=client) for _ in range(clients)]
@@ -165,12 +172,14 @@ def _cell(way: Way, workload: Workload, clients: int, count: int) -> Cell:
         round(count / took, 1),
         round(cpu / count * 1000, 1),
         len(wrong),
+        pause_s,
     )
 
 
 def line(cell: Cell) -> str:
     """One for people."""
-    clients = "one after another" if cell.clients == 1 else f"{cell.clients} clients"
+    alone = "now and then" if cell.pause_s else "one after another"
+    clients = alone if cell.clients == 1 else f"{cell.clients} clients"
     wrong = f", {cell.wrong} WRONG" if cell.wrong else ""
     return (
         f"{cell.workload:27s} {cell.way:14s} {clients:17s} p50 {cell.spread.p50_ms:8.1f} ms  "

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from xml.sax.saxutils import escape
 
-from cluster.bench.java import CLIENTS, Cell, JavaReport
+from cluster.bench.java import CLIENTS, PAUSE_S, Cell, JavaReport
 
 _MADE = """Made by `make bench` (`javacluster bench --output docs/benchmarks`), everything in one run on one
 machine; every program is distinct, so that no cache answers."""
@@ -37,9 +37,15 @@ def as_page(report: JavaReport) -> str:
         f"Machine: {report.machine}. Load {report.load[0]:.2f} before, {report.load[1]:.2f} after. {_LOAD}",
         "![Median times](java.svg)",
     ]
+    steady = [cell for cell in report.cells if not cell.pause_s]
     for clients, title in ((1, "One after another"), (CLIENTS, f"{CLIENTS} clients")):
         parts.append(f"## {title}")
-        parts.append("\n".join(_table([cell for cell in report.cells if cell.clients == clients])))
+        parts.append("\n".join(_table([cell for cell in steady if cell.clients == clients])))
+    parts.append("## Now and then")
+    parts.append(
+        f"One client that waits for {1000 * PAUSE_S:.0f} ms after each answer, as people and bots do."
+    )
+    parts.append("\n".join(_calm([cell for cell in report.cells if cell.pause_s])))
     parts.append("## What bounds the rest")
     parts.append(_BOUND)
     parts.append("\n".join(_bounds(report)))
@@ -54,7 +60,8 @@ def as_page(report: JavaReport) -> str:
 
 def _bounds(report: JavaReport) -> Iterator[str]:
     """How near a cluster's figures are to what its processor time allows."""
-    ours = {(cell.workload, cell.clients): cell for cell in report.cells if cell.way == "cluster, HTTP"}
+    steady = [cell for cell in report.cells if cell.way == "cluster, HTTP" and not cell.pause_s]
+    ours = {(cell.workload, cell.clients): cell for cell in steady}
     for (workload, clients), alone in ours.items():
         if clients == 1:
             many = ours[workload, CLIENTS]
@@ -80,9 +87,21 @@ def _table(cells: list[Cell]) -> Iterator[str]:
         )
 
 
+def _calm(cells: list[Cell]) -> Iterator[str]:
+    yield "| program | way | p50 ms | p90 ms | p99 ms | CPU ms a job | wrong |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
+    order = list(dict.fromkeys(cell.workload for cell in cells))
+    for cell in sorted(cells, key=lambda cell: order.index(cell.workload)):
+        spread = cell.spread
+        yield (
+            f"| {cell.workload} | {cell.way} | {spread.p50_ms:.1f} | {spread.p90_ms:.1f} | "
+            f"{spread.p99_ms:.1f} | {cell.cpu_ms:.0f} | {cell.wrong} |"
+        )
+
+
 def as_plot(report: JavaReport) -> str:
     """Median times, one after another, as bars on a logarithmic scale: an SVG document."""
-    cells = [cell for cell in report.cells if cell.clients == 1]
+    cells = [cell for cell in report.cells if cell.clients == 1 and not cell.pause_s]
     workloads = list(dict.fromkeys(cell.workload for cell in cells))
     height = _TOP + len(workloads) * (len(_COLOURS) * _BAR + _GAP) + 30
     body = "\n".join(_bars(cells, workloads, height))

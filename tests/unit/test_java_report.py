@@ -15,6 +15,7 @@ def report() -> JavaReport:
         for way, ms in WAYS.items()
         for clients in (1, CLIENTS)
     ]
+    cells.append(Cell("cluster, HTTP", "hello", 1, Spread(16, 17, 18, 19, 10), 9.0, 60.0, 0, 0.1))
     return JavaReport("a machine", 2, (0.1, 1.5), tuple(cells), {"engine alone": 300.0})
 
 
@@ -23,6 +24,14 @@ def test_every_way_is_compared_with_what_people_would_type() -> None:
     assert "| hello | cluster, HTTP | 25.0 | 25.0 | 25.0 | 40.0 | 50 | 20.0 | 0 |" in page
     assert "- engine alone: 300 MiB" in page
     assert "Load 0.10 before, 1.50 after" in page
+
+
+def test_a_program_now_and_then_has_a_table_of_its_own() -> None:
+    page = as_page(report())
+    before, _title, after = page.partition("## Now and then")
+    assert "100 ms after each answer" in after
+    assert "| hello | cluster, HTTP | 16.0 | 17.0 | 18.0 | 60 | 0 |" in after
+    assert "| hello | cluster, HTTP | 16.0" not in before
 
 
 def test_the_page_says_what_the_processors_allow() -> None:
