@@ -21,7 +21,7 @@ from cluster.config import NodeConfig, load, parse
 from cluster.errors import ConfigError, EnvironmentFault, RemoteProtocolError, StorageError, Unavailable
 from cluster.identity import Role
 from cluster.namespaces import Namespaces
-from cluster.processes import Port, Process, one_at_a_time, require_free, spawn, stop, wait_until
+from cluster.processes import Port, Process, bury, one_at_a_time, require_free, spawn, stop, wait_until
 
 HOST = "127.0.0.1"
 JAVA = "java"
@@ -261,6 +261,8 @@ class LocalCluster:
         missing = tuple(node for node in nodes or self.layout.ids() if not self._checked(node).pid)
         require_free(port for node in missing for port in self.layout.ports(node))
         for node in missing:
+            if life := self._life(node):
+                bury(life.process, "bwrap")
             command = [sys.executable, "-m", "cluster.cli", "node", "--config", str(self.config_file(node))]
             if self.layout.network is not None:
                 command = [*self.layout.network.inside(node), *command]
@@ -285,6 +287,7 @@ class LocalCluster:
             self._remember(node, Life(life.process, number.name))
             if number is signal.SIGKILL:
                 wait_until(lambda: not life.process.alive(), STOP_MARGIN_S)
+                bury(life.process, "bwrap")
         return life.process.pid
 
     def down(self) -> tuple[int, ...]:

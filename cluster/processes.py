@@ -70,8 +70,12 @@ class Process(msgspec.Struct, frozen=True):
         return False
 
     def session(self) -> tuple[Process, ...]:
-        """The living processes of the session that this one leads, without itself."""
-        if not self.alive():
+        """The living processes of the session that this one leads, or led when it lived, without itself.
+
+        The kernel gives its number to nobody else while the session has members.
+        """
+        owner = Process.of(self.pid)
+        if self.boot != _boot_id() or (owner is not None and owner != self):
             return ()
         members = (
             Process.of(pid)
@@ -125,6 +129,20 @@ def stop(processes: Iterable[Process], patience_s: float) -> tuple[Process, ...]
         follower.send(signal.SIGKILL)
     wait_until(lambda: not any(process.alive() for process in (*running, *followers)), KILLED_S)
     return stubborn
+
+
+def bury(process: Process, program: str) -> tuple[Process, ...]:
+    """End those that a killed process left of its session and that run this program; returns them.
+
+    A bubblewrap whose node is killed while it makes a sandbox sleeps for ever. Others may have led a session
+    of the same number since, so that the name has to fit.
+    """
+    if process.alive():
+        return ()
+    left = tuple(member for member in process.session() if _program(member.pid) == program)
+    for member in left:
+        member.send(signal.SIGKILL)
+    return left
 
 
 def wait_until(condition: Callable[[], bool], patience_s: float) -> bool:
@@ -208,6 +226,13 @@ def _stat(pid: int) -> list[str]:
         return []
     fields = text.rpartition(")")[2].split()
     return [] if fields[0] in _GONE else fields
+
+
+def _program(pid: int) -> str:
+    try:
+        return (PROC / str(pid) / "exe").readlink().name
+    except OSError:
+        return ""
 
 
 def _boot_id() -> str:

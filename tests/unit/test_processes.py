@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from cluster.errors import EnvironmentFault
-from cluster.processes import Port, Process, require_free, spawn, stop, wait_until
+from cluster.processes import Port, Process, bury, require_free, spawn, stop, wait_until
 
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 DEAF = [
@@ -81,6 +81,21 @@ def test_what_a_process_leaves_in_its_session_ends_with_it(started: Started) -> 
     parent = started(PARENT)
     (child,) = parent.session()
     stop([parent], 30)
+    assert wait_until(lambda: not child.alive(), 30)
+
+
+def test_what_a_killed_process_leaves_is_ended_by_its_name_alone(started: Started) -> None:
+    """S1: bubblewrap sleeps for ever where its node is killed while it makes a sandbox."""
+    parent = started(PARENT)
+    (child,) = parent.session()
+    program = Path(f"/proc/{child.pid}/exe").readlink().name
+    assert bury(parent, program) == (), "it lives"
+    parent.send(signal.SIGKILL)
+    assert wait_until(lambda: not parent.alive(), 30)
+    assert bury(parent, "bwrap") == ()
+    assert bury(msgspec.structs.replace(parent, boot="another"), program) == ()
+    assert child.alive()
+    assert bury(parent, program) == (child,)
     assert wait_until(lambda: not child.alive(), 30)
 
 
