@@ -261,8 +261,6 @@ class LocalCluster:
         missing = tuple(node for node in nodes or self.layout.ids() if not self._checked(node).pid)
         require_free(port for node in missing for port in self.layout.ports(node))
         for node in missing:
-            if life := self._life(node):
-                bury(life.process, "bwrap")
             command = [sys.executable, "-m", "cluster.cli", "node", "--config", str(self.config_file(node))]
             if self.layout.network is not None:
                 command = [*self.layout.network.inside(node), *command]

@@ -132,10 +132,10 @@ def stop(processes: Iterable[Process], patience_s: float) -> tuple[Process, ...]
 
 
 def bury(process: Process, program: str) -> tuple[Process, ...]:
-    """End those that a killed process left of its session and that run this program; returns them.
+    """End those that a process left of its session and that run this program; returns them.
 
-    A bubblewrap whose node is killed while it makes a sandbox sleeps for ever. Others may have led a session
-    of the same number since, so that the name has to fit.
+    A bubblewrap whose node is killed while it makes a sandbox sleeps for ever. Only for a process whose end
+    the caller has just seen: once its session is gone, others may come to lead one of the same number.
     """
     if process.alive():
         return ()
