@@ -46,6 +46,7 @@ NOBODY = 65534
 """Who a program is on the host when the node is root, whose processes no limit on their number binds."""
 
 _TO_A_JOB = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
+"""What a terminal, or a shell's `kill`, sends to every process of a job."""
 
 LOOK_S = 1.0
 """Between two looks whether the host's files are still those that copies were made of."""
@@ -252,7 +253,9 @@ class Sandbox:
             if self._filter:
                 held.append(_memory_file(self._filter))
                 children[_SECCOMP] = held[-1]
-            with deaf_to_terminals():  # without an environment, of which each program would read its language
+            with (
+                _deaf_to_terminals()
+            ):  # without an environment, of which each program would read its language
                 started = self._reactor.spawnProcess(protocol, argv[0], argv, env={}, childFDs=children)
             if not self._niced:
                 with suppress(OSError):  # it is gone already, which is told by its end
@@ -347,7 +350,7 @@ class Sandbox:
 
 
 @contextmanager
-def deaf_to_terminals() -> Iterator[None]:
+def _deaf_to_terminals() -> Iterator[None]:
     """What is started meanwhile does not get the signals that a terminal, or a shell, sends to all of a job.
 
     They are for the node, which lets its programs finish. A session of their own would do as well, but only

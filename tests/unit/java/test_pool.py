@@ -62,6 +62,12 @@ class Scene:
         pipes: Any = self.started[which].transport
         return bytes(pipes.written.get(CONTROL, b""))
 
+    def taken(self) -> None:
+        """Full, but for the machine that a job has taken."""
+        self.full()
+        self.pool.begin()
+        self.pool.take(CAPS)
+
     def full(self) -> None:
         """Fill it, without any rehearsal."""
         self.idle = False
@@ -85,9 +91,7 @@ def test_machines_start_one_after_the_other() -> None:
 
 def test_a_taken_machine_is_replaced_when_its_job_is_done() -> None:
     scene = Scene()
-    scene.full()
-    scene.pool.begin()
-    scene.pool.take(CAPS)
+    scene.taken()
     scene.clock.advance(PATIENCE_S / 2)
     assert len(scene.started) == 2
     scene.pool.end()
@@ -99,9 +103,7 @@ def test_a_taken_machine_is_replaced_when_its_job_is_done() -> None:
 
 def test_a_host_with_a_processor_to_spare_replaces_it_at_once() -> None:
     scene = Scene()
-    scene.full()
-    scene.pool.begin()
-    scene.pool.take(CAPS)
+    scene.taken()
     scene.idle = True
     scene.clock.advance(0)
     assert len(scene.started) == 2, "the program gets its machine first"
@@ -111,9 +113,7 @@ def test_a_host_with_a_processor_to_spare_replaces_it_at_once() -> None:
 
 def test_a_long_job_holds_the_replacement_back_for_a_moment_only() -> None:
     scene = Scene()
-    scene.full()
-    scene.pool.begin()
-    scene.pool.take(CAPS)
+    scene.taken()
     scene.clock.advance(PATIENCE_S)
     assert len(scene.started) == 3
 
