@@ -376,6 +376,9 @@ def _all_is_news(_self: Table, _node: NodeId, _boot: int, _heartbeat: int) -> bo
     return False
 
 
+AGAIN = "attempt not checked"
+"""A leader sends a worker what it has already only when a gateway comes back as that is being stopped."""
+
 GOSSIP = frozenset({"first sight is alive", "tombstone forgotten", "hearsay keeps alive"})
 
 MUTATIONS: dict[str, tuple[str, tuple[tuple[Any, str, Any], ...]]] = {
@@ -407,7 +410,7 @@ MUTATIONS: dict[str, tuple[str, tuple[tuple[Any, str, Any], ...]]] = {
     "frames dropped without lease": ("L3", ((Office, "arrived", _dropped_without_lease),)),
     "results not offered again": ("W5, W7", ((Execution, "welcomed", _results_not_offered),)),
     "pending jobs not sent again": ("W7", ((Submission, "_let_wait", _not_sent_again),)),
-    "attempt not checked": ("W5", ((Execution, "_decide", _attempt_not_checked),)),
+    AGAIN: ("W5", ((Execution, "_decide", _attempt_not_checked),)),
     "result accepted twice": ("W8", ((Submission, "receive", _result_accepted_twice),)),
     "reset counts as loss": ("W6", ((Dispatch, "_lose", _reset_counts_as_loss),)),
     "lost worker's jobs stay": ("W6", ((Dispatch, "_lose", _forget_to_requeue),)),

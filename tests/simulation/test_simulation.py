@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.simulation import absence_sweep
 from tests.simulation.canaries import CANARIES, hunt
 from tests.simulation.chance import Chance
 from tests.simulation.clock import SECOND, Clock
@@ -122,7 +123,13 @@ def test_a_failing_schedule_is_shrunk_to_what_it_needs() -> None:
     assert small.seed == whole.seed
 
 
-@pytest.mark.parametrize("name", ["no fsync", "promise not durable"])
+@pytest.mark.parametrize("seed", range(8))
+def test_a_gateway_that_was_away_as_long_as_its_jobs_are_kept_gets_each_answer(seed: int) -> None:
+    """W5, W9: it sends them again to workers that are stopping them."""
+    assert absence_sweep.run_seed(seed) == ""
+
+
+@pytest.mark.parametrize("name", ["no fsync", "promise not durable", "attempt not checked"])
 def test_a_mutation_is_noticed(name: str) -> None:
     """All of them: `python -m tests.simulation canaries`; here those that show early."""
     assert hunt(name, 60).seeds, CANARIES[name].breaks
