@@ -1,6 +1,7 @@
 """The class-data-sharing archive (J2): the classes that a waiting machine loads, ready to be mapped.
 
-It is made at the first start by running the rehearsal and a sample program once, and checked at every start.
+It is made at the first start by running the rehearsal and the training program once, and checked at every
+start.
 A virtual machine that refuses it is no failure: it reads its classes one by one, as it would without.
 """
 
@@ -8,36 +9,28 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-import attrs
 
 from cluster.java.flags import archive_flags
 from cluster.java.frames import NONCE_BYTES, WARM_ORDER, encode_task
 from cluster.java.harness import LAUNCHER
+from cluster.java.jdk import Jdk
 from cluster.java.kept import building, clear_unfinished, stranger
+from cluster.java.training import MAIN_CLASS, sources
 from cluster.limits import MIB
 
 STEPS = 4
 """Of the rehearsal: `Rehearsal.java` has as many."""
 _KIND = "archive"
 MAKE_S = 60.0
-"""How long one of the three runs may take before the archive is given up."""
+"""How long one of the four runs may take before the archive is given up."""
 
 
-@attrs.frozen
-class Sample:
-    """A compiled program that stands for what most programs load."""
-
-    main_class: str
-    classes: Mapping[str, bytes]
-
-
-def prepare(java: Sequence[str], archive: Path, sample: Sample) -> bool:
+def prepare(java: Sequence[str], archive: Path, jdk: Jdk) -> bool:
     """Whether there is an archive that works; made if there is none.
 
-    Blocks for two seconds or so at a first start. Whoever calls it holds the directory's lock. One that does
+    Blocks for five seconds or so at a first start. Whoever calls it holds the directory's lock. One that does
     not work is replaced by one that does, or left as it is: other nodes may start machines with it, and here
     and now it may not work for want of memory.
 
@@ -45,12 +38,12 @@ def prepare(java: Sequence[str], archive: Path, sample: Sample) -> bool:
         java: a command that starts the virtual machine as the sandbox does, but for the main class: an
             archive remembers by which paths it was shown the classes.
         archive: where it is, or will be.
-        sample: what is run to find out which classes are needed.
+        jdk: compiles what is run to find out which classes are needed.
     """
     java = (*java, *archive_flags())
     try:
         clear_unfinished(archive.parent, _KIND)
-        return _works(java, archive) or _make(java, archive, sample)
+        return _works(java, archive) or _make(java, archive, jdk)
     except OSError:
         return False
 
@@ -62,12 +55,13 @@ def _works(java: Sequence[str], archive: Path) -> bool:
     return succeeds((*java, "-Xshare:on", f"-XX:SharedArchiveFile={archive}", LAUNCHER, "here"), b"")
 
 
-def _make(java: Sequence[str], archive: Path, sample: Sample) -> bool:
+def _make(java: Sequence[str], archive: Path, jdk: Jdk) -> bool:
     with building(archive.parent, _KIND) as work:
         empty, classes, names, fresh = (work / name for name in ("empty", "app", "names", "fresh"))
         empty.mkdir()
         classes.mkdir()
-        task = encode_task(bytes(2 * NONCE_BYTES), "run", MIB, sample.main_class, (), sample.classes)
+        compiled = _compiled(jdk, work / "training")
+        task = encode_task(bytes(2 * NONCE_BYTES), "run", MIB, MAIN_CLASS, (), compiled)
         train = (
             *java,
             "-Xshare:off",
@@ -77,7 +71,7 @@ def _make(java: Sequence[str], archive: Path, sample: Sample) -> bool:
             LAUNCHER,
             "here",
         )
-        if not succeeds(train, WARM_ORDER * STEPS + task):
+        if not compiled or not succeeds(train, WARM_ORDER * STEPS + task):
             return False
         dump = ("-Xshare:dump", f"-XX:SharedClassListFile={names}", f"-XX:SharedArchiveFile={fresh}")
         if not succeeds((*java, *dump, "-cp", str(empty)), b""):
@@ -89,6 +83,16 @@ def _make(java: Sequence[str], archive: Path, sample: Sample) -> bool:
             os.fsync(file.fileno())
         fresh.replace(archive)
     return True
+
+
+def _compiled(jdk: Jdk, directory: Path) -> dict[str, bytes]:
+    """The training program's classes by name; none where it can't be compiled."""
+    directory.mkdir()
+    for name, text in sources().items():
+        (directory / name).write_text(text, encoding="utf-8")
+    quick = ("-J-XX:TieredStopAtLevel=1", "-J-XX:+UseSerialGC", "-nowarn", "-proc:none", "-encoding", "UTF-8")
+    succeeds((str(jdk.javac), *quick, "-d", str(directory), *map(str, directory.glob("*.java"))))
+    return {path.stem: path.read_bytes() for path in sorted(directory.glob("*.class"))}
 
 
 def succeeds(argv: Sequence[str], given: bytes = b"") -> bool:

@@ -15,6 +15,7 @@ from cluster.errors import EnvironmentFault, HostExhausted
 from cluster.java.jdk import Jdk
 from cluster.java.kept import Kept, building, clear_unfinished, forget_others, locked, stranger
 from cluster.java.scarcity import fault_of
+from cluster.java.training import sources as training
 
 COMPILER = "javacluster.internal.Compiler"
 LAUNCHER = "javacluster.internal.Launcher"
@@ -91,6 +92,7 @@ def build(jdk: Jdk, directory: Path) -> Kept:
     digest = hashlib.sha256(f"{jdk.home}\n{jdk.version}\n".encode())
     for name in sorted(sources):
         digest.update(f"{name}\n{len(sources[name])}\n".encode() + sources[name])
+    digest.update("".join(training().values()).encode())  # the archive beside it is made of that
     jar = directory / f"{_KIND}-{digest.hexdigest()[:16]}.jar"
     try:
         with locked(directory):

@@ -6,7 +6,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from cluster.java import archive, image
-from cluster.java.archive import Sample
 from cluster.java.jdk import Jdk
 from cluster.java.kept import Kept, discard, locked
 
@@ -69,7 +68,7 @@ class Launch:
             argv = [f"-XX:SharedArchiveFile={_INSIDE_ARCHIVE if self._confined else self._archive.path}"]
         return argv if self._image else [*argv, f"-Xbootclasspath/a:{jar}"]
 
-    def prepare(self, bwrap: str, sample: Sample) -> bool:
+    def prepare(self, bwrap: str) -> bool:
         """Make or find image and archive; whether there is an archive. Some ten seconds at a first start.
 
         An image of which no archive can be made is not used: without one, the launcher is as quick beside it.
@@ -79,19 +78,19 @@ class Launch:
         try:
             with locked(directory):
                 self._image = image.prepare(self._jdk, directory) if self._confined else None
-                if self._image and self._archived(self._image.path, bwrap, sample):
+                if self._image and self._archived(self._image.path, bwrap):
                     return True
                 if self._image:
                     path = self._image.path
                     self.release()
                     with suppress(OSError):  # the next start makes another, unless somebody else has this one
                         discard(path)
-                return self._archived(self._jar, bwrap, sample)
+                return self._archived(self._jar, bwrap)
         except OSError:
             self.release()
             return False
 
-    def _archived(self, whose: Path, bwrap: str, sample: Sample) -> bool:
+    def _archived(self, whose: Path, bwrap: str) -> bool:
         """Whether there is an archive for machines that start from this, which they see as in the sandbox."""
         prefix: tuple[str, ...] = ()
         made = whose.with_suffix(".jsa") if self._confined else whose.with_name(f"{whose.stem}-bare.jsa")
@@ -101,7 +100,7 @@ class Launch:
             prefix = (bwrap, "--dev-bind", "/", "/", *run, "--ro-bind", str(whose), inside)
             prefix += ("--bind", str(whose.parent), str(whose.parent), "--")
         boot = self._boot(_INSIDE_JAR if self._confined else str(self._jar))
-        if archive.prepare((*prefix, str(self._jdk.java), *boot), made, sample):
+        if archive.prepare((*prefix, str(self._jdk.java), *boot), made, self._jdk):
             self._archive = Kept(made)
         return self._archive is not None
 

@@ -9,13 +9,11 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks
 
 from cluster.errors import EnvironmentFault, HostExhausted
-from cluster.java.archive import Sample
 from cluster.java.compiler import Compiler
 from cluster.java.entry import Entry
 from cluster.java.frames import Answer
 from cluster.java.oneshot import Task
 from cluster.java.pool import RunnerPool
-from cluster.java.rehearsal import SAMPLE
 from cluster.java.scarcity import fault_of
 from cluster.limits import Limits
 from cluster.wire.jobs import Input, Run, Source, Verdict
@@ -69,7 +67,7 @@ def prove(
     pool: RunnerPool,
     compiler: Compiler,
     caps: Limits,
-    prepare: Callable[[Sample], Deferred[bool]],
+    prepare: Callable[[], Deferred[bool]],
     doubt: Doubt,
     *,
     namespaces: bool,
@@ -92,11 +90,7 @@ def prove(
         raise EnvironmentFault(
             advice(f"the compiler does not work: {answer.text or answer.crash}", namespaces)
         )
-    source, main_class = SAMPLE
-    sample = yield compiler.compile((source,), _FIRST_COMPILE_S, _WARM_S)
-    archived = False
-    if isinstance(sample, Answer) and sample.classes:
-        archived = yield prepare(Sample(main_class, sample.classes))
+    archived = yield prepare()
     try:
         one = pool.take(caps)
     except OSError as error:

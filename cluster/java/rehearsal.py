@@ -85,7 +85,4 @@ public class Classic {
 }
 """
 
-SAMPLE = (Source("", _STREAMS), "Report")
-"""The program whose classes the archive holds, and its main class."""
-
-PROGRAMS = (Source("", _HELLO), SAMPLE[0], Source("", _CLASSIC))
+PROGRAMS = (Source("", _HELLO), Source("", _STREAMS), Source("", _CLASSIC))

@@ -26,7 +26,7 @@ from twisted.internet.protocol import ProcessProtocol
 from cluster.config import SandboxSettings
 from cluster.errors import EnvironmentFault
 from cluster.java import root, seccomp
-from cluster.java.archive import Sample, succeeds
+from cluster.java.archive import succeeds
 from cluster.java.bounds import NICE, as_arguments, give_way, may_bound_others, may_renice_others
 from cluster.java.cells import Subtree
 from cluster.java.flags import Allowance
@@ -170,12 +170,12 @@ class Sandbox:
         """The program that sets them inside, where it is needed."""
         return Path(_found("prlimit", "util-linux")) if self._limited else None
 
-    def prepare(self, sample: Sample) -> bool:
+    def prepare(self) -> bool:
         """Make or find what machines start from; whether there is an archive (`Launch.prepare`)."""
         if self.confined:
             with suppress(OSError), locked(self._jar.parent):
                 self._root = self._rooted() or self._rooted()
-        return self._launch.prepare(self._bwrap, sample)
+        return self._launch.prepare(self._bwrap)
 
     def _rooted(self) -> Kept | None:
         """A root from which a virtual machine starts; one from which none does goes, if nobody has it.

@@ -16,7 +16,6 @@ from twisted.internet.task import Clock
 from cluster.config import SandboxSettings
 from cluster.errors import EnvironmentFault
 from cluster.java import archive, harness, kept
-from cluster.java.archive import Sample
 from cluster.java.jdk import Jdk
 from cluster.java.kept import Kept, clear_unfinished, discard, forget_others, states, stranger
 from cluster.java.launch import Launch
@@ -129,7 +128,7 @@ def test_an_archive_that_does_not_work_here_and_now_stays(tmp_path: Path) -> Non
     """Another node may start machines with it; that it does not work may be for want of memory."""
     shared = tmp_path / "harness-0123456789abcdef.jsa"
     shared.write_bytes(b"archive")
-    assert not archive.prepare(("false",), shared, Sample("A", {"A": b""}))
+    assert not archive.prepare(("false",), shared, KIT)
     assert shared.read_bytes() == b"archive"
     assert [path.name for path in tmp_path.iterdir()] == [shared.name]
 
@@ -161,13 +160,13 @@ def test_an_archive_that_is_gone_is_not_asked_for(tmp_path: Path, monkeypatch: p
     jar = tmp_path / "harness-0123456789abcdef.jar"
     jar.touch()
 
-    def make(_java: object, path: Path, _sample: object) -> bool:
+    def make(_java: object, path: Path, _jdk: object) -> bool:
         path.touch()
         return True
 
     monkeypatch.setattr(archive, "prepare", make)
     launch = Launch(KIT, jar, confined=False)
-    assert launch.prepare("", Sample("A", {}))
+    assert launch.prepare("")
     assert any("SharedArchiveFile" in word for word in launch.class_path(boot=True))
     jar.with_name(f"{jar.stem}-bare.jsa").unlink()
     launch.look()
