@@ -18,12 +18,12 @@ CLASS_BYTES_MAX = 8 * 1024 * 1024
 _MAGIC = 0xCAFEBABE
 _BEFORE_JAVA_1 = 44
 """A class file's major version is so much above its JDK's."""
-_UTF8 = 1
+UTF8 = 1
 _CLASS = 7
-_WIDE = frozenset({5, 6})
+WIDE = frozenset({5, 6})
 """Long and Double take two numbers in the pool."""
-_CONSTANT_BYTES = {3: 4, 4: 4, 5: 8, 6: 8, 7: 2, 8: 2, 9: 4, 10: 4, 11: 4, 12: 4, 15: 3, 16: 2, 17: 4, 18: 4}
-_CONSTANT_BYTES |= {19: 2, 20: 2}
+CONSTANT_BYTES = {3: 4, 4: 4, 5: 8, 6: 8, 7: 2, 8: 2, 9: 4, 10: 4, 11: 4, 12: 4, 15: 3, 16: 2, 17: 4, 18: 4}
+CONSTANT_BYTES |= {19: 2, 20: 2}
 
 _NAMED = frozenset({b"run", b"main", b"<init>"})
 """Of these are the methods by which a program may start."""
@@ -115,15 +115,15 @@ class _Pool:
         index = 1
         while index < count:
             tag = reader.u1()
-            if tag == _UTF8:
+            if tag == UTF8:
                 self.texts[index] = reader.take(reader.u2())
-            elif tag in _CONSTANT_BYTES:
-                body = reader.take(_CONSTANT_BYTES[tag])
+            elif tag in CONSTANT_BYTES:
+                body = reader.take(CONSTANT_BYTES[tag])
                 if tag == _CLASS:
                     self._classes[index] = struct.unpack(">H", body)[0]
             else:
                 raise MalformedClass("unknown constant")
-            index += 2 if tag in _WIDE else 1
+            index += 2 if tag in WIDE else 1
             if index % (8 * _STEP) < 2:  # noqa: PLR2004  (some constants take two numbers)
                 yield
 

@@ -18,9 +18,21 @@ from pathlib import Path
 
 from cluster.java.jdk import Jdk
 from cluster.java.kept import Kept, State, building, clear_unfinished, hold, states
+from cluster.java.splice import NotAsExpected, opened, redirect
+from cluster.java.training import sources as training
 
-SOURCES = ("Launcher.java", "Link.java", "Rehearsal.java", "inside/Host.java")
+SOURCES = ("Constants.java", "Launcher.java", "Link.java", "Rehearsal.java", "inside/Host.java")
 """Of the harness: what becomes part of `java.base`."""
+
+LINKAGE = ("inside/Concat.java", "inside/Instances.java")
+"""What links joined strings and lambdas there, where the JDK has what they stand before."""
+
+_INVOKE = "java/lang/invoke"
+_JOINING = (
+    "generateMHInlineCopy",
+    "(Ljava/lang/invoke/MethodType;Ljava/util/List;)Ljava/lang/invoke/MethodHandle;",
+)
+_CONSTANT = ("constant", "(Ljava/lang/Class;Ljava/lang/Object;)Ljava/lang/invoke/MethodHandle;")
 
 MAKE_S = 300.0
 """For each step: ten times what a slow machine needs."""
@@ -56,12 +68,13 @@ def _name(jdk: Jdk, made_of: Mapping[Path, State]) -> str:
     digest = hashlib.sha256(f"{jdk.home}\n{jdk.version}\n{told}\n".encode())
     for source, text in _sources().items():
         digest.update(f"{source}\n{len(text)}\n".encode() + text)
+    digest.update("".join(training().values()).encode())  # the archive beside it is made of that
     return f"{_KIND}-{digest.hexdigest()[:16]}.modules"
 
 
 def _sources() -> dict[str, bytes]:
     harness = resources.files("cluster.java").joinpath("harness")
-    return {source: harness.joinpath(source).read_bytes() for source in SOURCES}
+    return {source: harness.joinpath(source).read_bytes() for source in (*SOURCES, *LINKAGE)}
 
 
 def _make(jdk: Jdk, image: Path) -> bool:
@@ -76,9 +89,10 @@ def _make(jdk: Jdk, image: Path) -> bool:
             (text / source).write_bytes(content)
         classes = str(base / "classes")
         _run(tools / "jmod", "extract", "--dir", str(base), str(jmods / "java.base.jmod"))
+        compiled = [*SOURCES, *LINKAGE] if _splice(base / "classes") else [*SOURCES]
         compiling = ("-nowarn", "-proc:none", "-encoding", "UTF-8", "-d", classes)
-        patching = ("--patch-module", f"java.base={text}")
-        _run(tools / "javac", *compiling, *patching, *(str(text / source) for source in SOURCES))
+        patching = ("--patch-module", f"java.base={text}:{classes}")
+        _run(tools / "javac", *compiling, *patching, *(str(text / source) for source in compiled))
         _run(tools / "jmod", "create", "--class-path", classes, str(own / "java.base.jmod"))
         everything = ("--module-path", f"{own}:{jmods}", "--add-modules", "ALL-MODULE-PATH")
         _run(tools / "jlink", *everything, "--output", str(linked))
@@ -87,6 +101,21 @@ def _make(jdk: Jdk, image: Path) -> bool:
         with made.open("rb") as file:
             os.fsync(file.fileno())
         made.replace(image)
+    return True
+
+
+def _splice(classes: Path) -> bool:
+    """Lead the JDK's linkage to ours; False where it does that in another way (JDK 18 on)."""
+    joining = classes / _INVOKE / "StringConcatFactory.class"
+    lambdas = classes / _INVOKE / "InnerClassLambdaMetafactory.class"
+    try:
+        factory = redirect(joining.read_bytes(), *_JOINING, owner=f"{_INVOKE}/Concat", instead="link")
+        factory = opened(factory, *_JOINING)
+        meta = redirect(lambdas.read_bytes(), *_CONSTANT, owner=f"{_INVOKE}/Instances", instead="constant")
+    except NotAsExpected:
+        return False
+    joining.write_bytes(factory)
+    lambdas.write_bytes(meta)
     return True
 
 

@@ -16,12 +16,14 @@ final class Host {
         return descriptor;
     }
 
-    /** All that the type itself may do; {@code privateLookupIn} gives less to who is in another module. */
-    static Lookup lookup(Class<?> type) throws ReflectiveOperationException {
+    /** An object of the class in these bytes: hidden, of the type's nest, and no constructor is called. */
+    static Object made(Class<?> type, String name, byte[] bytes) throws ReflectiveOperationException {
         sun.misc.Unsafe unsafe = unsafe();
         Field field = Lookup.class.getDeclaredField("IMPL_LOOKUP");
         Lookup all = (Lookup) unsafe.getObject(unsafe.staticFieldBase(field), unsafe.staticFieldOffset(field));
-        return all.in(type);
+        // privateLookupIn would give less to who is in another module
+        Class<?> hidden = all.in(type).defineHiddenClass(bytes, false, Lookup.ClassOption.NESTMATE).lookupClass();
+        return unsafe.allocateInstance(hidden);
     }
 
     private static sun.misc.Unsafe unsafe() throws ReflectiveOperationException {

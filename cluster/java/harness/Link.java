@@ -5,7 +5,6 @@ import java.io.DataOutputStream;
 import java.io.IOException;
 import java.lang.invoke.MethodHandle;
 import java.lang.invoke.MethodHandles;
-import java.lang.invoke.MethodHandles.Lookup;
 import java.lang.invoke.MethodType;
 import java.lang.reflect.Constructor;
 import java.lang.reflect.Method;
@@ -30,22 +29,14 @@ final class Link {
     private static final int SUPER = 0x20;
 
     private static final int ACONST_NULL = 0x01;
-    private static final int ALOAD_0 = 0x2a;
     private static final int ALOAD_1 = 0x2b;
     private static final int CHECKCAST = 0xc0;
     private static final int DUP = 0x59;
     private static final int ARETURN = 0xb0;
-    private static final int RETURN = 0xb1;
     private static final int INVOKEVIRTUAL = 0xb6;
     private static final int INVOKESPECIAL = 0xb7;
     private static final int INVOKESTATIC = 0xb8;
     private static final int NEW = 0xbb;
-
-    private static final int UTF8 = 1;
-    private static final int CLASS = 7;
-    private static final int METHOD = 10;
-    private static final int INTERFACE_METHOD = 11;
-    private static final int NAME_AND_TYPE = 12;
 
     private static String made = "";
 
@@ -137,33 +128,33 @@ final class Link {
 
     @SuppressWarnings("unchecked")
     private static Function<Object, Object> made(Class<?> type, Method method) throws ReflectiveOperationException {
+        String target = type.getName().replace('.', '/');
+        String name = target.substring(0, target.lastIndexOf('/') + 1).concat(NAME);
         byte[] bytes;
         try {
-            bytes = classOf(type, method);
+            bytes = classOf(name, target, type.isInterface(), method);
         } catch (IOException impossible) {
             throw new AssertionError(impossible);  // in memory
         }
-        Lookup lookup = Host.lookup(type);
-        Class<?> hidden = lookup.defineHiddenClass(bytes, false, Lookup.ClassOption.NESTMATE).lookupClass();
-        made = hidden.getName();
-        return (Function<Object, Object>) hidden.getConstructor().newInstance();
+        Function<Object, Object> entry = (Function<Object, Object>) Host.made(type, name, bytes);
+        made = entry.getClass().getName();
+        return entry;
     }
 
     /** The class file (JVMS 4) of {@code class Entry implements Function}, which calls that method of that type. */
-    private static byte[] classOf(Class<?> type, Method method) throws IOException {
-        String target = type.getName().replace('.', '/');
+    private static byte[] classOf(String name, String target, boolean isInterface, Method method) throws IOException {
         String descriptor = (method.getParameterCount() == 0 ? "()" : "([Ljava/lang/String;)")
                 .concat(method.getReturnType() == void.class ? "V" : "Ljava/lang/String;");
         Constants constants = new Constants();
-        int own = constants.type(target.substring(0, target.lastIndexOf('/') + 1).concat(NAME));
+        int own = constants.type(name);
         int parent = constants.type("java/lang/Object");
         int role = constants.type(ROLE);
         int strings = constants.type("[Ljava/lang/String;");
-        int parentMade = constants.method(METHOD, parent, "<init>", "()V");
         int callee = constants.type(target);
-        int calleeMade = constants.method(METHOD, callee, "<init>", "()V");
-        int kind = type.isInterface() ? INTERFACE_METHOD : METHOD;
-        int called = constants.method(kind, callee, method.getName(), descriptor);
+        int calleeMade = constants.method(callee, "<init>", "()V");
+        int called = isInterface
+                ? constants.interfaceMethod(callee, method.getName(), descriptor)
+                : constants.method(callee, method.getName(), descriptor);
         int[] tail = method.getReturnType() == void.class ? new int[] {ACONST_NULL, ARETURN} : new int[] {ARETURN};
         int[] given = method.getParameterCount() == 0 ? new int[0] : new int[] {ALOAD_1, CHECKCAST, strings >> 8, strings};
         boolean fixed = Modifier.isStatic(method.getModifiers());
@@ -171,9 +162,6 @@ final class Link {
                 ? new int[0]
                 : new int[] {NEW, callee >> 8, callee, DUP, INVOKESPECIAL, calleeMade >> 8, calleeMade};
         int[] call = {fixed ? INVOKESTATIC : INVOKEVIRTUAL, called >> 8, called};
-        byte[] construct = method(constants, "<init>", "()V", 1, new int[][] {
-            {ALOAD_0, INVOKESPECIAL, parentMade >> 8, parentMade, RETURN}
-        });
         byte[] apply = method(constants, "apply", APPLY, 2, new int[][] {object, given, call, tail});
 
         ByteArrayOutputStream bytes = new ByteArrayOutputStream();
@@ -181,10 +169,9 @@ final class Link {
         out.writeInt(0xcafebabe);
         out.writeInt(RELEASE);
         constants.writeTo(out);
-        for (int part : new int[] {PUBLIC | SUPER, own, parent, 1, role, 0, 2}) {
+        for (int part : new int[] {PUBLIC | SUPER, own, parent, 1, role, 0, 1}) {
             out.writeShort(part);
         }
-        out.write(construct);
         out.write(apply);
         out.writeShort(0);
         return bytes.toByteArray();
@@ -215,40 +202,5 @@ final class Link {
         }
         out.writeInt(0);  // no handlers, no attributes
         return bytes.toByteArray();
-    }
-
-    /** A constant pool (JVMS 4.4); an entry may be there twice. */
-    private static final class Constants {
-        private final ByteArrayOutputStream bytes = new ByteArrayOutputStream();
-        private final DataOutputStream out = new DataOutputStream(bytes);
-        private int count;
-
-        int text(String value) throws IOException {
-            out.writeByte(UTF8);
-            out.writeUTF(value);
-            return ++count;
-        }
-
-        int type(String name) throws IOException {
-            return pair(CLASS, text(name), 0);
-        }
-
-        int method(int kind, int owner, String name, String descriptor) throws IOException {
-            return pair(kind, owner, pair(NAME_AND_TYPE, text(name), text(descriptor)));
-        }
-
-        private int pair(int kind, int one, int other) throws IOException {
-            out.writeByte(kind);
-            out.writeShort(one);
-            if (kind != CLASS) {
-                out.writeShort(other);
-            }
-            return ++count;
-        }
-
-        void writeTo(DataOutputStream target) throws IOException {
-            target.writeShort(count + 1);
-            bytes.writeTo(target);
-        }
     }
 }

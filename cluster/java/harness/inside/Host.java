@@ -1,12 +1,14 @@
 package javacluster.internal;
 
 import java.io.FileDescriptor;
-import java.lang.invoke.MethodHandles.Lookup;
-import java.lang.reflect.Field;
 import jdk.internal.access.SharedSecrets;
+import jdk.internal.misc.Unsafe;
 
 /** What the launcher needs of the JDK and is not offered, for one that stands inside {@code java.base}. */
 final class Host {
+    private static final int NESTMATE = 1;  // of the virtual machine: MethodHandleNatives.Constants
+    private static final int HIDDEN = 2;
+
     private Host() {}
 
     /** The descriptor of a file that is open already. */
@@ -16,10 +18,10 @@ final class Host {
         return descriptor;
     }
 
-    /** All that the type itself may do; {@code privateLookupIn} gives less to who is in another module. */
-    static Lookup lookup(Class<?> type) throws ReflectiveOperationException {
-        Field all = Lookup.class.getDeclaredField("IMPL_LOOKUP");
-        all.setAccessible(true);
-        return ((Lookup) all.get(null)).in(type);
+    /** An object of the class in these bytes: hidden, of the type's nest, and no constructor is called. */
+    static Object made(Class<?> type, String name, byte[] bytes) throws ReflectiveOperationException {
+        Class<?> hidden = SharedSecrets.getJavaLangAccess()
+                .defineClass(type.getClassLoader(), type, name, bytes, null, false, HIDDEN | NESTMATE, null);
+        return Unsafe.getUnsafe().allocateInstance(hidden);
     }
 }
