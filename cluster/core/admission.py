@@ -6,13 +6,13 @@ forgot. So it observes, and asks:
 
 (a) every other voter, in this life, says that it has accepted no epoch: then there is nothing to forget; or
 (b) one leader of one epoch answers fresh nonces for ten seconds without a gap of F: whatever was promised
-    before is below that epoch by now, or will be refused by this node from then on.
+    before is below that epoch by now, or will be refused by this node from then on. Only answers count, and
+    from the moment in which they were asked for: silence, and what was long under way, prove nothing.
 """
 
 from __future__ import annotations
 
 import random
-from collections import deque
 
 import attrs
 
@@ -57,7 +57,7 @@ class Admission:
         self.needed = me in electorate and not ledger.record.may_vote
         self._virgin: set[NodeId] = set()
         self._highest = Epoch(0)
-        self._nonces: deque[int] = deque(maxlen=NONCES_KEPT)
+        self._asked: dict[int, float] = {}
         self._ask_at = now
         self._leader: tuple[NodeId, int] | None = None
         self._since = self._last = now
@@ -74,7 +74,7 @@ class Admission:
 
     def answered(self, sender: NodeId, message: ProbeReply, now: float) -> Steps:
         """An answer to one of my nonces (X4)."""
-        if not self.needed or sender not in self._electorate or message.nonce not in self._nonces:
+        if not self.needed or sender not in self._electorate or message.nonce not in self._asked:
             return ()
         if message.voters != self._electorate.hash or message.accepted > MAX_EPOCH_JUMP + self._highest:
             return ()
@@ -82,25 +82,29 @@ class Admission:
         if message.accepted == 0:
             self._virgin.add(sender)
         if message.leading_epoch:
-            self._heard_leader(sender, message.leading_epoch, now)
-        return self._conclude(now)
+            self._heard_leader(sender, message.leading_epoch, self._asked[message.nonce], now)
+        return self._conclude()
 
-    def _heard_leader(self, sender: NodeId, epoch: int, now: float) -> None:
-        gap = now - self._last >= self._settings.follower_timeout_s
+    def _heard_leader(self, sender: NodeId, epoch: int, asked: float, now: float) -> None:
+        """It led at some moment from `asked` to `now`: as little as that says is taken."""
+        gap = asked - self._last >= self._settings.follower_timeout_s
         if self._leader != (sender, epoch) or gap:
             self._leader = (sender, epoch)
-            self._since = now
-        self._last = now
+            self._since = self._last = now
+        self._last = max(self._last, asked)
 
-    def _conclude(self, now: float) -> Steps:
+    def _conclude(self) -> Steps:
         new_cluster = self._virgin.issuperset(self._electorate.others(self._me))
-        heard_long = self._leader is not None and now - self._since >= self._settings.rejoin_s
-        if not (new_cluster or heard_long) or self._ledger.broken:
+        if not (new_cluster or self._heard_s() >= self._settings.rejoin_s) or self._ledger.broken:
             return ()
         self.needed = False
-        why = "every voter is new" if new_cluster else f"a leader was heard for {now - self._since:.1f} s"
+        why = "every voter is new" if new_cluster else f"a leader was heard for {self._heard_s():.1f} s"
         text = f"{self._me}: gains the vote: {why}"
         return (Log(Level.SUMMARY, text), self._ledger.gain_vote(self._highest))
+
+    def _heard_s(self) -> float:
+        """For how long the same leader has answered without a gap."""
+        return 0.0 if self._leader is None else self._last - self._since
 
     def tick(self, now: float) -> Steps:
         """Ask again; with no other voter there is nobody to ask."""
@@ -108,18 +112,20 @@ class Admission:
             return ()
         self._ask_at = now + self._settings.resend_s
         nonce = self._rng.getrandbits(NONCE_BITS)
-        self._nonces.append(nonce)
+        self._asked[nonce] = now
+        if len(self._asked) > NONCES_KEPT:
+            del self._asked[next(iter(self._asked))]
         question = Probe(nonce, self._electorate.hash)
         asked: tuple[Effect, ...] = tuple(Send(v, question) for v in self._electorate.others(self._me))
-        return (*asked, *self._conclude(now))
+        return (*asked, *self._conclude())
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
         return self._ask_at if self.needed else None
 
-    def snapshot(self, now: float) -> AdmissionSnapshot | None:
+    def snapshot(self) -> AdmissionSnapshot | None:
         """What people see while the vote is missing; None once it is there."""
         if not self.needed:
             return None
         missing = tuple(v for v in self._electorate.others(self._me) if v not in self._virgin)
-        return AdmissionSnapshot(missing, 0.0 if self._leader is None else now - self._since)
+        return AdmissionSnapshot(missing, self._heard_s())

@@ -377,7 +377,7 @@ class NodeCore:
             election=authority.election.snapshot(),
             allegiance=authority.allegiance.snapshot(now),
             leadership=authority.leadership.snapshot(now),
-            admission=authority.admission.snapshot(now),
+            admission=authority.admission.snapshot(),
             membership=self.membership.snapshot(now),
             work=self.work.snapshot(),
         )

@@ -27,6 +27,7 @@ from cluster.wire.messages import (
     Heartbeat,
     HeartbeatAck,
     Notification,
+    Probe,
     ProbeReply,
     Promise,
     Propose,
@@ -52,7 +53,7 @@ FROM_OFFICE = (Welcome, Assign, Result, Refused)
 """What a leader says only while it may act (L3)."""
 
 WITNESS_S = 9.999
-"""N5: without its disk a voter listens for 10 s of its own clock before it votes again."""
+"""N5: without its disk a voter hears a leader for 10 s of its own clock before it votes again."""
 
 WORKER_LOST_NEEDS = ("crash", "freeze", "cut", "stop", "slow")
 """Kinds of faults of which at least one must be there before a worker may count as lost (M13)."""
@@ -78,7 +79,7 @@ class Checks:
         self._rounds: dict[int, tuple[Boot, int]] = {}
         self._lease_lost: set[int] = set()
         self._boots: dict[int, Boot] = {}
-        self._born: dict[int, tuple[float, bool]] = {}
+        self._new: dict[int, bool] = {}
         self._asked: dict[tuple[int, int], tuple[int, int]] = {}
         self._wiped: set[int] = set()
         self._troubled: set[int] = set()
@@ -88,6 +89,7 @@ class Checks:
             HeartbeatAck: self._sent_acknowledgement,
             Heartbeat: self._sent_heartbeat,
             Notification: self._sent_notification,
+            Probe: self._sent_probe,
             ProbeReply: self._sent_probe_reply,
             Resign: self._sent_resign,
         }
@@ -101,7 +103,7 @@ class Checks:
         )
         self._boots[host.id] = life.boot
         untouched = all(other.disk.durable.accepted <= 0 for other in self._cluster.hosts.values())
-        self._born[host.id] = host.now(self._cluster.now), untouched
+        self._new[host.id] = untouched
         self.durable(host)
         self._rounds[host.id] = (life.boot, 0)
 
@@ -143,10 +145,10 @@ class Checks:
         self._on_disk[host.id] = now
         if host.id in self._wiped and record.may_vote:
             self._wiped.discard(host.id)
-            born, new = self._born[host.id]
-            lived = host.now(self._cluster.now) - born
             # N5 (a): where nobody had accepted any epoch when it began to ask, nothing can be forgotten.
-            demand(new or lived > WITNESS_S, f"I8 node {host.id} votes {lived:.3f} s after it lost its disk")
+            heard = host.life.witness.heard_s if host.life else 0.0
+            new = self._new[host.id] or heard > WITNESS_S
+            demand(new, f"I8 node {host.id} votes without its disk, and heard a leader for {heard:.3f} s")
         if record.promised_node >= 0 and record.accepted > before[1] and record.promised_node != host.id:
             return
         if record.accepted > before[1] and record.promised_node == host.id:
@@ -208,6 +210,9 @@ class Checks:
             self.probes["voter not eligible"] += 1
         if message.state is State.LEADING and message.leader == me:
             demand(authority.may_act(host.now(self._cluster.now)), f"I11 node {me} claims to lead")
+
+    def _sent_probe(self, host: Host, life: Life, _to: int, message: Probe) -> None:
+        life.witness.sent(message, host.now(self._cluster.now))
 
     def _sent_probe_reply(self, host: Host, _life: Life, _to: int, message: ProbeReply) -> None:
         told = message.accepted

@@ -144,7 +144,7 @@ def _crash_all(draw: Stream, shape: Schedule) -> list[Fault]:
 
 def _wipe(draw: Stream, shape: Schedule) -> list[Fault]:
     """A lost disk: the same voter each time, so that the others are a majority with the vote."""
-    return [Crash(_when(draw), 1 + shape.seed % shape.peers, draw.between(1100, 1800), power=True, wipe=True)]
+    return [Crash(_when(draw), 1 + shape.seed % shape.peers, draw.between(20, 1800), power=True, wipe=True)]
 
 
 def _stop(draw: Stream, shape: Schedule) -> list[Fault]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import attrs
 
+from cluster.config import TimingSettings
 from cluster.core import effects as fx
 from cluster.core import events as ev
 from cluster.core.group_commit import GroupCommit
@@ -22,12 +23,15 @@ from tests.simulation.clock import MS, Clock
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.lease import LeaseWatch
 from tests.simulation.network import SenderWindow
+from tests.simulation.witness import Witness
 
 LAG_S = 0.05
 """As the driver's: a later timer makes the node doubt itself."""
 
 SPIN_NS = MS
 """As the driver's: a deadline still past after a tick is tried again this much later."""
+
+TIMING = TimingSettings()
 
 SPIN_MAX = 200
 """Such ticks in a row; more, and some deadline is never met."""
@@ -56,6 +60,7 @@ class Life:
         on_disk: the record that is being written, until true time `written_at`.
         orders: who sent which attempt of which job, as it arrived.
         lease: what the messages say about the right to act.
+        witness: and about a leader that was heard.
     """
 
     core: NodeCore
@@ -83,6 +88,7 @@ class Life:
     orders: dict[tuple[str, int], tuple[int, int]] = attrs.Factory(dict)
 
     lease: LeaseWatch = attrs.Factory(LeaseWatch)
+    witness: Witness = attrs.Factory(lambda: Witness(TIMING.follower_timeout_s))
     _over: bool = False
 
     def end(self) -> None:

@@ -246,6 +246,16 @@ def _amnesiac_votes(
     _real_admission(self, settings, me, electorate, ledger, *rest)
 
 
+_real_admission_tick = Admission.tick
+
+
+def _silence_counts(self: Admission, now: float) -> Steps:
+    """Whoever heard a leader once hears it until it hears another (N5 b)."""
+    if self._leader is not None:
+        self._last = max(self._last, now)
+    return _real_admission_tick(self, now)
+
+
 # --- work -------------------------------------------------------------------------------------------
 
 _real_execution_receive = Execution.receive
@@ -390,6 +400,7 @@ MUTATIONS: dict[str, tuple[str, tuple[tuple[Any, str, Any], ...]]] = {
     "oldest of a batch written": ("N4", ((GroupCommit, "_begin", _oldest_written),)),
     "quorum - 1": ("N1", ((Electorate, "of", classmethod(_electorate_one_less)),)),
     "quorum from gossip": ("N1", ((NodeCore, "tick", _quorum_from_gossip),)),
+    "silence counts as a leader": ("N5", ((Admission, "tick", _silence_counts),)),
     "amnesiac votes": ("N5", ((Admission, "__init__", _amnesiac_votes),)),
     "no fence": ("L6", ((Execution, "receive", _no_fence),)),
     "work before the fence is durable": ("L6, N4", ((Ledger, "when_durable", _fence_not_durable),)),
