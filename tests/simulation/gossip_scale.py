@@ -12,7 +12,8 @@ import argparse
 import math
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import attrs
@@ -37,11 +38,14 @@ DETECT_S = 26.0
 TURN_S = 30.0
 """A kill, its detection, and the return, of a long time."""
 
+PART_MIN = 5.0
+"""Of a long time: what one cluster goes through, and what is lost when it is broken off."""
+
 
 COLUMNS = ("first", "median", "all", "false", "chances", "kB/s", "CPU ms/s", "joined", "leaving", "healed")
 
 HOUR_COLUMNS = (
-    *("loss", "minutes", "clusters", "kills"),
+    *("loss", "minutes", "kills"),
     *("one knows: p50", "p99", "all know: p99", "worst"),
     *("chances", "false"),
 )
@@ -144,16 +148,17 @@ class Endured(msgspec.Struct, frozen=True):
 
     Attributes:
         chances: pairs times rounds that were looked at for false verdicts.
-        heard: of each pair of a killed node and one that lived: rounds until it knew, sorted.
-        everybody: of each killed node: rounds until all knew, sorted; -1 where some did not in time.
+        heard: how many of the pairs of a killed node and another knew, after so many tenths of a round.
+        everybody: of each killed node: rounds until all knew; -1 where some did not in time.
     """
 
     nodes: int
     loss: float
+    seed: int
     minutes: float
     chances: int
     false: int
-    heard: list[float]
+    heard: dict[int, int]
     everybody: list[float]
 
 
@@ -166,7 +171,7 @@ def endure(nodes: int, loss: float, minutes: float, seed: int) -> Endured:
     world.run(SETTLED_S)
     victims = world.chance.stream("victim")
     turns = round(minutes * 60 / TURN_S)
-    false, heard, everybody = 0, [], []
+    false, heard, everybody = 0, Counter[int](), []
     for turn in range(1, turns + 1):
         world.verdicts.clear()
         victim = victims.pick(tuple(ids))
@@ -174,12 +179,12 @@ def endure(nodes: int, loss: float, minutes: float, seed: int) -> Endured:
         world.start(victim, boot=1_700_000_000 + 100 * turn, configured=ids)
         world.run(TURN_S - DETECT_S)
         false += _false(world, victim)
-        heard += seen
-        everybody.append(seen[-1] if len(seen) == nodes - 1 else -1.0)
+        heard.update(math.ceil(10 * rounds) for rounds in seen)
+        everybody.append(round(seen[-1], 2) if len(seen) == nodes - 1 else -1.0)
         told = f"all after {everybody[-1]:.1f}, {false} false"
         say(f"{nodes} nodes, {loss:.0%} loss, seed {seed}, turn {turn} of {turns}: {told}")
     chances = int(turns * TURN_S / T) * nodes * (nodes - 1)
-    return Endured(nodes, loss, turns * TURN_S / 60, chances, false, sorted(heard), sorted(everybody))
+    return Endured(nodes, loss, seed, turns * TURN_S / 60, chances, false, dict(heard), everybody)
 
 
 def _kill(world: GossipWorld, victim: int) -> list[float]:
@@ -269,20 +274,20 @@ def as_hours(nodes: int, parts: list[Endured]) -> str:
         f"time a node is killed, and comes back after {DETECT_S:.0f} s, so that there is something to be",
         "wrong about. *Knows* and *know* are rounds of T from a kill until it is FAILED: to one of the",
         "others (of all pairs) and to all of them (of all kills; -1 is not within its time). A false verdict",
-        "is FAILED on a node that lives; *chances* is how many pairs times rounds were looked at. The",
-        "minutes are divided among clusters that run at the same time, each with a seed of its own and a",
-        "start that is not counted.",
+        "is FAILED on a node that lives; *chances* is how many pairs times rounds were looked at. Each five",
+        "minutes are a cluster of their own, with its seed and a start that is not counted.",
         "",
         f"| {' | '.join(HOUR_COLUMNS)} |",
         "| ---: " * len(HOUR_COLUMNS) + "|",
     ]
     for loss in sorted({part.loss for part in parts}):
         of = [part for part in parts if part.loss == loss]
-        heard = sorted(rounds for part in of for rounds in part.heard)
+        heard = sum((Counter(part.heard) for part in of), Counter())
+        known = sorted(tenths / 10 for tenths in heard.elements())
         everybody = sorted((rounds for part in of for rounds in part.everybody), key=lambda r: (r < 0, r))
         lines.append(
-            f"| {loss:.0%} | {sum(part.minutes for part in of):g} | {len(of)} | {len(everybody)} "
-            f"| {_quantile(heard, 0.5):.1f} | {_quantile(heard, 0.99):.1f} "
+            f"| {loss:.0%} | {sum(part.minutes for part in of):g} | {len(everybody)} "
+            f"| {_quantile(known, 0.5):.1f} | {_quantile(known, 0.99):.1f} "
             f"| {_quantile(everybody, 0.99):.1f} | {everybody[-1]:.1f} "
             f"| {sum(part.chances for part in of)} | {sum(part.false for part in of)} |"
         )
@@ -335,12 +340,25 @@ def _job(nodes: int, loss: float | None, whole: int) -> Row | tuple[int, int, in
 
 
 def _hours(nodes: int, each: list[tuple[float, float]], processes: int, into: Path) -> int:
-    """The long times, with their table; 1 if anybody was wrong, or late for ever."""
-    jobs = [(nodes, loss, minutes / processes, nodes + n) for loss, minutes in each for n in range(processes)]
-    parts: list[Endured] = []
+    """The long times in parts, with their table; 1 if anybody was wrong, or late for ever.
+
+    Each part that is done is kept in `gossip-hour.jsonl`, so that the rest may be run another day.
+    """
+    kept = into / "gossip-hour.jsonl"
+    lines = kept.read_bytes().splitlines() if kept.exists() else []
+    parts = [msgspec.json.decode(line, type=Endured) for line in lines]
+    done = {(part.nodes, part.loss, part.seed) for part in parts}
+    jobs = [
+        (nodes, loss, PART_MIN, nodes + n) for loss, minutes in each for n in range(round(minutes / PART_MIN))
+    ]
+    todo = [
+        (size, loss, minutes, seed) for size, loss, minutes, seed in jobs if (size, loss, seed) not in done
+    ]
     with ProcessPoolExecutor(processes) as pool:
-        for part in pool.map(endure, *zip(*jobs, strict=True)):
-            parts.append(part)
+        for future in as_completed([pool.submit(endure, *job) for job in todo]):
+            parts.append(future.result())
+            with kept.open("ab") as file:
+                file.write(msgspec.json.encode(parts[-1]) + b"\n")
             (into / "gossip-hour.md").write_text(as_hours(nodes, parts), encoding="utf-8")
     return int(any(part.false or -1.0 in part.everybody for part in parts))
 
