@@ -39,6 +39,7 @@ from cluster.wire.messages import (
 )
 from tests.simulation.channels import Link
 from tests.simulation.clock import SECOND
+from tests.simulation.gossip_watch import GossipWatch
 from tests.simulation.host import Host, Life
 from tests.simulation.probes import LOGGED
 from tests.simulation.request import Request
@@ -80,6 +81,7 @@ class Checks:
         self._lease_lost: set[int] = set()
         self._boots: dict[int, Boot] = {}
         self._new: dict[int, bool] = {}
+        self._gossip = GossipWatch()
         self._asked: dict[tuple[int, int], tuple[int, int]] = {}
         self._wiped: set[int] = set()
         self._troubled: set[int] = set()
@@ -104,12 +106,14 @@ class Checks:
         self._boots[host.id] = life.boot
         untouched = all(other.disk.durable.accepted <= 0 for other in self._cluster.hosts.values())
         self._new[host.id] = untouched
+        self._gossip.born(host.id)
         self.durable(host)
         self._rounds[host.id] = (life.boot, 0)
 
     def ended(self, host: Host, life: Life) -> None:
         """A life is over; clients of that gateway are gone with it."""
         self._leading.pop(host.id, None)
+        self._gossip.died(host.id, self._cluster.now)
         phase = life.core.authority.leadership.phase
         if phase in (Phase.WRITING, Phase.PROPOSING):
             self.probes["candidate died in its handshake"] += 1
@@ -307,6 +311,7 @@ class Checks:
             now = host.now(self._cluster.now)
             shown = authority.shown_state(now)
             demand(shown is not State.LEADING or authority.may_act(now), f"I11 node {host.id} shows LEADING")
+            self._gossip.look(host.id, life.core.membership.snapshot(now), self._cluster.now)
             life.core.validate()
 
     def _established(self, host: Host, life: Life, epoch: int) -> None:
