@@ -30,6 +30,18 @@ public final class Launcher {
     private static final int CAUSES_MAX = 16;
     private static final int WARM = 'w';
     private static final int RUN = 't';
+    private static final String NOTHING = "/dev/null";
+    private static final String[] NEEDED = {
+        "javacluster.internal.Launcher$Exit",
+        "javacluster.internal.Launcher$Task",
+        "javacluster.internal.Link",
+        "javacluster.internal.Constants",
+        "javacluster.internal.Host",
+        "java.io.DataInputStream",
+        "java.io.DataOutputStream",
+        "java.lang.ApplicationShutdownHooks",
+        "sun.security.util.Debug",
+    };
 
     private static FileOutputStream channel;
 
@@ -41,6 +53,7 @@ public final class Launcher {
         FileInputStream control = new FileInputStream(here ? FileDescriptor.in : Host.descriptor(CONTROL));
         channel = new FileOutputStream(here ? FileDescriptor.out : Host.descriptor(CHANNEL));
         String directory = System.getProperty("java.class.path");
+        prepare();
         write('R', new byte[0]);
         int order = control.read();
         for (int step = 0; order == WARM; order = control.read()) {
@@ -78,6 +91,21 @@ public final class Launcher {
             }
         } else {
             send('D', high, low, new byte[0]);
+        }
+    }
+
+    /** What each program needs for the first time, while nobody waits for it: no program is there yet. */
+    private static void prepare() throws IOException, ClassNotFoundException {
+        for (String name : NEEDED) {
+            Class.forName(name, true, null);
+        }
+        try (FileOutputStream out = new FileOutputStream(NOTHING); FileInputStream in = new FileInputStream(NOTHING)) {
+            out.write(exactly(0, in));  // with the thread that every opened file is cleaned up by
+        }
+        try {
+            ClassLoader.getSystemClassLoader().loadClass("-");  // opens the class path
+        } catch (ClassNotFoundException asExpected) {
+            // no class can be called like that
         }
     }
 
