@@ -54,6 +54,7 @@ test: $(VENV)/.development system ## every test that needs neither root nor othe
 
 .PHONY: sim
 sim: $(VENV)/.development ## whole clusters under simulated faults, an invariant each event; SEEDS=20000 for more
+	@$(BIN)/python -m tests.simulation gossip
 	@$(BIN)/python -m tests.simulation sweep --seeds $(or $(SEEDS),2000)
 
 .PHONY: fuzz

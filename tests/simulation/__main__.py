@@ -8,9 +8,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from tests.simulation import canaries, compiled
+from tests.simulation import canaries, compiled, gossip_sweep
 from tests.simulation.generate import generate
 from tests.simulation.narrate import narrate
 from tests.simulation.say import say
@@ -36,6 +37,9 @@ def main() -> int:
     one.add_argument("--progress", type=Path, help="keep what is done here, and go on from it")
     one.add_argument("--summary", type=Path, help="write a summary in Markdown here")
     one.add_argument("--title", default="A sweep of the simulator")
+    seven = parts.add_parser("gossip", help="the same for gossip alone: members come, go and come back")
+    seven.add_argument("--seeds", type=int, default=400)
+    seven.add_argument("--first", type=int, default=0)
     two = parts.add_parser("replay", help="run one seed, or a schedule from a file, and tell what happens")
     two.add_argument("what", help="a seed, or the path of a schedule")
     two.add_argument("--shrink", type=Path, help="make it smaller, and write the schedule here")
@@ -54,6 +58,8 @@ def main() -> int:
     match given.part:
         case "sweep":
             return _sweep(given)
+        case "gossip":
+            return _gossip(range(given.first, given.first + given.seeds))
         case "replay":
             return _replay(given)
         case "canaries":
@@ -83,6 +89,17 @@ def _sweep(given: argparse.Namespace) -> int:
     for probe in summary.missed:
         say(f"never reached: {probe}")
     return 1 if summary.failed or summary.missed else 0
+
+
+def _gossip(seeds: range) -> int:
+    failed = 0
+    with ProcessPoolExecutor() as pool:
+        for seed, violation in zip(seeds, pool.map(gossip_sweep.run_seed, seeds, chunksize=8), strict=True):
+            if violation:
+                failed += 1
+                say(f"gossip seed {seed}: {violation}\n  again: {COMMAND} gossip --first {seed} --seeds 1")
+    say(f"{len(seeds)} seeds of gossip alone, {failed} failed")
+    return 1 if failed else 0
 
 
 def _parts(given: argparse.Namespace) -> Iterator[Summary]:

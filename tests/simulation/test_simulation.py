@@ -9,15 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation import absence_sweep
+from cluster.core.membership_view import MembershipSnapshot, MemberView
+from cluster.identity import Boot, NodeId, Status
+from tests.simulation import absence_sweep, gossip_sweep
 from tests.simulation.canaries import CANARIES, hunt
 from tests.simulation.chance import Chance
 from tests.simulation.clock import SECOND, Clock
 from tests.simulation.generate import generate
+from tests.simulation.gossip_watch import BURIED_NS, GossipWatch
 from tests.simulation.schedule import Crash, Schedule, dump, load
 from tests.simulation.shrink import ddmin, shrink
 from tests.simulation.simulation import run
 from tests.simulation.sweep import run_seed
+from tests.simulation.violation import Violation
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -121,6 +125,32 @@ def test_a_failing_schedule_is_shrunk_to_what_it_needs() -> None:
     assert len(small.asks) == 2
     assert (small.knobs.loss, small.knobs.drift_ppm) == (0.0, ())
     assert small.seed == whole.seed
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_gossip_alone_keeps_its_promises_while_members_come_and_go(seed: int) -> None:
+    """I12, G2, G3: `python -m tests.simulation gossip` for more."""
+    assert gossip_sweep.run_seed(seed) == ""
+
+
+def test_the_watch_over_gossip_sees_what_goes_back_and_who_rises_from_the_dead() -> None:
+    """I12 in whole clusters."""
+
+    def shown(heartbeat: int, status: Status) -> MembershipSnapshot:
+        view = MemberView(NodeId(2), status, Boot(7), heartbeat, 0.0, None)
+        return MembershipSnapshot(members=(view,), stretch=1.0, counters={})
+
+    watch = GossipWatch()
+    watch.look(1, shown(5, Status.ALIVE), 0)
+    watch.look(1, shown(6, Status.FAILED), SECOND)
+    with pytest.raises(Violation, match="shows 2 at"):
+        watch.look(1, shown(5, Status.FAILED), SECOND)
+    watch.died(2, 2 * SECOND)
+    watch.look(1, shown(6, Status.SUSPECT), 3 * SECOND)
+    with pytest.raises(Violation, match="the dead 2 as alive"):
+        watch.look(1, shown(6, Status.ALIVE), 2 * SECOND + BURIED_NS + 1)
+    watch.born(1)
+    watch.look(1, shown(3, Status.UNKNOWN), 9 * SECOND)
 
 
 @pytest.mark.parametrize("seed", range(8))
