@@ -23,6 +23,9 @@ from tests.simulation.sweep import Summary, as_text, run_seed, sweep_on
 COMMAND = "python -m tests.simulation"
 SAY_EVERY = 1000
 HASH_SEEDS = ("0", "1", "4242")
+USAGE = 2
+SHRINK_RUNS = 120
+"""Of a seed that failed in a sweep: two minutes or so; `replay --shrink` takes its time."""
 
 
 def main() -> int:
@@ -30,31 +33,49 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parts = parser.add_subparsers(dest="part", required=True)
     one = parts.add_parser("sweep", help="run many seeds")
-    one.add_argument("--seeds", type=int, default=2000)
-    one.add_argument("--first", type=int, default=0)
-    one.add_argument("--processes", type=int, default=0)
+    one.add_argument("--seeds", type=number, default=2000)
+    one.add_argument("--first", type=number, default=0)
+    one.add_argument("--processes", type=number, default=0, help="0: one for each processor")
     one.add_argument("--minutes", type=float, default=1e9, help="begin no more seeds after this long")
     one.add_argument("--progress", type=Path, help="keep what is done here, and go on from it")
     one.add_argument("--summary", type=Path, help="write a summary in Markdown here")
     one.add_argument("--title", default="A sweep of the simulator")
     seven = parts.add_parser("gossip", help="the same for gossip alone: members come, go and come back")
-    seven.add_argument("--seeds", type=int, default=400)
-    seven.add_argument("--first", type=int, default=0)
+    seven.add_argument("--seeds", type=number, default=400)
+    seven.add_argument("--first", type=number, default=0)
     two = parts.add_parser("replay", help="run one seed, or a schedule from a file, and tell what happens")
     two.add_argument("what", help="a seed, or the path of a schedule")
     two.add_argument("--shrink", type=Path, help="make it smaller, and write the schedule here")
     two.add_argument("--quiet", action="store_true", help="only say how it ended")
     three = parts.add_parser("canaries", help="break the cores on purpose: the sweep must notice")
-    three.add_argument("--most", type=int, default=1500, help="seeds before one counts as missed")
-    three.add_argument("--only", help="the name of one")
+    three.add_argument("--most", type=number, default=1500, help="seeds before one counts as missed")
+    three.add_argument("--only", choices=sorted(canaries.CANARIES), metavar="NAME", help="the name of one")
     three.add_argument("--table", type=Path, help="write a table in Markdown here")
     four = parts.add_parser("determinism", help="run seeds twice, under different hash seeds")
-    four.add_argument("--seeds", type=int, default=50)
+    four.add_argument("--seeds", type=number, default=50)
     six = parts.add_parser("compile", help="a copy of cores and simulator as machine code: faster sweeps")
     six.add_argument("directory", type=Path, help="made anew; run the sweep in there")
     five = parts.add_parser("traces", help="print the trace of each seed (what `determinism` compares)")
-    five.add_argument("--seeds", type=int, default=50)
+    five.add_argument("--seeds", type=number, default=50)
     given = parser.parse_args()
+    if getattr(given, "seeds", 1) < 1:
+        parser.error("--seeds: nothing is shown by none")
+    try:
+        return _do(given)
+    except (OSError, ValueError) as error:
+        say(f"{COMMAND}: {error}")
+        return USAGE
+
+
+def number(text: str) -> int:
+    """One that is not negative; its name is in the message about another."""
+    given = int(text)
+    if given < 0:
+        raise ValueError(text)
+    return given
+
+
+def _do(given: argparse.Namespace) -> int:
     match given.part:
         case "sweep":
             return _sweep(given)
@@ -76,6 +97,8 @@ def main() -> int:
 
 def _sweep(given: argparse.Namespace) -> int:
     summary = Summary()
+    if given.summary:
+        given.summary.touch()  # rather now than after hours
     for part in _parts(given):
         summary.join(part)
         for report in part.failed:
@@ -88,7 +111,18 @@ def _sweep(given: argparse.Namespace) -> int:
     say(text)
     for probe in summary.missed:
         say(f"never reached: {probe}")
+    if summary.failed:
+        _keep_small(summary.failed[0])
     return 1 if summary.failed or summary.missed else 0
+
+
+def _keep_small(report: Report) -> None:
+    """The first that failed, made smaller, in a file to be replayed."""
+    path = Path(tempfile.gettempdir(), f"seed-{report.seed}.json")
+    say(f"making seed {report.seed} smaller, for a few minutes at most: {path}")
+    small = shrink(generate(report.seed), most=SHRINK_RUNS)
+    path.write_bytes(dump(small))
+    say(f"{len(small.faults)} faults and {len(small.asks)} clients left\n  replay: {COMMAND} replay {path}")
 
 
 def _gossip(seeds: range) -> int:
@@ -131,7 +165,7 @@ def _replay(given: argparse.Namespace) -> int:
 
 
 def _schedule(what: str) -> Schedule:
-    return generate(int(what)) if what.isdigit() else load(Path(what).read_bytes())
+    return generate(int(what)) if what.isdecimal() and what.isascii() else load(Path(what).read_bytes())
 
 
 def _determinism(seeds: int) -> int:

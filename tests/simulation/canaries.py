@@ -31,7 +31,6 @@ class Canary:
 
     Attributes:
         patches: attributes of classes, and what they become.
-        expects: beginnings of violations that count as found (any, when empty).
         search: runs one seed and gives back the violation.
     """
 

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from tests.simulation.say import say
+from tests.simulation.sweep import COMMIT, built
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -40,8 +41,13 @@ print(replace(measure(50, 0.2, 7, whole=True), cpu_ms_s=0))
 
 
 def make(directory: Path) -> int:
-    """Copy, compile, compare; 0 when the traces are the same."""
+    """Copy, compile, compare; 0 when the traces are the same.
+
+    Raises:
+        FileExistsError: there is such a directory; it is made anew.
+    """
     directory.mkdir(parents=True)
+    (directory / COMMIT).write_text(built().partition(",")[0], encoding="utf-8")
     for name in ("cluster", "tests"):
         shutil.copytree(ROOT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     modules = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "cluster/core").glob("[a-z]*.py"))]

@@ -11,6 +11,7 @@ from tests.simulation.schedule import (
     BadDisk,
     Crash,
     Cut,
+    DiskFault,
     Fault,
     Freeze,
     Knobs,
@@ -268,7 +269,8 @@ def _resets(draw: Stream, shape: Schedule) -> list[Fault]:
 
 
 def _disk(draw: Stream, shape: Schedule) -> list[Fault]:
-    kind = ("error", "full", "slow")[draw.between(0, 2)]
+    kinds: tuple[DiskFault, ...] = ("error", "full", "slow")
+    kind = kinds[draw.between(0, 2)]
     return [BadDisk(_when(draw), draw.between(200, 2500), _peer(draw, shape), kind)]
 
 

@@ -6,7 +6,11 @@ Times count from the start of the run, in milliseconds of true time.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
+
+DiskFault = Literal["error", "full", "slow"]
 
 LEADER = 0
 """In a fault: whoever leads when it happens, or led last."""
@@ -110,7 +114,7 @@ class BadDisk(msgspec.Struct, frozen=True, tag="disk"):
     at_ms: int
     for_ms: int
     node: int
-    kind: str
+    kind: DiskFault
 
 
 class WallStep(msgspec.Struct, frozen=True, tag="wall"):
@@ -189,5 +193,19 @@ def dump(schedule: Schedule) -> bytes:
 
 
 def load(data: bytes) -> Schedule:
-    """From JSON."""
-    return msgspec.json.decode(data, type=Schedule)
+    """From JSON.
+
+    Raises:
+        ValueError: it is no schedule, or one about nodes that it does not have.
+    """
+    schedule = msgspec.json.decode(data, type=Schedule)
+    known = {LEADER, *schedule.node_ids}
+    for fault in schedule.faults:
+        named = {getattr(fault, "node", LEADER), *getattr(fault, "pair", ())}
+        named.update(node for pair in getattr(fault, "pairs", ()) for node in pair)
+        if strangers := named - known:
+            raise ValueError(f"a fault strikes node {min(strangers)}, and there is none: {fault}")
+    for ask in schedule.asks:
+        if ask.gateway not in schedule.gateway_ids:
+            raise ValueError(f"a client asks {ask.gateway}, which is no gateway: {ask}")
+    return schedule

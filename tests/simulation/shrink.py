@@ -38,12 +38,23 @@ def kind(violation: str) -> str:
     return violation.split(" ", 1)[0].rstrip(":")
 
 
-def shrink(schedule: Schedule, fails: Fails | None = None) -> Schedule:
-    """The smallest schedule found that still fails in the same way."""
+def shrink(schedule: Schedule, fails: Fails | None = None, most: int = RUNS_MAX) -> Schedule:
+    """The smallest schedule found that still fails in the same way.
+
+    Args:
+        schedule: one that fails.
+        fails: whether another one does; when not given: by the same invariant.
+        most: runs that it may take.
+
+    Raises:
+        ValueError: it does not fail.
+    """
     if fails is None:
         wanted = kind(run(schedule, validate_every=1).violation)
+        if not wanted:
+            raise ValueError("all holds in this schedule: there is nothing to shrink")
         fails = _same(wanted)
-    left = [RUNS_MAX]
+    left = [most]
 
     def still(candidate: Schedule) -> bool:
         left[0] -= 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import os
+import subprocess
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -12,6 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
+from cluster.core import node
 from tests.simulation.generate import generate
 from tests.simulation.probes import MUST_REACH
 from tests.simulation.simulation import Report, run
@@ -25,6 +28,12 @@ PART = 200
 K = TypeVar("K")
 
 ENOUGH = 2000
+
+ROOT = Path(__file__).parent.parent.parent
+COMMIT = "commit.txt"
+"""In a compiled copy: of which commit it is."""
+
+_CODE = ("cluster", "cluster/core", "cluster/wire", "tests/simulation")
 
 
 class Summary(msgspec.Struct):
@@ -108,10 +117,31 @@ def sweep(seeds: Iterable[int], *, processes: int = 0) -> Iterator[Report]:
 
 
 class Part(msgspec.Struct):
-    """A line of a progress file: the seeds from `first` on, and what they showed."""
+    """A line of a progress file: `count` seeds from `first` on, of this code, and what they showed."""
 
     first: int
+    count: int
+    code: str
     summary: Summary
+
+
+def code() -> str:
+    """A name for cores and simulator as they are: what they showed holds for no others."""
+    digest = hashlib.sha256()
+    for path in sorted(path for folder in _CODE for path in ROOT.glob(f"{folder}/*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def built() -> str:
+    """Of which commit, where that is known, and whether the cores are machine code."""
+    asked = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    kept = ROOT / COMMIT
+    commit = kept.read_text(encoding="utf-8") if kept.exists() else asked.stdout.strip()
+    kind = "compiled" if str(node.__file__).endswith(".so") else "interpreted"
+    return f"{commit}, {kind}" if commit else kind
 
 
 def sweep_on(first: int, seeds: int, progress: Path, *, processes: int = 0) -> Iterator[Summary]:
@@ -119,34 +149,40 @@ def sweep_on(first: int, seeds: int, progress: Path, *, processes: int = 0) -> I
 
     Each part of `PART` seeds is a line in the file; the parts that are there already come first.
     """
-    done = read_parts(progress)
+    of = code()
+    done = read_parts(progress, of)
     for start in range(first, first + seeds, PART):
-        if start in done:
-            yield done[start]
+        count = min(PART, first + seeds - start)
+        if (start, count) in done:
+            yield done[start, count]
             continue
         part = Summary()
         began = time.perf_counter()
-        for report in sweep(range(start, min(start + PART, first + seeds)), processes=processes):
+        for report in sweep(range(start, start + count), processes=processes):
             part.add(report)
         part.seconds = time.perf_counter() - began
         with progress.open("ab") as file:
-            file.write(msgspec.json.encode(Part(start, part)) + b"\n")
+            file.write(msgspec.json.encode(Part(start, count, of, part)) + b"\n")
         yield part
 
 
-def read_parts(progress: Path) -> dict[int, Summary]:
-    """The parts that are done; a last line that is torn is left out."""
-    found = {}
-    lines = progress.read_bytes().splitlines() if progress.exists() else []
-    for number, line in enumerate(lines, 1):
-        try:
-            part = msgspec.json.decode(line, type=Part)
-        except msgspec.DecodeError:
-            if number == len(lines):
-                break
-            raise
-        found[part.first] = part.summary
-    return found
+def read_parts(progress: Path, of: str) -> dict[tuple[int, int], Summary]:
+    """The parts that are done, by first seed and count; a last line that is torn is cut off.
+
+    Raises:
+        ValueError: it is no progress file, or one of other code.
+    """
+    text = progress.read_bytes() if progress.exists() else b""
+    whole = text[: text.rfind(b"\n") + 1]
+    try:
+        parts = [msgspec.json.decode(line, type=Part) for line in whole.splitlines()]
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"{progress} is no progress file of this sweep ({error}): name another") from error
+    if any(part.code != of for part in parts):
+        raise ValueError(f"{progress} is of other code than this: name another file, or delete it")
+    if whole != text:
+        progress.write_bytes(whole)
+    return {(part.first, part.count): part.summary for part in parts}
 
 
 def percentile(values: dict[int, int], share: float) -> int:
@@ -167,6 +203,7 @@ def as_text(summary: Summary, title: str) -> str:
         "",
         "| what | figure |",
         "| --- | --- |",
+        f"| code | {built()} |",
         f"| seeds | {summary.seeds} |",
         f"| violations | {len(summary.failed)} |",
         f"| events of nodes | {summary.events} |",

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from cluster.core.membership_view import MembershipSnapshot, MemberView
@@ -17,10 +18,10 @@ from tests.simulation.chance import Chance
 from tests.simulation.clock import SECOND, Clock
 from tests.simulation.generate import generate
 from tests.simulation.gossip_watch import BURIED_NS, GossipWatch
-from tests.simulation.schedule import Crash, Schedule, dump, load
+from tests.simulation.schedule import BadDisk, Crash, Cut, Fault, Reset, Schedule, dump, load
 from tests.simulation.shrink import ddmin, shrink
 from tests.simulation.simulation import run
-from tests.simulation.sweep import run_seed
+from tests.simulation.sweep import code, run_seed, sweep_on
 from tests.simulation.violation import Violation
 
 HERE = Path(__file__).parent
@@ -99,6 +100,41 @@ def test_a_clock_shows_a_deadline_at_the_moment_that_it_names_and_not_before(ppm
         moment = clock.moment(shown)
         assert clock.seconds(moment) >= shown
         assert clock.seconds(moment - 1) < shown
+
+
+def test_a_sweep_that_was_broken_off_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Also when its last line is torn, and with more seeds than before; what other code showed is refused."""
+    progress = tmp_path / "progress"
+    first = list(sweep_on(0, 1, progress, processes=1))
+    whole = progress.read_bytes()
+    progress.write_bytes(whole + whole[:40])
+    assert list(sweep_on(0, 1, progress, processes=1)) == first
+    assert progress.read_bytes() == whole
+    assert [part.seeds for part in sweep_on(0, 2, progress, processes=1)] == [2]
+    progress.write_bytes(whole.replace(code().encode(), b"other"))
+    with pytest.raises(ValueError, match="other code"):
+        list(sweep_on(0, 1, progress, processes=1))
+    progress.write_bytes(b"something else\n")
+    with pytest.raises(ValueError, match="no progress file"):
+        list(sweep_on(0, 1, progress, processes=1))
+
+
+def test_a_schedule_that_holds_is_not_made_smaller() -> None:
+    """Nothing would be left of it."""
+    with pytest.raises(ValueError, match="nothing to shrink"):
+        shrink(msgspec.structs.replace(generate(3), faults=(), asks=()))
+
+
+@pytest.mark.parametrize("fault", [BadDisk(1, 1, 77, "full"), Cut(1, 1, ((1, 9),)), Reset(1, (0, 9))])
+def test_a_schedule_about_nodes_that_it_has_not_is_refused(fault: Fault) -> None:
+    with pytest.raises(ValueError, match="there is none"):
+        load(dump(msgspec.structs.replace(generate(3, peers=3), faults=(fault,))))
+
+
+def test_a_schedule_with_a_fault_that_nobody_knows_is_refused() -> None:
+    schedule = msgspec.structs.replace(generate(3), faults=(BadDisk(1, 1, 1, "full"),))
+    with pytest.raises(ValueError, match="Invalid enum value 'tired'"):
+        load(dump(schedule).replace(b'"full"', b'"tired"'))
 
 
 def test_delta_debugging_finds_the_two_that_matter() -> None:
