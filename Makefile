@@ -57,6 +57,14 @@ sim: $(VENV)/.development ## whole clusters under simulated faults, an invariant
 	@$(BIN)/python -m tests.simulation gossip
 	@$(BIN)/python -m tests.simulation sweep --seeds $(or $(SEEDS),2000)
 
+.PHONY: namespaces
+namespaces: $(VENV)/.development system ## real nodes cut off, stopped and killed in network namespaces, all of it (root, 6 min)
+	@if [ "$$(id -u)" != 0 ]; then echo 'namespaces needs root: it makes network namespaces' >&2; exit 69; fi
+	@for need in ip:iproute2 nft:nftables faketime:faketime; do if ! command -v "$${need%%:*}" >/dev/null; then \
+	  if ! command -v apt-get >/dev/null; then echo "missing: $${need##*:}" >&2; exit 69; fi; \
+	  $(APT) update; $(APT) install -y --no-install-recommends "$${need##*:}"; fi; done
+	$(BIN)/pytest -m 'exhaustive or not exhaustive' tests/integration/test_protocol_in_namespaces.py
+
 .PHONY: fuzz
 fuzz: $(VENV)/.fuzz ## look for bytes that break a parser's promise, SECONDS for each (30)
 	@$(BIN)/python -m tests.fuzz run --seconds $(or $(SECONDS),30)

@@ -19,7 +19,7 @@ import pytest
 from cluster import client, namespaces
 from cluster.errors import ClusterError
 from cluster.local import Layout, LocalCluster
-from tests.integration.evidence import Witness, broken_by_logs
+from tests.integration.evidence import Witness, read_logs
 from tests.integration.live import HELLO, eventually
 
 pytestmark = [
@@ -54,11 +54,17 @@ A node of ours waits like that for a trusted program that ends a moment after it
 
 @attrs.define
 class Islands:
-    """A cluster of three peers and a gateway that can be cut into pieces."""
+    """A cluster of three peers and a gateway that can be cut into pieces.
+
+    Attributes:
+        asked: programs so far.
+        seen: the leader of each epoch that all of them followed at some time.
+    """
 
     cluster: LocalCluster
     witness: Witness
     asked: int = 0
+    seen: dict[int, int] = attrs.Factory(dict)
 
     def look(self, node: int = 0) -> client.ClusterView | None:
         """What a node says; None when it says nothing."""
@@ -74,7 +80,15 @@ class Islands:
         return (only[0], only[1]) if only is not None and only[0] is not None else None
 
     def settled(self) -> tuple[int, int]:
-        found: tuple[int, int] = eventually(self.led, "all follow one leader", RECOVERS_S)
+        """Leader and epoch, once all follow and it has said so itself."""
+
+        def led_and_claimed() -> tuple[int, int] | None:
+            led = self.led()
+            return led if led is not None and self.witness.claimed(*led) else None
+
+        found: tuple[int, int] = eventually(led_and_claimed, "all follow one leader", RECOVERS_S)
+        leader, epoch = found
+        assert self.seen.setdefault(epoch, leader) == leader
         return found
 
     def another_leads(self, than: int, epoch: int) -> None:
@@ -92,12 +106,15 @@ class Islands:
         program = HELLO.format(f"number {self.asked}").encode()
         wanted = f"Hello world! number {self.asked}"
 
-        def right() -> bool:
-            with contextlib.suppress(ClusterError):
-                return client.run(self.cluster.gateway_url, program).text == wanted
-            return False
+        def answered() -> bool:
+            try:
+                answer = client.run(self.cluster.gateway_url, program)
+            except ClusterError:
+                return False
+            assert answer.text == wanted, "a wrong answer is one too many (I10)"
+            return True
 
-        eventually(right, "the right answer", RECOVERS_S)
+        eventually(answered, "an answer", RECOVERS_S)
 
     @contextlib.contextmanager
     def cut(self, links: list[tuple[int, int]]) -> Iterator[None]:
@@ -113,9 +130,11 @@ class Islands:
     def nothing_is_broken(self) -> None:
         """Every invariant that the logs and the claims can show."""
         directories = {node: self.cluster.node_directory(node) for node in PEERS}
-        assert broken_by_logs(directories) == []
+        told = read_logs(directories)
+        assert told.broken == []
         assert self.witness.broken() == []
-        assert self.witness.asked
+        assert set(told.lines) == set(PEERS), "each node's log tells something"
+        assert {epoch: told.led[epoch][0] for epoch in self.seen} == self.seen
 
 
 @pytest.fixture(scope="module")
