@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.simulation import canaries, compiled, gossip_sweep
 from tests.simulation.generate import generate
 from tests.simulation.narrate import narrate
+from tests.simulation.probes import NEVER_REACHED
 from tests.simulation.say import say
 from tests.simulation.schedule import Schedule, dump, load
 from tests.simulation.shrink import shrink
@@ -111,6 +112,8 @@ def _sweep(given: argparse.Namespace) -> int:
     say(text)
     for probe in summary.missed:
         say(f"never reached: {probe}")
+    for probe in NEVER_REACHED.keys() & summary.probes.keys():
+        say(f"reached for the first time, and may be demanded now: {probe}")
     if summary.failed:
         _keep_small(summary.failed[0])
     return 1 if summary.failed or summary.missed else 0
