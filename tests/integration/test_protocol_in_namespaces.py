@@ -31,6 +31,9 @@ PEERS = (1, 2, 3)
 RECOVERS_S = 60.0
 """A busy machine's patience; how soon it really is, `javacluster bench --part failover` measures."""
 
+ELECTIONS = 8
+"""Until the node leads whose clock can be set; one is enough when nobody is behind."""
+
 SETTINGS = {"work.slots": 1, "gateway.allow_anonymous": True, "log.rotate_bytes": 1 << 28}
 
 FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)
@@ -256,12 +259,13 @@ def test_s22_a_step_of_the_wall_clock_changes_nothing(islands: Islands, tmp_path
     islands.cluster.kill(highest, signal.SIGKILL)
     with _wall_clock_from(offset):
         islands.cluster.start(highest)
-    leader, epoch = islands.settled()
-    if leader != highest:
+    for _ in range(ELECTIONS):
+        leader, epoch = islands.settled()
+        if leader == highest:
+            break
         with islands.cut(both_ways(leader)):
             islands.another_leads(leader, epoch)
-    leader, epoch = islands.settled()
-    assert leader == highest, "of equals the highest id leads (E1)"
+    assert leader == highest, "of equals the highest id leads (E1), and they are not always equals"
     for step in ("+3600", "-3600", "+0"):
         offset.write_text(step)
         islands.answers()
