@@ -12,7 +12,7 @@ from cluster.core.quorum import Electorate
 from cluster.core.record import Record
 from cluster.identity import Boot, NodeId
 from cluster.wire.jobs import Outcome, Verdict
-from cluster.wire.messages import Heartbeat, Propose, Refuse, Resign
+from cluster.wire.messages import Heartbeat, HeartbeatAck, Promise, Propose, Refuse, Resign
 from tests.simulation.schedule import Ask, Cut, Reset, Schedule
 from tests.simulation.simulation import Simulation
 from tests.support.scenarios import (
@@ -22,6 +22,7 @@ from tests.support.scenarios import (
     followers_of,
     hash_of,
     leader_of,
+    said_by,
     settled,
 )
 from tests.support.world import World
@@ -37,40 +38,49 @@ def voter() -> Allegiance:
     return Allegiance(TIMING, ME, ELECTORATE, Ledger(record), 0.0)
 
 
-@pytest.mark.parametrize("cut_s", [0.45, 0.55, 0.65, 0.76, 0.9, 1.1])
-def test_m1_a_leader_without_lease_that_promises_another_has_left_office(cut_s: float) -> None:
-    """Else a late acknowledgement renews it beside the new one. The world watches I6 at each event."""
+def test_m1_a_leader_without_lease_that_promises_another_has_left_office() -> None:
+    """Else a late acknowledgement renews it beside the new one: its followers are all there again."""
+    world, acting = settled(3)
+    rival, other = followers_of(world)
+    world.cut_datagrams = {(rival, acting), (other, acting)}
+    assert world.run_until(lambda: not world.has_leader(), 0.6), "no acknowledgement, no lease"
+    world.run(0.05)  # until between two heartbeats
+    world.heal()
+    world.sent.clear()
+    world.forge(rival, acting, Propose(9, 1, hash_of(world)))
+    world.run(0.35)
+    said = said_by(world, acting)
+    promised = said.index(Promise(9, 1, hash_of(world)))
+    assert Resign(1) in said[:promised]
+    assert not any(isinstance(message, Heartbeat) and message.epoch < 9 for message in said[promised:])
+    assert world.run_until(world.settled, 4)
+
+
+@pytest.mark.parametrize("cut_s", [0.65, 0.76, 0.9, 1.1])
+def test_m1_a_leader_that_is_not_heard_and_its_successor_never_act_at_once(cut_s: float) -> None:
+    """The world watches I6, and that no promise to another leaves whoever is in office, at each event."""
     world, acting = settled(3)
     world.cut.update((acting, other) for other in everybody_but(world, acting))
     world.run(cut_s)
     world.heal()
     assert world.run_until(world.settled, 3)
-    rival = followers_of(world)[0]
-    again = leader_of(world)
-    core = world.lives[again].core.authority
-    core.leadership._acked.clear()  # its lease is gone, its office is not
-    core.leadership._reckon_lease()
-    assert core.leadership.leading
-    accepted = world.disks[again].record.accepted
-    world.forge(rival, again, Propose(accepted + 3, 1, hash_of(world)))
-    assert world.run_until(lambda: not core.leadership.leading or core.may_act(world.now), 0.4)
-    assert world.run_until(world.settled, 4)
 
 
 def test_m2_a_voter_that_promised_a_higher_epoch_acknowledges_no_lower_one() -> None:
     """Two in forty scripted runs had two that could act."""
     world, acting = settled(3)
     other, candidate = followers_of(world)
-    ledger = world.lives[other].core._ledger
-    ledger.record = ledger.durable = world.disks[other].record = msgspec.structs.replace(
-        ledger.record, accepted=9, promised_node=candidate, promised_boot=1
-    )
-    before = world.now
-    world.forge(acting, other, Heartbeat(1, 99_999, TIMING.lease_s))
-    world.run(0.01)
-    assert world.lives[other].core.authority.leadership.epoch != 1
-    acked = world.lives[acting].core.authority.leadership._acked.get(other, 0.0)
-    assert acked < before, "nothing of epoch 1 after the promise"
+    world.cut_datagrams = {(acting, other)}
+    world.run(TIMING.follower_timeout_s + 0.05)  # it looks for a leader, and its guard is over
+    world.forge(candidate, other, Propose(9, 1, hash_of(world)))
+    assert world.run_until(lambda: Promise(9, 1, hash_of(world)) in said_by(world, other), 0.05)
+    world.heal()
+    world.sent.clear()
+    world.forge(acting, other, Heartbeat(1, 7, TIMING.lease_s))
+    assert world.run_until(world.settled, 1)
+    acknowledged = {m.epoch for m in said_by(world, other) if isinstance(m, HeartbeatAck)}
+    assert 1 not in acknowledged, "nothing of epoch 1 after the promise"
+    assert acknowledged == {epoch_of(world)}, "but the next leader's"
 
 
 def test_m3_a_restarted_candidate_promises_itself_nothing_inside_its_guard() -> None:
@@ -109,17 +119,20 @@ def test_m4_a_broken_channel_shortens_no_guard(silent_s: float) -> None:
 
 def test_m5_two_voter_lists_elect_no_two_leaders_of_one_epoch() -> None:
     """A rolling change from three voters to five: whoever has another list is not heard."""
-    world, acting = settled(3)
-    stranger = followers_of(world)[0]
+    world = World(3)
+    one, two, stranger = world.peers
+    world.crash(two)
+    cut_both(world, one, stranger)
+    world.run(1)  # it follows nobody, and its guard is over
+    world.heal()
+    world.sent.clear()
     other = Electorate.of("world", [NodeId(n) for n in range(1, 6)]).hash
-    for victim in world.peers:
-        if victim != stranger:
-            world.forge(stranger, victim, Propose(2, 7, other))
-    world.run(0.05)
-    assert all(world.disks[peer].record.accepted == 1 for peer in world.peers)
-    made = voter()
-    assert made.proposed(TWO, Boot(1), Propose(1, 7, other), 50.0) == ()
-    assert leader_of(world) == acting
+    world.forge(stranger, one, Propose(1, 7, other))
+    world.run(0.01)
+    assert not any(isinstance(message, Promise | Refuse) for message in said_by(world, one))
+    world.forge(stranger, one, Propose(1, 7, hash_of(world)))
+    world.run(0.01)
+    assert Promise(1, 7, hash_of(world)) in said_by(world, one), "of its own list it promises at once"
 
 
 def test_m6_a_wiped_voter_promises_no_epoch_twice() -> None:
@@ -194,14 +207,17 @@ def test_m10_refusals_cool_no_candidate_down() -> None:
 def test_m11_results_that_come_while_the_lease_is_lost_are_held_not_dropped() -> None:
     """Dropped, they leak slots, and jobs hang."""
     world, acting = settled(3)
-    requests = [world.ask(f"sleep 0.2 {i}") for i in range(4)]
+    requests = [world.ask(f"sleep 0.5 {i}") for i in range(4)]
     world.run(0.05)
-    others = [peer for peer in world.peers if peer != acting]
-    world.cut_datagrams.update((other, acting) for other in others)
-    world.run(0.55)
+    world.cut_datagrams.update((other, acting) for other in followers_of(world))
+    world.run(0.5)
     assert world.leader() is None, "no acknowledgement, no lease"
+    assert world.lives[acting].core.snapshot(world.now).work.held >= len(requests)
+    assert not world.answers, "nothing is passed on without it"
     world.heal()
-    assert world.run_until(world.answered(*requests), 3)
+    assert world.run_until(world.answered(*requests), 0.15), "with the next acknowledgement"
+    assert (leader_of(world), epoch_of(world)) == (acting, 1), "renewed, not elected again"
+    assert all(world.runs[world.answers[request].job] == 1 for request in requests)
     for request in requests:
         result = world.answers[request].result
         assert isinstance(result, Outcome)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cluster.core.quorum import Electorate
 from cluster.identity import NodeId
+from cluster.wire.messages import Datagram
 from tests.support.world import World
 
 
@@ -30,6 +31,11 @@ def followers_of(world: World) -> list[NodeId]:
     """Every peer but the leader, in order."""
     acting = leader_of(world)
     return [peer for peer in world.peers if peer != acting]
+
+
+def said_by(world: World, node: NodeId) -> list[Datagram]:
+    """What left this node, in order; `world.sent.clear()` says from when on."""
+    return [sent.message for sent in world.sent if sent.sender == node]
 
 
 def hash_of(world: World) -> str:

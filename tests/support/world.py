@@ -59,6 +59,16 @@ class Link:
     last_at: float = 0.0
 
 
+@attrs.frozen
+class Sent:
+    """One datagram that a core decided to send, whatever became of it."""
+
+    at: float
+    sender: NodeId
+    to: NodeId
+    message: Datagram
+
+
 @attrs.define
 class Life:
     """One life of a node."""
@@ -116,6 +126,7 @@ class World:
         self.led: dict[int, tuple[NodeId, Boot]] = {}
         self.logs: list[tuple[float, NodeId, str]] = []
         self.stopped: list[NodeId] = []
+        self.sent: list[Sent] = []
         self.repeated: list[tuple[NodeId, str]] = []
         self.shown: list[fx.ShowProgress] = []
         for node in [*self.peers, *self.gateways]:
@@ -248,6 +259,7 @@ class World:
     def _perform_one(self, node: NodeId, life: Life, effect: fx.Effect) -> None:
         match effect:
             case fx.Send():
+                self.sent.append(Sent(self.now, node, effect.to, effect.message))
                 self._send(node, life, effect)
             case fx.SendFrame():
                 self._send_frame(node, effect.channel, effect.frame)
@@ -294,6 +306,7 @@ class World:
         durable = self.disks[node].record
         if isinstance(effect.message, Promise):
             assert durable.accepted >= effect.message.epoch, "persist before send (I2)"
+            assert not life.core.authority.leadership.leading, "who promises another is not in office (L1)"
         life.sequence += 1
         if (node, effect.to) in self.cut or self.rng.random() < self.loss:
             return
