@@ -7,7 +7,7 @@ import random
 import pytest
 
 from cluster.config import TimingSettings
-from cluster.core.effects import MemberFailed, MemberRecovered
+from cluster.core.effects import MemberRecovered
 from cluster.identity import Boot, NodeId, State, Status
 from cluster.wire.messages import Gossip, GossipEntry, Propose
 from tests.support.gossip_net import GossipNet, T, member
@@ -215,16 +215,29 @@ def test_s41_absurd_numbers_and_long_messages_change_nothing() -> None:
 
 
 def test_s42_a_replayed_first_heartbeat_does_not_make_the_dead_alive() -> None:
-    """Chitchat 133, 123: a node known to be dead was briefly alive again."""
-    net = GossipNet(3, seed=42)
+    """Chitchat 133, 123: a node known to be dead was briefly alive again. 2 is in nobody's configuration."""
+    net = GossipNet(3, seed=42, configured=lambda _node: (0, 1))
     net.run(5 * T)
-    old = [s.message for s in net.sent if s.sender == 2 and isinstance(s.message, Gossip)]
+    assert net.all_alive()
+    old = [s.message.entries[0] for s in net.sent if s.sender == 2 and isinstance(s.message, Gossip)]
     net.kill(2)
+
+    def replay(*rows: GossipEntry) -> Status | None:
+        """What node 0 thinks of 2 when 1 has told it of these once more."""
+        for row in rows:
+            told = Gossip((GossipEntry(1, 1000, 500, 0), row))
+            steps = net.nodes[0].receive(NodeId(1), Boot(1000), told, net.now)
+            assert not any(isinstance(step, MemberRecovered) and step.node == 2 for step in steps)
+        return net.statuses(0).get(2)
+
     net.run(14 * T)
     assert net.statuses(0)[2] is Status.FAILED
-    for message in old:
-        rows = (GossipEntry(1, 1000, 500, 0), *message.entries)
-        steps = net.nodes[0].receive(NodeId(1), Boot(1000), Gossip(rows), net.now)
-        assert not any(isinstance(step, MemberRecovered) and step.node == 2 for step in steps)
-        assert not any(isinstance(step, MemberFailed) for step in steps)
-    assert net.statuses(0)[2] is Status.FAILED
+    assert replay(*old) is Status.FAILED
+    net.run(14 * T)
+    assert 2 not in net.statuses(0), "only its tombstone is left (G3)"
+    assert replay(*old) is None
+    net.kill(0)
+    net.start(0, boot=1001)
+    net.run(5 * T)
+    assert replay(old[0]) is Status.UNKNOWN, "first sight after a start, which has forgotten even that (G2)"
+    assert replay(old[0]) is Status.UNKNOWN

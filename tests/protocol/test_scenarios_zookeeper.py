@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import defaultdict
 
 import msgspec
 import pytest
@@ -21,7 +22,8 @@ from cluster.wire.codec import decode_datagram, encode_datagram
 from cluster.wire.messages import Heartbeat, Notification, Promise, Propose, Refuse
 from tests.simulation.chance import Chance
 from tests.simulation.disk import SimulatedDisk
-from tests.simulation.schedule import Ask, Schedule, WallStep
+from tests.simulation.host import Host, Life
+from tests.simulation.schedule import Ask, Crash, Fault, Schedule, WallStep
 from tests.simulation.simulation import Simulation
 from tests.support.scenarios import (
     cut_both,
@@ -146,12 +148,16 @@ def test_s07_a_handshake_that_nobody_answers_ends_in_a_second_and_another_tries(
     """ZOOKEEPER-3109: the winner waited 20 s for an epoch that others had refused to join."""
     world = World(4)
     best = NodeId(4)
-    for peer in world.peers:
-        world.cut_datagrams.discard((best, peer))
-    silenced = [(best, peer) for peer in world.peers if peer != best]
-    assert world.run_until(lambda: world.lives[best].core.authority.leadership.in_handshake, 3)
-    world.cut_datagrams.update(silenced)
-    assert world.run_until(lambda: world.leader() not in {None, best}, 4)
+
+    def proposed_at() -> list[float]:
+        return [sent.at for sent in world.sent if sent.sender == best and isinstance(sent.message, Propose)]
+
+    assert world.run_until(lambda: bool(proposed_at()), 3)
+    cut_both(world, best, *everybody_but(world, best))
+    began = world.now
+    assert world.run_until(lambda: world.leader() not in {None, best}, TIMING.handshake_s)
+    world.run(2)
+    assert TIMING.handshake_s - 0.1 < proposed_at()[-1] - began < TIMING.handshake_s
 
 
 def test_s08_a_leader_counts_itself_and_waits_for_each_phase_by_its_own_condition() -> None:
@@ -337,14 +343,32 @@ def test_s21_a_kept_result_outlives_the_leader_that_ordered_it() -> None:
     assert sum(world.runs.values()) <= 3 + 1, "only what ran on the dead leader's own slots may run again"
 
 
-def test_s22_the_wall_clock_moves_nothing_but_the_next_boot() -> None:
-    """ZOOKEEPER-1366. The cores have no wall clock; a schedule sets it forward again and again."""
-    steps = tuple(WallStep(500 + 300 * i, 1 + i % 3, 3600 * (i - 2)) for i in range(6))
-    schedule = Schedule(seed=22, peers=3, faults=steps, asks=(Ask(900, 101, 50),), chaos_ms=3000)
+def test_s22_the_wall_clock_moves_nothing_but_the_next_boot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ZOOKEEPER-1366. Two followers' clocks are set to and fro, and they start anew after each step (N3)."""
+    hours = {1: (1, -2, -2, 5), 2: (-3, 4, -1, -1)}
+    faults: list[Fault] = []
+    for node, steps in hours.items():
+        for i, step in enumerate(steps):
+            at = 800 * i + 400 * node
+            faults += [WallStep(at, node, 3600 * step), Crash(at + 50, node, 100)]
+    schedule = Schedule(seed=22, peers=3, faults=tuple(faults), asks=(Ask(900, 101, 50),), chaos_ms=4000)
     simulation = Simulation(schedule, quiet_ns=2_000_000_000)
+    checks, boots = simulation.cluster.checks, defaultdict[int, list[int]](list)
+    started = checks.started
+
+    def note_boot(host: Host, life: Life) -> None:
+        boots[host.id].append(life.boot)
+        started(host, life)
+
+    monkeypatch.setattr(checks, "started", note_boot)
     report = simulation.run()
     assert not report.violation
     assert report.epochs == 1
+    for node in hours:
+        assert len(boots[node]) == 5
+        assert all(later > earlier for earlier, later in itertools.pairwise(boots[node]))
+    assert boots[ME][1] >= boots[ME][0] + 3600, "forward with the clock"
+    assert boots[ME][2] == boots[ME][1] + 1, "and never back"
 
 
 def test_s23_the_gap_counts_from_the_loss_to_the_next_assignment() -> None:
