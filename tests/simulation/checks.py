@@ -204,6 +204,7 @@ class Checks:
     def _sent_heartbeat(self, host: Host, life: Life, _to: int, message: Heartbeat) -> None:
         if host.disk.durable.accepted < message.epoch:
             raise Violation(f"I2 node {host.id} leads epoch {message.epoch}")
+        life.lease.leads(host, message.epoch)
         life.lease.sent(message, host.now(self._cluster.now))
 
     def _sent_notification(self, host: Host, life: Life, _to: int, message: Notification) -> None:

@@ -59,3 +59,8 @@ class LeaseWatch:
         """Whoever promised a higher epoch acknowledges no lower one (L2)."""
         if epoch < self.promised:
             raise Violation(f"L2 node {host.id} acknowledges {epoch} after it promised {self.promised}")
+
+    def leads(self, host: Host, epoch: int) -> None:
+        """Whoever promised or proposed a higher epoch leads no lower one any longer (L1)."""
+        if epoch < self.promised:
+            raise Violation(f"L1 node {host.id} leads {epoch} after it promised {self.promised}")

@@ -11,6 +11,7 @@ from cluster.config import TimingSettings
 from cluster.core.admission import Admission
 from cluster.core.allegiance import Allegiance
 from cluster.core.assignments import Absence
+from cluster.core.authority import Authority
 from cluster.core.dispatch import Dispatch
 from cluster.core.effects import Answer, Effect, Effects, Persist, Steps
 from cluster.core.election import Election
@@ -415,6 +416,7 @@ MUTATIONS: dict[str, tuple[str, tuple[tuple[Any, str, Any], ...]]] = {
         "L2",
         ((Allegiance, "_is_followable", _ack_after_promise), (Ledger, "fence", _fence_below_accepted)),
     ),
+    "leader grants": ("L1", ((Authority, "_on_propose", _leader_grants),)),
     "wait for silence": ("E5", ((Election, "receive", _wait_for_silence),)),
     "vote never withdrawn": ("E4", ((Election, "_best_candidate", _vote_never_withdrawn),)),
     "never outrun": ("L5", ((Leadership, "outrun", _never_outrun),)),
