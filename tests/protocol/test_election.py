@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +16,8 @@ from cluster.core.ledger import Ledger
 from cluster.core.quorum import Electorate
 from cluster.core.record import Record
 from cluster.identity import Boot, NodeId, State
-from cluster.wire.messages import Notification
+from cluster.wire.messages import Datagram, Notification, Propose
+from tests.support.scenarios import cut_both, everybody_but, followers_of, hash_of, settled
 from tests.support.world import World
 
 ME, TWO, THREE = NodeId(1), NodeId(2), NodeId(3)
@@ -170,6 +172,24 @@ def test_e4_a_vote_is_withdrawn_in_the_same_round_when_the_candidate_falls_silen
 
 
 def test_e4_a_failed_handshake_cools_its_candidate_down() -> None:
+    """Nobody answers 3: it says that it is no candidate, for one second to two."""
+    world = World(3)
+
+    def said_at(*kinds: type[Datagram]) -> list[tuple[float, Datagram]]:
+        return [(s.at, s.message) for s in world.sent if s.sender == THREE and isinstance(s.message, kinds)]
+
+    assert world.run_until(lambda: bool(said_at(Propose)), 3)
+    cut_both(world, THREE, *everybody_but(world, THREE))
+    began = world.now
+    world.run(4)
+    words = [(at, m.eligible) for at, m in said_at(Notification) if isinstance(m, Notification)]
+    cool_at = next(at for at, eligible in words if not eligible)
+    again_at = next(at for at, eligible in words if eligible and at > cool_at)
+    assert cool_at - began == pytest.approx(TIMING.handshake_s, abs=0.05)
+    assert TIMING.cool_down_min_s <= again_at - cool_at <= TIMING.cool_down_max_s
+
+
+def test_e4_who_cools_down_says_so_until_that_is_over() -> None:
     made = election()
     made.receive(TWO, Boot(1), 1, note(ME, last_epoch=0, eligible=False), 0.0)
     steps = made.cool_down(0.0)
@@ -244,6 +264,23 @@ def test_e6_a_restarted_voter_of_any_id_joins_within_a_second() -> None:
         assert world.run_until(world.settled, 1), peer
 
 
+def test_e6_who_leads_or_follows_answers_a_ballot_with_what_it_follows() -> None:
+    """And nothing but a ballot, or two that follow would answer each other for ever."""
+    world, acting = settled(3)
+    asking, follower = followers_of(world)
+    world.sent.clear()
+    for node in (acting, follower):
+        world.forge(asking, node, note(asking, voters=hash_of(world)))
+        world.forge(asking, node, note(asking, state=State.FOLLOWING, voters=hash_of(world)))
+    world.run(0.005)
+    answers = [(s.sender, s.to, s.message) for s in world.sent if isinstance(s.message, Notification)]
+    assert {(node, to, m.state, m.leader, m.epoch) for node, to, m in answers} == {
+        (acting, asking, State.LEADING, acting, 1),
+        (follower, asking, State.FOLLOWING, acting, 1),
+    }
+    assert len(answers) == 2
+
+
 def test_e6_nobody_follows_on_hearsay() -> None:
     """Others' words about a leader change nothing (S03, S05, S25)."""
     world = World(3)
@@ -253,11 +290,7 @@ def test_e6_nobody_follows_on_hearsay() -> None:
     core = world.lives[ME].core
     for _ in range(5):
         world.start(TWO)
-        world.forge(TWO, ME, note(THREE, state=State.FOLLOWING, leader=3, epoch=5, voters=_world_hash(world)))
+        world.forge(TWO, ME, note(THREE, state=State.FOLLOWING, leader=3, epoch=5, voters=hash_of(world)))
         world.crash(TWO)
         world.run(0.05)
     assert core.authority.allegiance.leader is None
-
-
-def _world_hash(world: World) -> str:
-    return Electorate.of(world.cluster, world.peers).hash
