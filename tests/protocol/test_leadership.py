@@ -10,14 +10,24 @@ import pytest
 from cluster.config import TimingSettings
 from cluster.core.allegiance import Allegiance
 from cluster.core.effects import BecameLeader, HandshakeFailed, LostLeadership, Persist, Send, Steps
+from cluster.core.hello import Terms
 from cluster.core.leadership import Leadership, Phase
 from cluster.core.ledger import Ledger
 from cluster.core.quorum import Electorate
 from cluster.core.record import Record
-from cluster.identity import Boot, Epoch, NodeId, State
+from cluster.identity import Boot, NodeId, State
 from cluster.wire.jobs import Outcome, Refusal
-from cluster.wire.messages import Fenced, Heartbeat, HeartbeatAck, Promise, Propose, Refuse, Resign
-from tests.support.scenarios import epoch_of, followers_of, leader_of, settled
+from cluster.wire.messages import (
+    Fenced,
+    Heartbeat,
+    HeartbeatAck,
+    Notification,
+    Promise,
+    Propose,
+    Refuse,
+    Resign,
+)
+from tests.support.scenarios import epoch_of, followers_of, leader_of, said_by, settled
 from tests.support.world import World
 
 ME, TWO, THREE = NodeId(1), NodeId(2), NodeId(3)
@@ -37,8 +47,10 @@ def voter(**record: object) -> Allegiance:
     return Allegiance(TIMING, ME, ELECTORATE, ledger(**record), 0.0)
 
 
-def heartbeat(made: Allegiance, sender: NodeId, epoch: int, now: float, seq: int = 1) -> Steps:
-    steps = made.heartbeat(sender, Boot(1), Heartbeat(epoch, seq, TIMING.lease_s), now)
+def heartbeat(
+    made: Allegiance, sender: NodeId, epoch: int, now: float, lease_s: float = TIMING.lease_s
+) -> Steps:
+    steps = made.heartbeat(sender, Boot(1), Heartbeat(epoch, 1, lease_s), now)
     _write(made._ledger, steps)
     return steps
 
@@ -275,6 +287,17 @@ def test_l4_nothing_is_promised_for_g_after_the_last_acknowledgement() -> None:
     assert _sent(_write(made._ledger, steps)) == [Promise(6, 77, ELECTORATE.hash)]
 
 
+def test_l4_g_counts_from_the_l_that_the_heartbeat_carries() -> None:
+    """A leader with a longer lease than mine is waited for as long as it may act, by a slower clock."""
+    made = voter()
+    heartbeat(made, THREE, 5, LONG_UP, lease_s=0.5)
+    made.abandon("its channel broke")
+    end = LONG_UP + 0.5 * (1 + TIMING.drift) / (1 - TIMING.drift)
+    assert propose(made, TWO, 6, end - 0.001) == []
+    steps = made.tick(end)
+    assert _sent(_write(made._ledger, steps)) == [Promise(6, 77, ELECTORATE.hash)]
+
+
 def test_l4_nothing_is_promised_for_g_after_a_start() -> None:
     """A voter that restarted has forgotten whom it acknowledged last."""
     made = voter()
@@ -386,29 +409,70 @@ def test_l5_a_voter_with_a_higher_accepted_epoch_makes_the_same_leader_renew_its
     assert world.lives[acting].core.authority.leadership.epoch == 8
 
 
+def test_l5_a_higher_leaders_own_heartbeat_ends_the_office_and_is_followed() -> None:
+    """Not one of my own epoch, nor that of a node that does not vote."""
+    world, acting = settled(3)
+    rival = followers_of(world)[0]
+    world.sent.clear()
+    world.forge(rival, acting, Heartbeat(1, 99, TIMING.lease_s))
+    world.forge(world.gateways[0], acting, Heartbeat(5, 99, TIMING.lease_s))
+    world.run(0.01)
+    assert world.leader() == acting
+    assert Resign(1) not in said_by(world, acting)
+    world.forge(rival, acting, Heartbeat(5, 99, TIMING.lease_s))
+    world.run(0.01)
+    assert world.leader() is None
+    said = said_by(world, acting)
+    assert Resign(1) in said
+    assert HeartbeatAck(5, 99) in said[said.index(Resign(1)) :]
+
+
+def claims_an_epoch(world: World, node: NodeId, claim: str, epoch: int) -> None:
+    """This node tells the leader on its channel that this epoch is established, be it so or not."""
+    channel = world.lives[node].core.work.channel_to(leader_of(world))
+    assert channel is not None
+    electorate = Electorate.of(world.cluster, world.peers)
+    terms = Terms(world.cluster, node, world.role(node), "same", electorate)
+    hello = terms.hello(
+        boot=world.lives[node].boot, epoch=epoch, slots=2, java="", running=(), kept=(), draining=False
+    )
+    world._send_frame(node, channel, Fenced(epoch) if claim == "FENCED" else hello)
+
+
 @pytest.mark.parametrize("claim", ["HELLO", "FENCED"])
-@pytest.mark.parametrize("who", ["gateway", "worker", "peer"])
+def test_l5_a_voter_that_proves_a_higher_established_epoch_deposes_the_leader(claim: str) -> None:
+    """It is believed, and the next epoch is above it. An epoch that is not higher proves nothing."""
+    world, acting = settled(3)
+    world.run(0.3)  # everybody has its channel
+    voter = followers_of(world)[0]
+    world.sent.clear()
+    for epoch in (0, 1):
+        claims_an_epoch(world, voter, claim, epoch)
+    world.run(0.1)
+    assert Resign(1) not in said_by(world, acting)
+    claims_an_epoch(world, voter, claim, 6)
+    world.run(0.01)
+    assert Resign(1) in said_by(world, acting)
+    assert world.run_until(world.settled, 2)
+    assert epoch_of(world) > 6
+    assert world.run_until(world.answered(world.ask("and work goes on")), 5)
+
+
+@pytest.mark.parametrize("claim", ["HELLO", "FENCED"])
+@pytest.mark.parametrize("who", ["gateway", "worker"])
 def test_l5_what_those_who_do_not_vote_say_of_epochs_deposes_no_leader(who: str, claim: str) -> None:
     """A worker's or a gateway's certificate is no voice in elections, on a channel neither (E3)."""
     world, acting = settled(3)
     joined = NodeId(50)
     world.join(joined)
     assert world.run_until(lambda: world.lives[joined].core.work.snapshot().welcomed, 20)
-    node = {"gateway": world.gateways[0], "worker": joined, "peer": followers_of(world)[0]}[who]
-    work = world.lives[node].core.work
-    channel = work.channel_to(acting)
-    assert channel is not None
-    before = epoch_of(world)
-    frame = Fenced(before + 5) if claim == "FENCED" else work._hello(Epoch(before + 5))
-    world._send_frame(node, channel, frame)
-    world.run(2.0)
+    claims_an_epoch(world, joined if who == "worker" else world.gateways[0], claim, 6)
+    world.run(2)
     assert world.settled()
-    if who == "peer":
-        assert epoch_of(world) > before + 5, "a voter is believed, and the next epoch is above it"
-    else:
-        assert (leader_of(world), epoch_of(world)) == (acting, before)
-        assert world.lives[acting].core.work.snapshot().refused == 1
-    assert world.run_until(world.answered(world.ask("and work goes on")), 5.0)
+    assert (leader_of(world), epoch_of(world)) == (acting, 1)
+    assert Resign(1) not in said_by(world, acting)
+    assert world.lives[acting].core.work.snapshot().refused == 1
+    assert world.run_until(world.answered(world.ask("and work goes on")), 5)
 
 
 # --- L6, L7 -------------------------------------------------------------------------------------------
@@ -451,6 +515,24 @@ def test_l7_a_silent_leader_is_replaced_after_f() -> None:
     assert acting is not None
     world.partition([acting], [n for n in [*world.peers, *world.gateways] if n != acting])
     assert world.run_until(lambda: world.leader() not in {None, acting}, 1.2)
+
+
+def test_l7_gossips_verdict_on_the_leader_ends_following_and_not_the_guard() -> None:
+    """With F and G so long that gossip is the first to notice: a hint, like a broken channel."""
+    timing = TimingSettings(lease_s=3.0, guard_s=3.3, follower_timeout_s=6.0)
+    world, acting = settled(3, timing=timing)
+    world.sent.clear()
+    world.run(0.5)
+    began = world.now
+    world.partition([acting], followers_of(world) + world.gateways)
+    assert world.run_until(lambda: world.leader() not in {None, acting}, timing.follower_timeout_s)
+    for peer in [peer for peer in world.peers if peer != acting]:
+        said = [(s.at, s.message) for s in world.sent if s.sender == peer]
+        looked = min(at for at, m in said if isinstance(m, Notification) and m.state is State.LOOKING)
+        acknowledged = max(at for at, m in said if isinstance(m, HeartbeatAck) and m.epoch == 1)
+        promised = min(at for at, m in said if isinstance(m, Promise | Propose))
+        assert began + 2 < looked < began + 3
+        assert promised >= acknowledged + timing.guard_s
 
 
 def test_l7_a_follower_cut_only_from_the_leader_deposes_nobody() -> None:
