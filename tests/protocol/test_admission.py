@@ -22,12 +22,17 @@ LEADER = NodeId(3)
 LONG_S = 40.0
 
 
-def votes_at(reaches: Callable[[float], bool], late: Callable[[float], float] = lambda _at: 0.001) -> float:
+def votes_at(
+    reaches: Callable[[float], bool],
+    late: Callable[[float], float] = lambda _at: 0.001,
+    echoed: Callable[[int], int] = lambda nonce: nonce,
+) -> float:
     """When node 1 gains its vote, 0 if never.
 
     Args:
         reaches: whether the leader's answer to what is asked at this moment arrives.
         late: how much later it does.
+        echoed: the nonce in the answer to a question with this one.
     """
     ledger = Ledger(Record("c", 1, VOTERS.hash, boot=1, may_vote=False))
     core = Admission(TimingSettings(), NodeId(1), VOTERS, ledger, random.Random(1), 0.0)
@@ -51,7 +56,8 @@ def votes_at(reaches: Callable[[float], bool], late: Callable[[float], float] = 
                 and step.to == LEADER
                 and reaches(now)
             ):
-                coming.append((now + late(now), ProbeReply(step.message.nonce, 5, 5, VOTERS.hash)))
+                answer = ProbeReply(echoed(step.message.nonce), 5, 5, VOTERS.hash)
+                coming.append((now + late(now), answer))
     return 0.0
 
 
@@ -75,6 +81,19 @@ def test_n5_answers_that_were_long_under_way_tell_of_when_they_were_asked_for() 
     """A flood of old ones must not stand for a leader that is there now (X4)."""
     assert votes_at(lambda at: at < 5.0, late=lambda at: 2 * at) == 0
     assert votes_at(lambda at: 4.0 <= at < 9.9, late=lambda _at: 5.0) == 0
+
+
+def test_n5_only_answers_to_its_own_fresh_questions_count() -> None:
+    """X4: an answer from before, of this life or of an earlier one, proves nothing when it comes again."""
+    assert votes_at(lambda _at: True, echoed=lambda nonce: nonce + 1) == 0
+    asked: list[int] = []
+
+    def those_of_five_seconds(nonce: int) -> int:
+        asked.append(nonce)
+        return asked[:50][-1]
+
+    assert votes_at(lambda _at: True, echoed=those_of_five_seconds) == 0
+    assert len(asked) > 100, "the last of them came again and again"
 
 
 @pytest.mark.parametrize("seed", range(1, 6))

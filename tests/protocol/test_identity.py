@@ -12,8 +12,19 @@ from cluster.core.ledger import Ledger
 from cluster.core.quorum import Electorate, quorum_of
 from cluster.core.record import Record
 from cluster.errors import ConfigError
-from cluster.identity import Boot, Epoch, NodeId, Role, Round, State, voters_hash
-from cluster.wire.messages import Heartbeat, HeartbeatAck, Hello, Promise
+from cluster.identity import Boot, Epoch, NodeId, Role, Round, State, Status, voters_hash
+from cluster.wire.messages import (
+    FactsDelta,
+    Gossip,
+    GossipEntry,
+    Heartbeat,
+    HeartbeatAck,
+    Hello,
+    NodeFacts,
+    Notification,
+    Promise,
+)
+from tests.support.scenarios import settled
 from tests.support.world import World
 
 NODE_YML = """
@@ -47,6 +58,30 @@ def test_n1_nodes_that_do_not_vote_are_never_counted() -> None:
     electorate = Electorate.of("c", [NodeId(1), NodeId(2), NodeId(3)])
     assert not electorate.is_quorum([NodeId(1), NodeId(100), NodeId(101)])
     assert electorate.is_quorum([NodeId(1), NodeId(3)])
+
+
+def test_n1_gossip_changes_neither_the_voters_nor_the_quorum() -> None:
+    """Three of five are given up, and rumours tell of four more peers: two of five are no quorum."""
+    world, _acting = settled(5)
+    one, other, *gone = world.peers
+    for peer in gone:
+        world.crash(peer)
+    boot = world.lives[other].boot
+    rumoured = [NodeId(number) for number in range(6, 10)]
+    for beat in range(100, 400, 10):
+        rows = (GossipEntry(node, boot, beat, 1) for node in (other, *rumoured))
+        world.forge(other, one, Gossip(tuple(rows)))
+        world.forge(other, one, FactsDelta(tuple(NodeFacts(node, boot, 1, Role.PEER) for node in rumoured)))
+        world.run(0.3)
+    members = world.lives[one].core.snapshot(world.now).membership.members
+    alive = {view.node for view in members if view.status is Status.ALIVE}
+    assert alive.issuperset(rumoured)
+    assert alive.isdisjoint(gone)
+    assert world.leader() is None
+    asked = {s.to for s in world.sent if s.sender == one and isinstance(s.message, Notification)}
+    assert asked == {other, *gone}
+    world.start(gone[0])
+    assert world.run_until(world.has_leader, 3), "three of five are one"
 
 
 def test_n1_the_hash_names_the_list_whatever_its_order() -> None:
