@@ -106,17 +106,6 @@ def _quorum_from_gossip(self: NodeCore, now: float) -> Effects:
     return _real_tick(self, now)
 
 
-def _anybody_counts(_self: Electorate, nodes: Any) -> bool:
-    return len(set(nodes)) >= _self.quorum
-
-
-def _anybody_acknowledges(self: Leadership, sender: NodeId, message: HeartbeatAck) -> None:
-    sent = self._sent.get(message.seq)
-    if self.phase is Phase.LEADING and sent is not None:  # of whatever epoch
-        self._acked[sender] = max(sent, self._acked.get(sender, sent))
-        self._reckon_lease()
-
-
 # --- the lease and the guard ------------------------------------------------------------------------
 
 
