@@ -253,12 +253,10 @@ class Sandbox:
             if self._filter:
                 held.append(_memory_file(self._filter))
                 children[_SECCOMP] = held[-1]
-            with (
-                _deaf_to_terminals()
-            ):  # without an environment, of which each program would read its language
+            with _deaf_to_terminals():  # no environment, of which each program would read its language
                 started = self._reactor.spawnProcess(protocol, argv[0], argv, env={}, childFDs=children)
-            if not self._niced:
-                with suppress(OSError):  # it is gone already, which is told by its end
+            if not self._niced and started.pid:  # without a number it is gone already, and buried
+                with suppress(OSError):  # it is gone, which is told by its end
                     give_way(started.pid)
         except BaseException:
             place.clean()

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.task import Clock
 
 from cluster.config import SandboxSettings
 from cluster.java.flags import budget, compiler_flags, program_allowance, program_flags
@@ -94,3 +98,19 @@ def test_mode_none_is_loud(tmp_path: Path) -> None:
     report = Sandbox(None, settings, KIT, Kept(tmp_path / "jar"), tmp_path).report("17")  # type: ignore[arg-type]  # spawns nothing
     assert (report.level, report.namespaces, report.seccomp) == ("none", False, False)
     assert "SANDBOX OFF" in report.text
+
+
+def test_a_machine_that_is_gone_before_it_is_looked_at_is_told_by_its_end(tmp_path: Path) -> None:
+    """W12: nothing has a priority then; on a busy host a start that fails may be buried at once."""
+
+    class Buries(Clock):
+        """A reactor whose processes have ended, and been waited for, before their start returns."""
+
+        def spawnProcess(self, *_what: object, **_how: object) -> SimpleNamespace:  # noqa: N802
+            return SimpleNamespace(pid=None)
+
+    (tmp_path / "jar").touch()
+    settings = SandboxSettings(bwrap="/bin/true")
+    sandbox = Sandbox(Buries(), settings, KIT, Kept(tmp_path / "jar"), tmp_path)  # type: ignore[arg-type]
+    place = sandbox.spawn(ProcessProtocol(), ("-version",), program_allowance(Limits()), boot=False)
+    place.clean()
