@@ -89,7 +89,7 @@ def _make(jdk: Jdk, image: Path) -> bool:
             (text / source).write_bytes(content)
         classes = str(base / "classes")
         _run(tools / "jmod", "extract", "--dir", str(base), str(jmods / "java.base.jmod"))
-        compiled = [*SOURCES, *LINKAGE] if _splice(base / "classes") else [*SOURCES]
+        compiled = [*SOURCES, *LINKAGE] if splice(jdk, base / "classes") else [*SOURCES]
         compiling = ("-nowarn", "-proc:none", "-encoding", "UTF-8", "-d", classes)
         patching = ("--patch-module", f"java.base={text}:{classes}")
         _run(tools / "javac", *compiling, *patching, *(str(text / source) for source in compiled))
@@ -104,15 +104,20 @@ def _make(jdk: Jdk, image: Path) -> bool:
     return True
 
 
-def _splice(classes: Path) -> bool:
-    """Lead the JDK's linkage to ours; False where it does that in another way (JDK 18 on)."""
+def splice(jdk: Jdk, classes: Path) -> bool:
+    """Lead the linkage of these classes of its `java.base` to ours; False where it is not that of JDK 17.
+
+    A later one may call a method of the same name, and what that calls by others.
+    """
+    if jdk.version.partition(".")[0] != "17":
+        return False
     joining = classes / _INVOKE / "StringConcatFactory.class"
     lambdas = classes / _INVOKE / "InnerClassLambdaMetafactory.class"
     try:
         factory = redirect(joining.read_bytes(), *_JOINING, owner=f"{_INVOKE}/Concat", instead="link")
         factory = opened(factory, *_JOINING)
         meta = redirect(lambdas.read_bytes(), *_CONSTANT, owner=f"{_INVOKE}/Instances", instead="constant")
-    except NotAsExpected:
+    except (OSError, NotAsExpected):
         return False
     joining.write_bytes(factory)
     lambdas.write_bytes(meta)

@@ -134,3 +134,17 @@ def test_a_joined_string_is_that_of_plain_java(java: JavaDriver, tmp_path: Path)
     run = java.run(program)
     assert run.stdout == plain.stdout
     assert (run.exit_code, run.stderr) == (0, plain.stderr)
+
+
+def test_a_second_joining_makes_one_class(java: JavaDriver) -> None:
+    """J2: or the comparison above is of the JDK with itself. plain JDK 17 makes twenty here (decision 13)."""
+    body = """
+        var loading = java.lang.management.ManagementFactory.getClassLoadingMXBean();
+        int n = args.length; long m = n;
+        String first = "a" + n + "b" + m;
+        long before = loading.getTotalLoadedClassCount();
+        String second = m + "c" + n + "d" + first + n;
+        System.out.print(loading.getTotalLoadedClassCount() - before);
+    """
+    run = java.run(main_class(body))
+    assert int(run.stdout) <= 6, run

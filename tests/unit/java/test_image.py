@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.java.image import modules_of, prepare
+from cluster.java.image import modules_of, prepare, splice
 from cluster.java.jdk import Jdk
 from cluster.java.kept import Kept
 
@@ -80,3 +80,13 @@ def test_it_does_not_fit_another_jdk(
     else:
         (modules_of(kit) if what == "taken away" else image.path).unlink()
     assert not image.fits()
+
+
+def test_another_jdks_linkage_is_left_as_it_is(tmp_path: Path) -> None:
+    """Decision 13: it would look for what is not there, when a program runs."""
+    factory = tmp_path / "java/lang/invoke/StringConcatFactory.class"
+    factory.parent.mkdir(parents=True)
+    factory.write_bytes(b"as it came")
+    for version in ("17.0.1", "18", "21.0.2", ""):
+        assert not splice(Jdk(tmp_path, version, ()), tmp_path)
+        assert factory.read_bytes() == b"as it came"
