@@ -19,7 +19,7 @@ import pytest
 from cluster import client, namespaces
 from cluster.errors import ClusterError
 from cluster.local import Layout, LocalCluster
-from tests.integration.evidence import Witness, read_logs
+from tests.integration.evidence import Logs, Witness, read_logs
 from tests.integration.live import HELLO, eventually
 
 pytestmark = [
@@ -133,7 +133,12 @@ class Islands:
     def nothing_is_broken(self) -> None:
         """Every invariant that the logs and the claims can show."""
         directories = {node: self.cluster.node_directory(node) for node in PEERS}
-        told = read_logs(directories)
+
+        def written() -> Logs | None:
+            logs = read_logs(directories)
+            return logs if self.seen.keys() <= logs.led.keys() else None
+
+        told: Logs = eventually(written, "each epoch is in a log, which may be a moment behind", RECOVERS_S)
         assert told.broken == []
         assert self.witness.broken() == []
         assert set(told.lines) == set(PEERS), "each node's log tells something"
