@@ -123,6 +123,11 @@ class OneShot:
         return self._handed
 
     @property
+    def lost(self) -> bool:
+        """Whether it ended by itself before it had its program."""
+        return not self._jvm.alive and not self._handed and self._cause in {None, Cause.BROKEN}
+
+    @property
     def pid(self) -> int:
         """The virtual machine's number on this host; 0 until it is known."""
         return self._jvm.pid

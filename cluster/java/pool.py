@@ -52,7 +52,7 @@ class PoolSnapshot:
     """Counters since the start, and how many wait now.
 
     Attributes:
-        lost: machines that died while they waited.
+        lost: machines that died by themselves before they had a program, also one that a job had taken.
         rehearsed: how many of the waiting have done the whole rehearsal.
     """
 
@@ -140,23 +140,22 @@ class RunnerPool:
             self._looks = 0
             self._tend_in(AFTER_S)
 
-    def take(self, limits: Limits) -> OneShot:
+    def take(self, limits: Limits, *, fresh: bool = False) -> OneShot:
         """One for a program with these limits: a waiting one, if it has their shape.
+
+        Args:
+            limits: the program's.
+            fresh: only one that starts now: what killed a machine may have killed those that wait, which are
+                still dying.
 
         Raises:
             OSError: none waits and no process can be made.
         """
         self._taken = self._clock.seconds()
         self._tend_in(AFTER_S)
-        if _shape(limits) == _shape(self._limits):
-            self._strangers = 0
-            for found in sorted(self._waiting, key=lambda one: (one.resting, one.warmed), reverse=True):
-                self._waiting.remove(found)
-                if found.alive:
-                    self._warm += 1
-                    return found
-        else:
-            self._follow(limits)
+        if not fresh and (found := self._waiting_for(limits)):
+            self._warm += 1
+            return found
         self._cold += 1
         try:
             return self._start(limits)
@@ -164,6 +163,18 @@ class RunnerPool:
             self._refused = self._clock.seconds()
             self._tell(f"no process can be started: {error}")
             raise
+
+    def _waiting_for(self, limits: Limits) -> OneShot | None:
+        """The one that would begin soonest, of their shape, no longer among those that wait."""
+        if _shape(limits) != _shape(self._limits):
+            self._follow(limits)
+            return None
+        self._strangers = 0
+        for found in sorted(self._waiting, key=lambda one: (one.resting, one.warmed), reverse=True):
+            self._waiting.remove(found)
+            if found.alive:
+                return found
+        return None
 
     def _follow(self, limits: Limits) -> None:
         """Programs of another shape have become the rule: the waiting machines take it on."""
@@ -254,10 +265,10 @@ class RunnerPool:
 
     def _gone(self, ending: Ending, jvm: Jvm) -> Ending:
         one = self._live.pop(jvm)
+        self._lost += one.lost and not self._stopping
         if one in self._waiting:
             self._waiting.remove(one)
             if not self._stopping:
-                self._lost += 1
                 self._log.warn("a waiting virtual machine died: {why}", why=one.complaint.strip())
                 self._dead += not one.ready
                 if self._dead >= DEAD and not any(other.ready for other in self._waiting):

@@ -332,7 +332,7 @@ class JavaRunner:
         if remaining <= 0:
             return succeed(Run(Verdict.EXPIRED, message="the job's deadline passed"))
         try:
-            one: OneShot = _there(self._pool).take(task.limits)
+            one: OneShot = _there(self._pool).take(task.limits, fresh=strikes < STRIKES)
         except OSError:
             return fail(Unstarted())
         work.stop = one.cancel

@@ -28,7 +28,7 @@ class JavaSnapshot:
     waiting: int
     rehearsed: int
     lost: int
-    """Machines that died while they waited."""
+    """Machines that died by themselves before they had a program."""
     struck: int
     """Programs whose machine something outside killed; they ran once more."""
     compilers_lost: int

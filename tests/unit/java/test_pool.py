@@ -89,6 +89,24 @@ def test_machines_start_one_after_the_other() -> None:
     assert scene.pool.snapshot().waiting == 2
 
 
+def test_a_machine_that_dies_between_its_job_and_its_program_counts_as_lost() -> None:
+    """J2: it waited, whether or not a job had chosen it; nobody else counts it."""
+    scene = Scene()
+    scene.full()
+    taken = scene.pool.take(Limits(memory_bytes=64 * MIB))
+    assert not taken.handed
+    scene.started[2].processEnded(Failure(ProcessTerminated(signal=9)))
+    assert scene.pool.snapshot().lost == 1
+
+
+def test_a_machine_that_nobody_wants_any_more_is_not_lost() -> None:
+    scene = Scene()
+    scene.full()
+    scene.pool.take(Limits(memory_bytes=64 * MIB)).cancel()
+    scene.started[2].processEnded(Failure(ProcessTerminated(signal=9)))
+    assert scene.pool.snapshot().lost == 0
+
+
 def test_a_taken_machine_is_replaced_when_its_job_is_done() -> None:
     scene = Scene()
     scene.taken()

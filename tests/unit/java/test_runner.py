@@ -157,6 +157,31 @@ def test_a_program_whose_machines_all_die_before_they_have_it_is_handed_back(
     assert outcomes == [None]
 
 
+def test_a_struck_program_runs_again_on_a_machine_that_was_not_there_when_it_was_struck(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """J2: who kills one of our processes kills those that wait as well, and their ends come later."""
+    monkeypatch.setattr(choices, "choosing", entry_of_a)
+    scene, outcomes = Scene(), list[Outcome | None]()
+    scene.full()
+    java = JavaRunner(
+        scene.clock, JavaSettings(), SandboxSettings(), tmp_path, 2, Limits(), on_capacity=lambda _: None
+    )
+    java._pool, java._classes = scene.pool, CompiledClasses(scene.clock, Compiled())
+    job = Job("0" * 32, 1, Program((Source("", "class A {}"),)))
+    java.run(job, 60.0).addCallback(outcomes.append)
+    first = next(which for which in range(2) if scene.orders(which))
+    for which in (first, 1 - first):
+        scene.started[which].processEnded(Failure(ProcessTerminated(signal=signal.SIGKILL)))
+    assert (outcomes, len(scene.started)) == ([], 3)
+    scene.say(2, b"R")
+    assert scene.orders(2)
+    scene.started[2].processEnded(Failure(ProcessTerminated(0)))
+    assert outcomes[0] is not None
+    assert outcomes[0].verdict is Verdict.OK
+    assert java.snapshot().struck == 1
+
+
 def class_without_entry(name: str) -> bytes:
     """The smallest class file."""
     text = name.encode()
