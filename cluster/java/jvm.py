@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 
 from cluster.java.bounds import bound, lower
 from cluster.java.cgroup import Toll
+from cluster.java.halfmade import end_holders
 from cluster.java.place import Place
 from cluster.java.sandbox import INFO
 from cluster.java.view import MEMORY_PLACES
@@ -139,7 +140,7 @@ class Jvm(ProcessProtocol):
         self.place: Place | None = None
         self.toll: Toll | None = None
         self.complaint = ""
-        self._doomed = False
+        self._doomed = self._exited = self._told = False
         self.ended: Deferred[Ending] = Deferred()
 
     def connectionMade(self) -> None:  # noqa: N802
@@ -261,6 +262,25 @@ class Jvm(ProcessProtocol):
                 _kill_family(number)
         except (ProcessLookupError, ProcessExitedAlready):
             return
+
+    def childConnectionLost(self, childFD: int) -> None:  # noqa: N802, N803
+        """Nothing more comes on one of its descriptors."""
+        if childFD == INFO:
+            self._told = True
+            self._inherit()
+
+    def processExited(self, reason: Failure) -> None:  # noqa: N802, ARG002
+        """Bubblewrap is gone. What it made goes with it, unless that was too young: then we end it."""
+        self._exited = self._doomed = True
+        if self._pidfd >= 0:
+            self.kill()
+        self._inherit()
+
+    def _inherit(self) -> None:
+        """A bubblewrap that died before it told of a child may have had one, which nobody else can end."""
+        if self._confined and self._exited and self._told and not self.pid:
+            pipes = getattr(self.transport, "pipes", {}).values()
+            end_holders(pipe.fileno() for pipe in pipes)
 
     def processEnded(self, reason: Failure) -> None:  # noqa: N802
         """The process is reaped, and every descriptor is closed."""

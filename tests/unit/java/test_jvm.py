@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import select
@@ -9,16 +10,21 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessTerminated
+from twisted.python.failure import Failure
 
 from cluster.java.bounds import NICE, bound
+from cluster.java.halfmade import end_holders
 from cluster.java.jvm import Jvm, files_in, usage_of
 from cluster.java.place import Place
-from cluster.java.sandbox import CONTROL, INFO
+from cluster.java.sandbox import CONTROL, INFO, STDOUT
 from cluster.limits import MIB
 
 
@@ -97,6 +103,92 @@ def test_who_asks_twice_gets_bubblewrap_killed_with_its_children() -> None:
     jvm.kill()
     assert parent.wait(10) == -signal.SIGKILL
     assert parent.stdout.read() == b""  # the sleeper held it open
+
+
+class _Made:
+    """A real bubblewrap that has made its child and can't tell the number, as nobody reads that."""
+
+    def __init__(self) -> None:
+        info, full = os.pipe()
+        os.set_blocking(full, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(full, bytes(4096))
+        os.set_blocking(full, True)
+        argv = ["bwrap", "--unshare-all", "--die-with-parent", "--info-fd", str(full), "--dev-bind", "/", "/"]
+        self.outer = subprocess.Popen([*argv, "sleep", "60"], stdout=subprocess.PIPE, pass_fds=[full])
+        os.close(full)
+        self._info = info
+        children = Path(f"/proc/{self.outer.pid}/task/{self.outer.pid}/children")
+        deadline = time.monotonic() + 10  # noqa: TID251  (a test that waits for a real process)
+        while not children.read_bytes():
+            assert time.monotonic() < deadline  # noqa: TID251
+            time.sleep(0.001)
+        self.pid = int(children.read_bytes())
+        self.pipes = {STDOUT: self.outer.stdout}
+
+    def kill_bubblewrap(self) -> None:
+        self.outer.kill()
+        self.outer.wait(10)
+
+    def end(self) -> None:
+        os.close(self._info)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        if self.outer.stdout is not None:
+            self.outer.stdout.close()
+
+
+@pytest.fixture
+def made() -> Iterator[_Made]:
+    half = _Made()
+    yield half
+    half.end()
+
+
+@pytest.mark.parametrize("first", ["its end is told", "its number is not"])
+def test_what_a_killed_bubblewrap_has_half_made_is_ended(made: _Made, first: str) -> None:
+    """J2, S5: it would wait for ever and hold the pipes open, so that its job would wait as well."""
+    jvm = Jvm(confined=True)
+    jvm.transport = made  # type: ignore[assignment]
+    made.kill_bubblewrap()
+    assert made.outer.stdout is not None
+    assert select.select([made.outer.stdout], [], [], 0.05)[0] == [], "a child is left that holds the pipe"
+    if first == "its end is told":
+        jvm.processExited(Failure(ProcessTerminated(signal=9)))
+        jvm.childConnectionLost(INFO)
+    else:
+        jvm.childConnectionLost(INFO)
+        jvm.processExited(Failure(ProcessTerminated(signal=9)))
+    assert select.select([made.outer.stdout], [], [], 10)[0]
+    assert made.outer.stdout.read() == b""
+
+
+def test_a_number_that_comes_after_the_end_of_bubblewrap_is_of_a_machine_to_be_ended() -> None:
+    """The child was made, and may not have had the time to tie its life to bubblewrap's."""
+    jvm = Jvm(confined=True)
+    jvm.transport = _Pipes()  # type: ignore[assignment]
+    child = subprocess.Popen(["sleep", "60"])
+    try:
+        jvm.processExited(Failure(ProcessTerminated(signal=9)))
+        jvm.childDataReceived(INFO, b'{ "child-pid": %d }' % child.pid)
+        assert child.wait(10) == -signal.SIGKILL
+    finally:
+        child.kill()
+        child.wait(10)
+
+
+def test_nobody_else_that_holds_a_pipe_is_ended(made: _Made) -> None:
+    """A node that is about to start another machine holds them for a moment, in a child of its own."""
+    other = subprocess.Popen(["sleep", "60"], stdin=made.outer.stdout)
+    try:
+        assert made.outer.stdout is not None
+        made.kill_bubblewrap()
+        assert end_holders([made.outer.stdout.fileno()]) == 1
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait(10)
 
 
 class _Gate:
