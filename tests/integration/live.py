@@ -196,6 +196,11 @@ class Live:
         leader: int | None = self.info()["leader"]
         return leader
 
+    def led(self) -> tuple[int, int]:
+        """Leader and epoch that the gateway follows; waits while it follows nobody, as on a busy machine."""
+        info = eventually(lambda: (now := self.info())["leader"] is not None and now, "somebody leads")
+        return info["leader"], info["epoch"]
+
     def claims(self, node: int) -> int | None:
         """Whom that node itself names as the leader."""
         leader: int | None = json.loads(self.request("GET", "/cluster-info", node=node).text)["leader"]

@@ -26,7 +26,7 @@ def _check(answers: list[Answer], label: str) -> None:
 
 def _kill_leader_under_load(cluster: Live, label: str) -> int:
     """Kill the leader, send nine programs at once, and give back who leads when all are answered."""
-    old = cluster.leader()
+    old, _ = cluster.led()
     killed = cluster.command("kill", "leader")
     assert killed.code == 0, killed.err
     assert f"node {old}" in killed.out
@@ -40,8 +40,7 @@ def _kill_leader_under_load(cluster: Live, label: str) -> int:
 
 def test_no_answer_is_lost_when_followers_and_leaders_are_killed(tmp_path: Path) -> None:
     with live_cluster(tmp_path / "c", peers=7, work__slots=1) as cluster:
-        first = cluster.leader()
-        assert first is not None
+        first, _ = cluster.led()
         states = {node: row["state"] for node, row in cluster.status().items()}
         assert states.pop(0) == "OBSERVING"
         assert states.pop(first) == "LEADING"

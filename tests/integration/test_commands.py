@@ -42,7 +42,7 @@ def test_up_with_other_options_while_it_runs_says_what_to_do(cluster: Live) -> N
 
 
 def test_a_killed_node_shows_and_up_starts_it_again(cluster: Live) -> None:
-    leader = cluster.leader()
+    leader, _ = cluster.led()
     follower = next(node for node in (1, 2, 3) if node != leader)
     assert cluster.command("kill", str(follower)).code == 0
     row = cluster.status()[follower]

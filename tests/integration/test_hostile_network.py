@@ -262,7 +262,7 @@ def test_a_stale_leader_and_a_gateway_that_claims_to_vote_move_nobody(cluster: L
 
 
 def test_x2_a_gateways_certificate_makes_no_voter_and_no_other_node(cluster: Live) -> None:
-    leader, epoch = cluster.info()["leader"], cluster.info()["epoch"]
+    leader, epoch = cluster.led()
     insider = Outsider(cluster.directory, GATEWAY)
     for hello in (
         insider.hello(epoch, role=Role.PEER),
@@ -286,16 +286,16 @@ def test_x2_a_gateways_certificate_makes_no_voter_and_no_other_node(cluster: Liv
 
 def test_w2_a_hello_of_an_old_epoch_is_told_the_new_one(cluster: Live) -> None:
     """A member that slept through elections learns at once that nobody follows where it thinks."""
-    info = cluster.info()
+    leader, epoch = cluster.led()
     insider = Outsider(cluster.directory, DEAD)
-    with insider.channel(info["leader"]) as channel:
-        (body,) = talk(channel, insider.hello(info["epoch"] - 1), most=1)
-    assert decode_frame(body) == Fenced(info["epoch"])
+    with insider.channel(leader) as channel:
+        (body,) = talk(channel, insider.hello(epoch - 1), most=1)
+    assert decode_frame(body) == Fenced(epoch)
 
 
 @pytest.mark.usefixtures("served")
 def test_x2_peers_that_say_nothing_or_never_end_are_closed_in_time(cluster: Live) -> None:
-    leader = cluster.info()["leader"]
+    leader, _ = cluster.led()
     port = cluster.base_port + 10 * leader + 2
     before = {reason: faults(cluster, leader, reason) for reason in ("handshake_timeout", "hello_timeout")}
     insider = Outsider(cluster.directory, DEAD)
@@ -312,7 +312,7 @@ def test_x2_peers_that_say_nothing_or_never_end_are_closed_in_time(cluster: Live
 @pytest.mark.usefixtures("served")
 def test_x2_half_open_connections_leave_nothing(cluster: Live) -> None:
     """Those whose other end said that it will send no more, at a peer and at the gateway."""
-    leader = cluster.info()["leader"]
+    leader, _ = cluster.led()
     for port in (cluster.base_port + 10 * leader + 2, cluster.http_port):
         with crowd(port, 50, b"") as (made, _):
             for one in made:
@@ -334,7 +334,7 @@ def test_x2_half_open_connections_leave_nothing(cluster: Live) -> None:
 )
 def test_h8_ten_thousand_connections_keep_nobody_out(cluster: Live, where: str, first: bytes) -> None:
     """More than the node may have descriptors: it stays below its limit and serves on."""
-    leader = cluster.info()["leader"]
+    leader, _ = cluster.led()
     node, port = (
         (GATEWAY, cluster.http_port) if where == "gateway" else (leader, cluster.base_port + 10 * leader + 2)
     )

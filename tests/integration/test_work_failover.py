@@ -85,8 +85,7 @@ def whole(cluster: Live) -> None:
 
 
 def test_leader_and_worker_killed_with_jobs_in_flight(cluster: Live, clients: ThreadPoolExecutor) -> None:
-    first = cluster.leader()
-    assert first is not None
+    first, _ = cluster.led()
     long = sent(cluster, clients, "ten seconds", 10)
     (keeper,) = eventually(lambda: busy(cluster), "the long job runs")
 
@@ -109,7 +108,7 @@ def test_leader_and_worker_killed_with_jobs_in_flight(cluster: Live, clients: Th
 
 def test_leader_and_worker_killed_together(cluster: Live, clients: ThreadPoolExecutor) -> None:
     whole(cluster)
-    leader = cluster.leader()
+    leader, _ = cluster.led()
     jobs = [(f"both {n}", sent(cluster, clients, f"both {n}", 3)) for n in range(6)]
     worker = eventually(lambda: next(iter(busy(cluster)), None), "the jobs run")
     for node in (leader, worker):
@@ -119,7 +118,7 @@ def test_leader_and_worker_killed_together(cluster: Live, clients: ThreadPoolExe
 
 def test_two_leaders_in_a_row(cluster: Live, clients: ThreadPoolExecutor) -> None:
     whole(cluster)
-    first = cluster.leader()
+    first, _ = cluster.led()
     jobs = [(f"row {n}", sent(cluster, clients, f"row {n}", 3)) for n in range(6)]
     eventually(lambda: busy(cluster), "the jobs run")
     assert cluster.command("kill", "leader").code == 0
