@@ -27,6 +27,9 @@ NO_EPOCH = Epoch(0)
 MAX_EPOCH_JUMP = 2**20
 """A larger step above the highest epoch known is refused (N6): one bad number must not use up the space."""
 
+EPOCH_STEP = MAX_EPOCH_JUMP // 2
+"""A proposal rises by no more for what others said, so that whoever hears of it can still follow (N6)."""
+
 MAX_BOOT = 2**33
 """A boot is UTC seconds or one more than the last (N3): one above this, of the year 2242, is refused (X1)."""
 

@@ -56,7 +56,7 @@ class Admission:
         self._rng = rng
         self.needed = me in electorate and not ledger.record.may_vote
         self._virgin: set[NodeId] = set()
-        self._highest = Epoch(0)
+        self._accepted: dict[NodeId, int] = {}
         self._asked: dict[int, float] = {}
         self._ask_at = now
         self._leader: tuple[NodeId, int] | None = None
@@ -76,9 +76,9 @@ class Admission:
         """An answer to one of my nonces (X4)."""
         if not self.needed or sender not in self._electorate or message.nonce not in self._asked:
             return ()
-        if message.voters != self._electorate.hash or message.accepted > MAX_EPOCH_JUMP + self._highest:
+        if message.voters != self._electorate.hash:
             return ()
-        self._highest = Epoch(max(self._highest, message.accepted, message.leading_epoch))
+        self._accepted[sender] = max(message.accepted, self._accepted.get(sender, 0))
         if message.accepted == 0:
             self._virgin.add(sender)
         if message.leading_epoch:
@@ -100,7 +100,13 @@ class Admission:
         self.needed = False
         why = "every voter is new" if new_cluster else f"a leader was heard for {self._heard_s():.1f} s"
         text = f"{self._me}: gains the vote: {why}"
-        return (Log(Level.SUMMARY, text), self._ledger.gain_vote(self._highest))
+        return (Log(Level.SUMMARY, text), self._ledger.gain_vote(self._highest()))
+
+    def _highest(self) -> Epoch:
+        """The highest epoch heard, of those that are no further above the leader's than may be (N6)."""
+        epoch = 0 if self._leader is None else self._leader[1]
+        heard = (accepted for accepted in self._accepted.values() if accepted <= epoch + MAX_EPOCH_JUMP)
+        return Epoch(max(epoch, *heard, 0))
 
     def _heard_s(self) -> float:
         """For how long the same leader has answered without a gap."""

@@ -15,11 +15,15 @@ from __future__ import annotations
 import attrs
 
 from cluster.config import TimingSettings
+from cluster.core.belief import Belief
 from cluster.core.effects import Following, Level, Log, LostLeader, Send, Steps
 from cluster.core.ledger import Ledger
 from cluster.core.quorum import Electorate
-from cluster.identity import MAX_EPOCH_JUMP, NO_EPOCH, Boot, Epoch, NodeId
+from cluster.identity import NO_EPOCH, Boot, Epoch, NodeId
 from cluster.wire.messages import Heartbeat, HeartbeatAck, Promise, Propose, Refuse, Resign
+
+VOIDED_KEPT = 4
+"""Epochs that a voter resigned and whose heartbeats may still be under way."""
 
 
 @attrs.frozen
@@ -54,12 +58,14 @@ class Allegiance:
         electorate: Electorate,
         ledger: Ledger,
         now: float,
+        believes: Belief | None = None,
     ) -> None:
         self._settings = settings
         self._me = me
         self._electorate = electorate
         self._votes = me in electorate
         self._ledger = ledger
+        self._believes = believes or Belief(settings.rejoin_s, ledger)
         self.leader: NodeId | None = None
         self.leader_boot = Boot(0)
         self.epoch = NO_EPOCH
@@ -69,7 +75,7 @@ class Allegiance:
         self._hold_off_until = now + settings.guard_s
         self._guard_until = self._hold_off_until
         self._guard_for: tuple[NodeId, int] | None = None
-        self._voided: dict[NodeId, int] = {}
+        self._voided: dict[NodeId, tuple[int, ...]] = {}
         self._pending: PendingProposal | None = None
 
     @property
@@ -86,7 +92,7 @@ class Allegiance:
 
     def heartbeat(self, sender: NodeId, boot: Boot, message: Heartbeat, now: float) -> Steps:
         """A leader's own heartbeat: follow it, acknowledge it (E6, L2)."""
-        if not self._is_followable(sender, message):
+        if not self._is_followable(sender, message, now):
             return ()
         steps: Steps = ()
         epoch = Epoch(message.epoch)
@@ -109,11 +115,11 @@ class Allegiance:
             self._guard_for = (sender, message.epoch)
         return steps
 
-    def _is_followable(self, sender: NodeId, message: Heartbeat) -> bool:
+    def _is_followable(self, sender: NodeId, message: Heartbeat, now: float) -> bool:
         record = self._ledger.record
-        if sender not in self._electorate or message.epoch <= self._voided.get(sender, 0):
+        if sender not in self._electorate or message.epoch in self._voided.get(sender, ()):
             return False
-        if not record.accepted <= message.epoch <= record.accepted + MAX_EPOCH_JUMP:
+        if message.epoch < record.accepted or not self._believes(sender, message.epoch, now):
             return False
         if not 0 < message.lease_s <= self._settings.follower_timeout_s:
             return False
@@ -122,7 +128,10 @@ class Allegiance:
 
     def resigned(self, sender: NodeId, message: Resign, now: float) -> Steps:
         """RESIGN voids every heartbeat of that epoch, and ends G and FOLLOWING for exactly it (L5)."""
-        self._voided[sender] = max(message.epoch, self._voided.get(sender, 0))
+        if sender not in self._electorate:
+            return ()
+        others = [epoch for epoch in self._voided.get(sender, ()) if epoch != message.epoch]
+        self._voided[sender] = (*others, message.epoch)[-VOIDED_KEPT:]
         if self._guard_for == (sender, message.epoch):
             self._guard_until = min(self._guard_until, max(now, self._hold_off_until))
             self._guard_for = None
@@ -146,7 +155,7 @@ class Allegiance:
         record = self._ledger.record
         if sender not in self._electorate or message.voters != self._electorate.hash or not self.may_vote:
             return ()
-        if message.epoch > record.accepted + MAX_EPOCH_JUMP:
+        if not self._believes(sender, message.epoch, now):
             return ()
         if (message.epoch, sender, boot) == (record.accepted, record.promised_node, record.promised_boot):
             # A retransmission; while the first answer waits for the disk, that one will do.

@@ -16,6 +16,7 @@ from cluster.core.pace import Pace
 from cluster.core.replies import Replies
 from cluster.core.roster import Flight, Line, Roster, Worker
 from cluster.identity import Epoch, NodeId
+from cluster.limits import ATTEMPTS_MAX
 from cluster.wire.jobs import Outcome, Reason, Refusal, Verdict
 from cluster.wire.messages import (
     Assign,
@@ -28,6 +29,9 @@ from cluster.wire.messages import (
     Release,
     Submit,
 )
+
+ATTEMPTS_BELIEVED = ATTEMPTS_MAX // 2
+"""Of a higher number that a worker reports no more is believed: the next ones must still fit a message."""
 
 PAUSE_S = 0.1
 """After a worker handed a job back, how long it gets none: its own count of slots is catching up."""
@@ -149,7 +153,7 @@ class Assignments:
         self._board.unqueue(key.job)
         self._alarms.clear(("queue", key.job, 0))
         entry.workers[worker.node] = None
-        entry.attempt = max(entry.attempt, key.attempt)
+        entry.attempt = max(entry.attempt, min(key.attempt, ATTEMPTS_BELIEVED))
         self._roster.put(worker, key.job, Flight(key, kept=kept))
         self._note_place(key.job, now)
         self.counters.attached += 1

@@ -9,17 +9,20 @@ the node follows and what it leads.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from typing import ParamSpec
 
 from cluster.config import TimingSettings
 from cluster.core.admission import Admission
 from cluster.core.allegiance import Allegiance
+from cluster.core.belief import Belief
 from cluster.core.effects import Elected, HandshakeFailed, Level, Log, Steps
 from cluster.core.election import Election
 from cluster.core.events import DatagramArrived
 from cluster.core.leadership import Leadership
 from cluster.core.ledger import Ledger
 from cluster.core.quorum import Electorate
-from cluster.identity import MAX_EPOCH_JUMP, NO_EPOCH, Boot, Epoch, NodeId, State
+from cluster.identity import NO_EPOCH, Boot, Epoch, NodeId, State
 from cluster.wire.messages import (
     Heartbeat,
     HeartbeatAck,
@@ -31,6 +34,8 @@ from cluster.wire.messages import (
     Refuse,
     Resign,
 )
+
+P = ParamSpec("P")
 
 
 class Authority:
@@ -50,7 +55,8 @@ class Authority:
         self._electorate = electorate
         self._ledger = ledger
         self.election = Election(timing, me, electorate, ledger, rng)
-        self.allegiance = Allegiance(timing, me, electorate, ledger, now)
+        self._believes = Belief(timing.rejoin_s, ledger)
+        self.allegiance = Allegiance(timing, me, electorate, ledger, now, self._believes)
         self.leadership = Leadership(timing, me, electorate, ledger, audience, rng)
         self.admission = Admission(timing, me, electorate, ledger, rng, now)
         self._parts = (self._ledger, self.allegiance, self.leadership, self.admission, self.election)
@@ -115,7 +121,7 @@ class Authority:
             case HeartbeatAck():
                 self.leadership.acknowledged(sender, message)
             case Resign():
-                return self.allegiance.resigned(sender, message, now)
+                return self._unless_promised(self.allegiance.resigned, sender, message, now)
             case Probe():
                 leading = self.leadership.epoch if self.may_act(now) else NO_EPOCH
                 return self.admission.reply(sender, message, leading)
@@ -136,11 +142,11 @@ class Authority:
         if votes and note.voters != self._electorate.hash:
             return steps
         if votes:
+            self._believes(sender, note.accepted, now)
             self.leadership.saw_epoch(note.accepted)
         if self.state is State.LOOKING:
             return steps
-        plausible = note.accepted <= self._ledger.record.accepted + MAX_EPOCH_JUMP
-        if votes and plausible and note.state is State.LOOKING:
+        if votes and note.state is State.LOOKING:
             steps = (*steps, *self.leadership.outrun(note.accepted, now))
         if self.allegiance.leader is None and not self.leadership.leading:
             return steps  # it resigned just now; its ballot begins when the event is settled
@@ -155,21 +161,25 @@ class Authority:
             return ()
         if self.may_act(now):
             return self.allegiance.refuse(sender, message)
-        accepted = self._ledger.record.accepted
         steps: Steps = ()
-        if self.leadership.leading and message.epoch > accepted:
+        if self.leadership.leading and message.epoch > self._ledger.record.accepted:
             steps = self.leadership.resign(f"server {sender} proposes epoch {message.epoch}")
-        answer = self.allegiance.proposed(sender, boot, message, now)
-        if self._ledger.record.accepted > accepted:
-            steps = (*steps, *self.leadership.cancel())
-        return (*steps, *answer)
+        return (*steps, *self._unless_promised(self.allegiance.proposed, sender, boot, message, now))
+
+    def _unless_promised(self, step: Callable[P, Steps], *args: P.args, **kwargs: P.kwargs) -> Steps:
+        """A step of the voter's side; if it promised another, my own handshake is over (L1)."""
+        accepted = self._ledger.record.accepted
+        steps = step(*args, **kwargs)
+        return (*self.leadership.cancel(), *steps) if self._ledger.record.accepted > accepted else steps
 
     def _on_heartbeat(self, sender: NodeId, boot: Boot, message: Heartbeat, now: float) -> Steps:
         """A leader of a higher epoch ends mine (L5); a lower one is ignored."""
         if not self.leadership.leading:
             return self.allegiance.heartbeat(sender, boot, message, now)
         epoch = self.leadership.epoch
-        if sender not in self._electorate or not epoch < message.epoch <= epoch + MAX_EPOCH_JUMP:
+        if sender not in self._electorate or message.epoch <= epoch:
+            return ()
+        if not self._believes(sender, message.epoch, now):
             return ()
         steps = self.leadership.resign(f"server {sender} leads epoch {message.epoch}")
         return (*steps, *self.allegiance.heartbeat(sender, boot, message, now))
@@ -217,7 +227,7 @@ class Authority:
         """Let every part see the time."""
         return (
             *self._ledger.tick(now),
-            *self.allegiance.tick(now),
+            *self._unless_promised(self.allegiance.tick, now),
             *self.leadership.tick(now),
             *self.admission.tick(now),
             *self.election.tick(now),

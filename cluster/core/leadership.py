@@ -32,7 +32,7 @@ from cluster.core.effects import (
 )
 from cluster.core.ledger import Ledger
 from cluster.core.quorum import Electorate
-from cluster.identity import MAX_EPOCH_JUMP, NO_EPOCH, Boot, Epoch, NodeId
+from cluster.identity import EPOCH_STEP, NO_EPOCH, Boot, Epoch, NodeId
 from cluster.wire.messages import Heartbeat, HeartbeatAck, Promise, Propose, Refuse, Resign
 
 SENT_KEPT = 256
@@ -130,9 +130,9 @@ class Leadership:
         self._lease_end = -math.inf if reached is None else reached + self._settings.lease_s
 
     def saw_epoch(self, epoch: int) -> None:
-        """An accepted epoch was reported; mine must be above every one heard (L1)."""
-        if self._heard_epoch < epoch <= self._ledger.record.accepted + MAX_EPOCH_JUMP:
-            self._heard_epoch = Epoch(epoch)
+        """An accepted epoch was reported; mine must be above every one heard (L1); in steps (N6)."""
+        near = min(epoch, self._ledger.record.accepted + EPOCH_STEP)
+        self._heard_epoch = Epoch(max(self._heard_epoch, near))
 
     # --- the handshake --------------------------------------------------------------------------------
 

@@ -75,8 +75,10 @@ class Office:
             return self._act_on(self.dispatch, event, now)
         if isinstance(event.frame, Progress):
             return ()  # nothing rests on it (W13)
-        if len(self._held) < self._settings.held_max:
-            self._held.append(event)
+        if len(self._held) < self._settings.held_max or event.channel == OWN_CHANNEL:
+            self._held.append(
+                event
+            )  # of this node's own there is no other copy, and no more than it has slots
             return ()
         # Its sender has everything that is in it, and says it again on a new channel.
         return (Close(event.channel, "the leader without its lease holds too many frames"),)

@@ -13,8 +13,11 @@ from cluster.core.board import OUTCOMES_FACTOR
 from cluster.core.dispatch import Dispatch
 from cluster.core.effects import Close, Level, Log
 from cluster.identity import NodeId, Role
+from cluster.limits import ATTEMPTS_MAX
+from cluster.wire.codec import decode_frame, encode_frame
 from cluster.wire.jobs import Reason
 from cluster.wire.messages import (
+    Assign,
     AttemptKey,
     CancelRun,
     Finished,
@@ -194,6 +197,15 @@ def test_an_acknowledged_job_that_is_reported_late_is_released_or_stopped() -> N
     assert frames(welcome_worker(dispatch, 2, kept=[AttemptKey("a", 0, 1)]), Release, 20)
     assert frames(welcome_worker(dispatch, 3, running=[AttemptKey("a", 0, 1)]), CancelRun, 30)
     dispatch.validate()
+
+
+def test_the_highest_attempt_that_can_be_reported_has_a_successor_that_a_message_holds() -> None:
+    """N6: one bad number of a worker would have had each other's channel closed over what it can't decode."""
+    dispatch = leading(1)
+    welcome_worker(dispatch, 2, running=[AttemptKey("a" * 32, 0, ATTEMPTS_MAX)])
+    dispatch.receive(GATEWAY_CHANNEL, submit("a" * 32, again=True), 0.0)
+    (given_anew,) = frames(dispatch.channel_closed(20, "gone", 1.0), Assign, 10)
+    assert decode_frame(encode_frame(given_anew)) == given_anew
 
 
 def test_an_id_that_ended_may_be_submitted_anew() -> None:

@@ -1,0 +1,40 @@
+"""Which epochs of others are believed (N6): one broken or hostile number must not use up the space.
+
+A word about an epoch is believed up to `MAX_EPOCH_JUMP` above the highest that this node has accepted. That
+alone would shut out for ever who was away while the epochs went further. So a voter is also believed that has
+said such numbers for `rejoin_s`, without a gap and without a nearer one in between: that is no accident.
+"""
+
+from __future__ import annotations
+
+from cluster.core.ledger import Ledger
+from cluster.identity import MAX_EPOCH_JUMP, NodeId
+
+GAP_S = 4.0
+"""Two words of a voter that are further apart don't belong together; it says one three times as often."""
+
+
+class Belief:
+    """What voters said of epochs far above mine.
+
+    Args:
+        rejoin_s: for how long, in seconds, as for N5.
+        ledger: has the highest epoch that was accepted here.
+    """
+
+    def __init__(self, rejoin_s: float, ledger: Ledger) -> None:
+        self._rejoin_s = rejoin_s
+        self._ledger = ledger
+        self._far: dict[NodeId, tuple[float, float]] = {}
+
+    def __call__(self, voter: NodeId, epoch: int, now: float) -> bool:
+        """Whether that is believed of this voter; who is asked notes what it said."""
+        if epoch <= self._ledger.record.accepted + MAX_EPOCH_JUMP:
+            if self._far:
+                self._far.pop(voter, None)
+            return True
+        since, last = self._far.get(voter, (now, now))
+        if now - last >= GAP_S:
+            since = now
+        self._far[voter] = since, now
+        return now - since >= self._rejoin_s

@@ -1,0 +1,236 @@
+"""One broken or hostile number, of those that a member can say: nobody is shut out, and none is lost (N6)."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from msgspec.structs import replace
+
+from cluster.config import TimingSettings, WorkSettings
+from cluster.core.authority import Authority
+from cluster.core.effects import Elected, Persist, Send, Steps
+from cluster.core.events import DatagramArrived
+from cluster.core.ledger import Ledger
+from cluster.core.quorum import Electorate
+from cluster.core.record import Record
+from cluster.identity import MAX_EPOCH_JUMP, Boot, Epoch, NodeId, State
+from cluster.wire.jobs import Outcome, Verdict
+from cluster.wire.messages import (
+    Heartbeat,
+    Notification,
+    Promise,
+    Propose,
+    Resign,
+)
+from tests.support.scenarios import epoch_of, followers_of, leader_of, settled
+from tests.support.world import Disk, World
+
+HUGE = 2**60
+
+
+def word_of(world: World, voter: NodeId) -> Notification:
+    """What it would say in a ballot now."""
+    said = world.lives[voter].core.authority.election.notification(State.LOOKING)
+    return replace(said, state=State.LOOKING, leader=-1, epoch=0)
+
+
+def is_served(world: World, within: float = 15.0) -> bool:
+    """Whether a program is answered rightly."""
+    request = world.ask("hello")
+    world.run_until(world.answered(request), within)
+    answer = world.answers.get(request)
+    found = answer.result if answer else None
+    return isinstance(found, Outcome) and found.verdict is Verdict.OK
+
+
+def leapt() -> World:
+    """A cluster whose epoch two bad numbers have brought above 2^20."""
+    world, _ = settled(3)
+    for _ in range(2):
+        voter, acting = followers_of(world)[0], leader_of(world)
+        world.forge(voter, acting, replace(word_of(world, voter), accepted=HUGE))
+        world.run(2)
+    assert world.settled()
+    assert epoch_of(world) > MAX_EPOCH_JUMP
+    return world
+
+
+@pytest.mark.parametrize("above", [1, MAX_EPOCH_JUMP // 2, MAX_EPOCH_JUMP - 1, MAX_EPOCH_JUMP, HUGE])
+def test_n6_an_accepted_epoch_of_any_size_shuts_no_gateway_out(above: int) -> None:
+    """The leader outruns it in steps that everybody who follows it can still make."""
+    world, acting = settled(3)
+    voter, before = followers_of(world)[0], epoch_of(world)
+    world.forge(voter, acting, replace(word_of(world, voter), accepted=before + above))
+    world.run(3)
+    assert world.settled()
+    assert epoch_of(world) <= before + MAX_EPOCH_JUMP // 2 + 1
+    world.crash(world.gateways[0])
+    world.start(world.gateways[0])
+    assert is_served(world)
+
+
+def test_n6_a_voter_that_is_far_ahead_is_reached_in_steps() -> None:
+    """Its record is what a bad number has left; it says so again and again, and follows in the end."""
+    world, _ = settled(3)
+    voter = followers_of(world)[0]
+    world.crash(voter)
+    record = world.disks[voter].record
+    world.disks[voter] = Disk(replace(record, accepted=Epoch(record.accepted + 5 * MAX_EPOCH_JUMP)))
+    world.start(voter)
+    assert world.run_until(world.settled, 20)
+    assert epoch_of(world) > 5 * MAX_EPOCH_JUMP
+    assert is_served(world)
+
+
+def test_n5_n6_a_lost_disk_comes_back_where_the_epochs_have_gone_far() -> None:
+    world = leapt()
+    voter = followers_of(world)[0]
+    world.crash(voter)
+    world.disks[voter] = Disk(world.fresh_record(voter, may_vote=False))
+    world.start(voter)
+    world.run(40)
+    assert world.disks[voter].record.may_vote
+    assert world.disks[voter].record.accepted == epoch_of(world)
+    assert world.settled()
+
+
+def test_n6_who_is_new_follows_a_leader_that_has_gone_far_once_it_was_heard_for_long() -> None:
+    world = leapt()
+    gateway, worker = world.gateways[0], NodeId(500)
+    world.crash(gateway)
+    world.disks[gateway] = Disk(world.fresh_record(gateway, may_vote=False))
+    world.start(gateway)
+    world.join(worker)
+    world.run(5)
+    assert world.lives[gateway].core.authority.allegiance.leader is None, "one number is not believed"
+    world.run(10)
+    for node in (gateway, worker):
+        assert world.lives[node].core.authority.allegiance.leader == leader_of(world)
+    assert is_served(world)
+
+
+def test_n6_a_far_heartbeat_now_and_then_is_not_believed() -> None:
+    """Nor is one of a voter that has said something nearer in between."""
+    world, acting = settled(3)
+    follower, other = followers_of(world)
+    before = epoch_of(world)
+    for _ in range(30):
+        world.forge(other, follower, Heartbeat(HUGE, 1, 0.4))
+        world.forge(acting, follower, Heartbeat(HUGE, 1, 0.4))
+        world.run(0.5)
+        world.forge(other, follower, word_of(world, other))
+        world.run(0.5)
+    assert (world.leader(), epoch_of(world)) == (acting, before)
+
+
+def test_n6_l5_a_resign_of_an_epoch_far_above_keeps_nobody_from_being_followed() -> None:
+    """It is about that epoch alone, and of a voter alone."""
+    world, acting = settled(3)
+    one, other = followers_of(world)
+    for epoch in (HUGE, *range(2, 40)):
+        for follower in (one, other):
+            world.forge(acting, follower, Resign(epoch))
+    world.join(NodeId(500))
+    world.forge(NodeId(500), one, Resign(1))
+    world.run(5)
+    world.crash(other)
+    assert world.run_until(world.has_leader, 5)
+    world.run(5)
+    assert world.has_leader()
+    assert NodeId(500) not in world.lives[one].core.authority.allegiance._voided
+    assert all(len(kept) < 10 for kept in world.lives[one].core.authority.allegiance._voided.values())
+
+
+@pytest.mark.parametrize("above", [MAX_EPOCH_JUMP - 1, MAX_EPOCH_JUMP, 3 * MAX_EPOCH_JUMP])
+def test_n6_a_round_of_any_size_keeps_no_ballot_from_ending(above: int) -> None:
+    """Rounds live in memory: after a restart a voter has far to go, and is heard meanwhile."""
+    world, acting = settled(3)
+    one, other = followers_of(world)
+    world.partition([one], [acting, other, *world.gateways])
+    world.run(1)
+    election = world.lives[one].core.authority.election
+    election.round = type(election.round)(election.round + above)
+    world.heal()
+    world.run(2)
+    world.crash(other)
+    world.start(other)
+    world.run(2)
+    world.crash(leader_of(world))
+    assert world.run_until(world.has_leader, 10)
+
+
+def test_n6_one_round_far_above_raises_nobodys_by_more_than_a_step() -> None:
+    world, acting = settled(3)
+    one, other = followers_of(world)
+    world.crash(acting)
+    world.run(0.7)
+    world.forge(other, one, replace(word_of(world, other), round=HUGE))
+    assert world.run_until(world.has_leader, 10)
+    assert max(world.lives[node].core.authority.election.round for node in (one, other)) < 2 * MAX_EPOCH_JUMP
+
+
+def test_l3_what_a_leader_ran_itself_is_kept_however_much_is_held() -> None:
+    """Gateways and workers say again what was not taken; of the leader's own there is no other copy."""
+    world, acting = settled(3, work=replace(WorkSettings(), held_max=6), slots=4)
+    world.run(1)
+    requests = [world.ask(f"sleep 2.2 {number}") for number in range(2)]
+    began = world.now
+    world.run(0.1)
+    world.crash(acting)
+    assert world.run_until(world.has_leader, 3)
+    new = leader_of(world)
+    world.start(acting)
+    world.run(began + 2.2 - 0.44 - world.now)
+    execution = world.lives[new].core.work.execution
+    assert execution is not None
+    assert execution._runs, "it runs something itself"
+    world.cut_datagrams = {(peer, new) for peer in world.peers if peer != new}
+    assert world.run_until(lambda: world.leader() is None, 0.6)
+    requests += [world.ask(f"more {number}") for number in range(6)]
+    world.run(began + 2.215 - world.now)
+    assert len(world.lives[new].core.work._office) > 6
+    world.cut_datagrams = set()
+    assert world.run_until(world.answered(*requests), 10)
+    for request in requests:
+        result = world.answers[request].result
+        assert isinstance(result, Outcome)
+        assert result.verdict is Verdict.OK
+
+
+def test_l1_who_promises_another_at_the_end_of_its_guard_proposes_itself_no_more() -> None:
+    """The proposal had waited for the guard, as my own had (L4)."""
+    electorate = Electorate.of("c", (NodeId(1), NodeId(2), NodeId(3)))
+    ledger = Ledger(Record("c", 3, electorate.hash, boot=1, may_vote=True))
+    authority = Authority(
+        TimingSettings(), NodeId(3), electorate, ledger, (NodeId(1), NodeId(2)), random.Random(1), 0.0
+    )
+    said = list[object]()
+
+    def perform(steps: Steps, now: float) -> None:
+        for step in steps:
+            if isinstance(step, Elected):
+                perform(authority.elected(step, now), now)
+            elif isinstance(step, Persist):
+                perform(authority.persisted(step.token, now), now)
+                perform(step.then, now)
+            elif isinstance(step, Send):
+                said.append(step.message)
+
+    perform(authority.settle(0.0), 0.0)
+    for sequence in range(1, 7):
+        now = 0.05 * sequence
+        for voter in (1, 2):
+            note = replace(
+                authority.election.notification(State.LOOKING), vote=3, hears_quorum=True, eligible=True
+            )
+            perform(authority.receive(DatagramArrived(NodeId(voter), Boot(1), sequence, note), now), now)
+        perform(authority.tick(now), now)
+    assert authority.leadership.in_handshake
+    proposal = Propose(5, 77, electorate.hash)
+    perform(authority.receive(DatagramArrived(NodeId(2), Boot(1), 99, proposal), 0.31), 0.31)
+    end = authority.allegiance.guard_until
+    said.clear()
+    perform(authority.tick(end), end)
+    assert [type(m) for m in said if not isinstance(m, Notification)] == [Promise]
+    assert not authority.leadership.in_handshake
