@@ -128,16 +128,21 @@ def test_n6_l5_a_resign_of_an_epoch_far_above_keeps_nobody_from_being_followed()
     """It is about that epoch alone, and of a voter alone."""
     world, acting = settled(3)
     one, other = followers_of(world)
-    for epoch in (HUGE, *range(2, 40)):
-        for follower in (one, other):
-            world.forge(acting, follower, Resign(epoch))
+    for sender in world.peers:
+        for to in world.peers:
+            if sender != to:
+                world.forge(sender, to, Resign(HUGE))
     world.join(NodeId(500))
     world.forge(NodeId(500), one, Resign(1))
+    first = epoch_of(world)
     world.run(5)
+    assert (world.leader(), epoch_of(world)) == (acting, first), "it is followed"
     world.crash(other)
-    assert world.run_until(world.has_leader, 5)
     world.run(5)
-    assert world.has_leader()
+    assert (world.leader(), epoch_of(world)) == (acting, first)
+    for epoch in range(first + 1, first + 100):
+        world.forge(acting, one, Resign(epoch))
+    world.run(1)
     assert NodeId(500) not in world.lives[one].core.authority.allegiance._voided
     assert all(len(kept) < 10 for kept in world.lives[one].core.authority.allegiance._voided.values())
 
@@ -164,10 +169,12 @@ def test_n6_one_round_far_above_raises_nobodys_by_more_than_a_step() -> None:
     world, acting = settled(3)
     one, other = followers_of(world)
     world.crash(acting)
-    world.run(0.7)
-    world.forge(other, one, replace(word_of(world, other), round=HUGE))
+    assert world.run_until(lambda: world.lives[one].core.authority.state is State.LOOKING, 2)
+    for _ in range(3):  # the network may bring one of them too late to be news
+        world.forge(other, one, replace(word_of(world, other), round=HUGE))
     assert world.run_until(world.has_leader, 10)
-    assert max(world.lives[node].core.authority.election.round for node in (one, other)) < 2 * MAX_EPOCH_JUMP
+    reached = max(world.lives[node].core.authority.election.round for node in (one, other))
+    assert MAX_EPOCH_JUMP <= reached < 4 * MAX_EPOCH_JUMP
 
 
 def test_l3_what_a_leader_ran_itself_is_kept_however_much_is_held() -> None:

@@ -1,0 +1,259 @@
+"""Clauses that no scenario shows by itself, as another rule would hide their absence (L1-L5, N4-N6)."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from msgspec.structs import replace
+
+from cluster.config import TimingSettings, WorkSettings
+from cluster.core.admission import Admission
+from cluster.core.authority import Authority
+from cluster.core.effects import Elected, LostLeadership, Persist, Send, Steps
+from cluster.core.events import DatagramArrived
+from cluster.core.ledger import Ledger
+from cluster.core.quorum import Electorate
+from cluster.core.record import Record
+from cluster.identity import MAX_EPOCH_JUMP, Boot, NodeId, State
+from cluster.wire.messages import (
+    Datagram,
+    Heartbeat,
+    HeartbeatAck,
+    Probe,
+    ProbeReply,
+    Promise,
+    Propose,
+    Refuse,
+    Resign,
+)
+from tests.support.scenarios import followers_of, settled
+
+ME, TWO, THREE = NodeId(3), NodeId(2), NodeId(1)
+VOTERS = Electorate.of("c", (ME, TWO, THREE))
+TIMING = TimingSettings()
+
+
+class Voter:
+    """The whole authority of voter 3, whose disk does as the test says."""
+
+    def __init__(self, **record: object) -> None:
+        base = Record("c", ME, VOTERS.hash, boot=1, may_vote=True)
+        self.ledger = Ledger(replace(base, **record))
+        self.core = Authority(TIMING, ME, VOTERS, self.ledger, (TWO, THREE), random.Random(1), 0.0)
+        self.now = 0.0
+        self.said: list[Datagram] = []
+        self.effects: list[object] = []
+        self.writes: list[Persist] = []
+        self.disk = "works"
+        self._sequence = 0
+        self.perform(self.core.settle(0.0))
+
+    def perform(self, steps: Steps) -> None:
+        for step in steps:
+            self.effects.append(step)
+            if isinstance(step, Elected):
+                self.perform(self.core.elected(step, self.now))
+            elif isinstance(step, Send):
+                self.said.append(step.message)
+            elif isinstance(step, Persist):
+                self.write(step)
+
+    def write(self, step: Persist) -> None:
+        if self.disk == "works":
+            self.perform(self.core.persisted(step.token, self.now))
+            self.perform(step.then)
+        elif self.disk == "fails":
+            self.perform(self.core.persist_failed(step.token, "no space", self.now))
+        else:
+            self.writes.append(step)
+
+    def hear(self, sender: NodeId, message: Datagram) -> None:
+        self._sequence += 1
+        arrived = DatagramArrived(sender, Boot(1), self._sequence, message)
+        self.perform(self.core.receive(arrived, self.now))
+        self.perform(self.core.settle(self.now))
+
+    def until(self, moment: float) -> None:
+        """Let time pass, in steps in which nothing is due twice."""
+        while self.now < moment:
+            self.now = min(moment, self.now + 0.01)
+            self.perform(self.core.tick(self.now))
+            self.perform(self.core.settle(self.now))
+
+    def sayings(self, kind: type) -> list[Datagram]:
+        return [message for message in self.said if isinstance(message, kind)]
+
+    def note(self, **changes: object) -> None:
+        """The others are for me, hear a quorum, and say so."""
+        said = self.core.election.notification(State.LOOKING)
+        word = replace(said, vote=ME, hears_quorum=True, eligible=True, state=State.LOOKING)
+        for voter in (TWO, THREE):
+            self.hear(voter, replace(word, **changes))
+
+    def establish(self) -> None:
+        """Win the ballot and the handshake, and have a heartbeat acknowledged."""
+        while not self.sayings(Propose):
+            self.note()
+            self.until(self.now + 0.05)
+        proposal = self.sayings(Propose)[-1]
+        assert isinstance(proposal, Propose)
+        self.hear(TWO, Promise(proposal.epoch, proposal.nonce, VOTERS.hash))
+        self.acknowledge()
+        assert self.core.may_act(self.now)
+
+    def acknowledge(self) -> None:
+        beat = self.sayings(Heartbeat)[-1]
+        assert isinstance(beat, Heartbeat)
+        self.hear(TWO, HeartbeatAck(beat.epoch, beat.seq))
+
+    def lost(self) -> list[object]:
+        return [effect for effect in self.effects if isinstance(effect, LostLeadership)]
+
+
+def test_n4_l5_a_leader_resigns_at_the_storage_error_not_when_its_lease_is_over() -> None:
+    """A renewal is what a leader writes; its disk fails, its lease would hold on."""
+    voter = Voter()
+    voter.establish()
+    voter.disk = "fails"
+    voter.note(accepted=voter.core.leadership.epoch + 3)
+    assert voter.lost()
+    assert voter.sayings(Resign)
+    assert not voter.core.leadership.leading
+
+
+def test_n4_a_voter_whose_disk_is_broken_promises_nothing_and_says_so_at_once() -> None:
+    """Its next write might succeed; until it is known to, a promise would hang on it."""
+    voter = Voter()
+    voter.until(5)
+    voter.disk = "fails"
+    voter.hear(TWO, Propose(3, 77, VOTERS.hash))
+    accepted, voter.disk = voter.ledger.record.accepted, "waits"
+    voter.hear(TWO, Propose(9, 78, VOTERS.hash))
+    assert voter.ledger.record.accepted == accepted
+    assert [m for m in voter.sayings(Refuse) if isinstance(m, Refuse) and m.epoch == 9]
+
+
+def test_l5_a_leader_that_renews_itself_does_not_act_meanwhile() -> None:
+    """Its lease is of the old epoch, whose voters may have promised another by now."""
+    voter = Voter()
+    voter.establish()
+    voter.disk = "waits"
+    voter.note(accepted=voter.core.leadership.epoch + 3)
+    assert voter.core.leadership.leading
+    assert not voter.core.may_act(voter.now)
+    assert voter.core.vouched_leader(voter.now)[0] is None
+
+
+def test_l5_without_its_lease_a_higher_accepted_epoch_makes_it_resign() -> None:
+    """It could not renew itself: a quorum no longer hears it."""
+    voter = Voter()
+    voter.establish()
+    voter.until(voter.now + TIMING.lease_s + 0.05)
+    assert voter.core.leadership.leading
+    assert not voter.core.may_act(voter.now)
+    voter.note(accepted=voter.core.leadership.epoch + 3)
+    assert voter.lost()
+    assert not voter.core.leadership.leading
+
+
+def test_l1_the_epoch_is_above_every_one_that_a_refusal_told_of() -> None:
+    voter = Voter()
+    while not voter.sayings(Propose):
+        voter.note()
+        voter.until(voter.now + 0.05)
+    proposal = voter.sayings(Propose)[-1]
+    assert isinstance(proposal, Propose)
+    voter.hear(TWO, Refuse(proposal.epoch, proposal.nonce, 41, -1, 0))
+    while voter.core.leadership.in_handshake:
+        voter.until(voter.now + 0.05)
+    voter.said.clear()
+    while not voter.sayings(Propose):
+        voter.note()
+        voter.until(voter.now + 0.05)
+    again = voter.sayings(Propose)[0]
+    assert isinstance(again, Propose)
+    assert again.epoch == 42
+
+
+def test_l1_who_promises_another_as_its_leader_resigns_proposes_itself_no_more() -> None:
+    """The RESIGN ends the guard, for which both the other's proposal and my own had waited (L4, L5)."""
+    voter = Voter()
+    voter.until(5)
+    voter.hear(TWO, Heartbeat(1, 1, TIMING.lease_s))
+    voter.perform(voter.core.suspect_leader(TWO, "its channel broke"))
+    voter.perform(voter.core.settle(voter.now))
+    while not voter.core.leadership.in_handshake:
+        voter.note()
+        voter.until(voter.now + 0.01)
+    voter.hear(THREE, Propose(7, 77, VOTERS.hash))
+    assert not voter.sayings(Promise)
+    voter.hear(TWO, Resign(1))
+    assert voter.sayings(Promise)
+    voter.until(voter.now + 1)
+    assert not voter.sayings(Propose)
+
+
+def test_l3_a_leader_that_resigns_closes_the_channels_that_others_dialled() -> None:
+    """Who has dialled learns at once, and says everything again to the next leader."""
+    world, acting = settled(3)
+    world.run(1)
+    others = [link for link in world.links.values() if link.listener == acting and link.open]
+    assert others
+    world.stop(acting)
+    world.run(0.05)
+    assert not [link for link in others if link.open and acting in world.lives]
+
+
+def test_l3_a_leader_without_its_lease_holds_no_more_than_it_is_set_to() -> None:
+    """Whose frame finds no room has its channel closed, and says it again."""
+    world, acting = settled(3, work=replace(WorkSettings(), held_max=6))
+    world.run(1)
+    world.cut_datagrams = {(follower, acting) for follower in followers_of(world)}
+    assert world.run_until(lambda: world.leader() is None, 0.6)
+    for number in range(40):
+        world.ask(f"hello {number}")
+    world.run(0.05)
+    assert world.lives[acting].core.work._office.dispatch is not None
+    assert len(world.lives[acting].core.work._office) <= 8  # and closings
+
+
+@pytest.mark.parametrize(("told", "kept"), [(9, 9), (2**60, 5)])
+def test_n5_the_vote_is_gained_with_the_highest_epoch_heard(told: int, kept: int) -> None:
+    """What was promised before the disk was lost may be as high as any voter's; absurd it was not (N6)."""
+    ledger = Ledger(Record("c", ME, VOTERS.hash, boot=1, may_vote=False))
+    core = Admission(TIMING, ME, VOTERS, ledger, random.Random(1), 0.0)
+    now = 0.0
+    while ledger.record.accepted == 0 and now < 20:
+        due = core.next_deadline()
+        assert due is not None
+        now = due
+        for step in core.tick(now):
+            if isinstance(step, Send) and isinstance(step.message, Probe):
+                higher = step.to == TWO
+                answer = ProbeReply(
+                    step.message.nonce, told if higher else 5, 0 if higher else 5, VOTERS.hash
+                )
+                core.answered(step.to, answer, now)
+    assert (ledger.record.accepted, ledger.record.may_vote) == (kept, True)
+    assert now >= 10
+
+
+def test_n5_a_leader_without_its_lease_answers_no_probe_as_one() -> None:
+    """It may be the old one, of a partition, whose epoch tells nothing of what was promised since."""
+    voter = Voter()
+    voter.establish()
+    voter.hear(TWO, Probe(1, VOTERS.hash))
+    voter.until(voter.now + TIMING.lease_s + 0.05)
+    assert voter.core.leadership.leading
+    voter.hear(TWO, Probe(2, VOTERS.hash))
+    leads = [message.leading_epoch for message in voter.said if isinstance(message, ProbeReply)]
+    assert leads == [voter.core.leadership.epoch, 0]
+
+
+@pytest.mark.parametrize("above", [MAX_EPOCH_JUMP, MAX_EPOCH_JUMP + 1])
+def test_n6_a_proposal_of_an_epoch_far_above_is_promised_to_nobody(above: int) -> None:
+    voter = Voter()
+    voter.until(5)
+    voter.hear(TWO, Propose(above, 77, VOTERS.hash))
+    assert (voter.ledger.record.accepted == above) == (above <= MAX_EPOCH_JUMP)
