@@ -1,8 +1,9 @@
-"""`python -m tests.simulation`: sweep, replay, shrink, canaries, determinism, compile; `--help` says how."""
+"""`python -m tests.simulation`: sweep, gossip, replay, canaries, determinism; each with `--help`."""
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import subprocess
 import sys
@@ -19,12 +20,14 @@ from tests.simulation.say import say
 from tests.simulation.schedule import Schedule, dump, load
 from tests.simulation.shrink import shrink
 from tests.simulation.simulation import Report, run
-from tests.simulation.sweep import Summary, as_text, run_seed, sweep_on
+from tests.simulation.sweep import PART, Summary, as_text, run_seed, sweep_on
 
 COMMAND = "python -m tests.simulation"
 SAY_EVERY = 1000
 HASH_SEEDS = ("0", "1", "4242")
 USAGE = 2
+INTERRUPTED = 130
+BROKEN_PIPE = 141
 SHRINK_RUNS = 120
 """Of a seed that failed in a sweep: two minutes or so; `replay --shrink` takes its time."""
 
@@ -34,38 +37,56 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parts = parser.add_subparsers(dest="part", required=True)
     one = parts.add_parser("sweep", help="run many seeds")
-    one.add_argument("--seeds", type=number, default=2000)
-    one.add_argument("--first", type=number, default=0)
+    _seeds(one, 2000)
     one.add_argument("--processes", type=number, default=0, help="0: one for each processor")
-    one.add_argument("--minutes", type=float, default=1e9, help="begin no more seeds after this long")
+    one.add_argument("--minutes", type=duration, help=f"begin no more {PART} seeds after this long")
     one.add_argument("--progress", type=Path, help="keep what is done here, and go on from it")
     one.add_argument("--summary", type=Path, help="write a summary in Markdown here")
     one.add_argument("--title", default="A sweep of the simulator")
     seven = parts.add_parser("gossip", help="the same for gossip alone: members come, go and come back")
-    seven.add_argument("--seeds", type=number, default=400)
-    seven.add_argument("--first", type=number, default=0)
+    _seeds(seven, 400)
     two = parts.add_parser("replay", help="run one seed, or a schedule from a file, and tell what happens")
     two.add_argument("what", help="a seed, or the path of a schedule")
     two.add_argument("--shrink", type=Path, help="make it smaller, and write the schedule here")
     two.add_argument("--quiet", action="store_true", help="only say how it ended")
     three = parts.add_parser("canaries", help="break the cores on purpose: the sweep must notice")
-    three.add_argument("--most", type=number, default=1500, help="seeds before one counts as missed")
+    three.add_argument("--most", type=number, default=400, help="seeds before one counts as missed (400)")
     three.add_argument("--only", choices=sorted(canaries.CANARIES), metavar="NAME", help="the name of one")
     three.add_argument("--table", type=Path, help="write a table in Markdown here")
     four = parts.add_parser("determinism", help="run seeds twice, under different hash seeds")
-    four.add_argument("--seeds", type=number, default=50)
+    four.add_argument("--seeds", type=number, default=50, help="how many, from 0 (50)")
     six = parts.add_parser("compile", help="a copy of cores and simulator as machine code: faster sweeps")
     six.add_argument("directory", type=Path, help="made anew; run the sweep in there")
     five = parts.add_parser("traces", help="print the trace of each seed (what `determinism` compares)")
-    five.add_argument("--seeds", type=number, default=50)
+    five.add_argument("--seeds", type=number, default=50, help="how many, from 0 (50)")
     given = parser.parse_args()
-    if getattr(given, "seeds", 1) < 1:
-        parser.error("--seeds: nothing is shown by none")
+    for name in ("seeds", "most"):
+        if getattr(given, name, 1) < 1:
+            parser.error(f"--{name}: nothing is shown by none")
     try:
         return _do(given)
+    except KeyboardInterrupt:
+        say(f"{COMMAND}: broken off")
+        return INTERRUPTED
+    except BrokenPipeError:  # as `head` leaves it; Python would complain of it once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
     except (OSError, ValueError) as error:
         say(f"{COMMAND}: {error}")
         return USAGE
+
+
+def _seeds(parser: argparse.ArgumentParser, usual: int) -> None:
+    parser.add_argument("--seeds", type=number, default=usual, help=f"how many ({usual})")
+    parser.add_argument("--first", type=number, default=0, help="the first of them (0)")
+
+
+def duration(text: str) -> float:
+    """Some minutes; its name is in the message about anything else."""
+    given = float(text)
+    if not 0 < given < math.inf:
+        raise ValueError(text)
+    return given
 
 
 def number(text: str) -> int:
@@ -146,7 +167,7 @@ def _parts(given: argparse.Namespace) -> Iterator[Summary]:
         progress = given.progress or Path(directory, "progress")
         for part in sweep_on(given.first, given.seeds, progress, processes=given.processes):
             yield part
-            if os.times().elapsed - began > 60 * given.minutes:
+            if given.minutes and os.times().elapsed - began > 60 * given.minutes:
                 return
 
 
@@ -168,7 +189,12 @@ def _replay(given: argparse.Namespace) -> int:
 
 
 def _schedule(what: str) -> Schedule:
-    return generate(int(what)) if what.isdecimal() and what.isascii() else load(Path(what).read_bytes())
+    if what.isdecimal() and what.isascii():
+        return generate(int(what))
+    try:
+        return load(Path(what).read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from error
 
 
 def _determinism(seeds: int) -> int:

@@ -374,7 +374,13 @@ def _hours(nodes: int, each: list[tuple[float, float]], processes: int, into: Pa
 
 def _loss_and_minutes(text: str) -> tuple[float, float]:
     loss, _, minutes = text.partition(":")
-    return float(loss), float(minutes)
+    try:
+        given = float(loss), float(minutes)
+    except ValueError:
+        given = -1.0, 0.0
+    if not (0 <= given[0] < 1 and 0 < given[1] < math.inf):
+        raise argparse.ArgumentTypeError(f"{text!r} is no LOSS:MINUTES, such as 0.2:60")
+    return given
 
 
 def main() -> int:
@@ -392,6 +398,10 @@ def main() -> int:
     )
     parser.add_argument("--processes", type=int, default=1)
     given = parser.parse_args()
+    if not given.into.is_dir():
+        parser.error(f"--into: {given.into} is no directory")
+    if given.processes < 1 or given.most < min(SIZES):
+        parser.error(f"--processes: at least 1; --most: at least {min(SIZES)} nodes")
     if given.endure:
         return _hours(given.most, given.endure, given.processes, given.into)
     rows: list[Row] = []

@@ -199,6 +199,8 @@ def load(data: bytes) -> Schedule:
         ValueError: it is no schedule, or one about nodes that it does not have.
     """
     schedule = msgspec.json.decode(data, type=Schedule)
+    if schedule.peers < 1 or schedule.gateways < 1 or schedule.workers < 0:
+        raise ValueError("a cluster has a voter and a gateway, and no fewer than no workers")
     known = {LEADER, *schedule.node_ids}
     for fault in schedule.faults:
         named = {getattr(fault, "node", LEADER), *getattr(fault, "pair", ())}

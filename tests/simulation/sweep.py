@@ -106,8 +106,8 @@ def sweep(seeds: Iterable[int], *, processes: int = 0) -> Iterator[Report]:
     """Run them all; reports come in the order of the seeds."""
     todo = list(seeds)
     chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
-    count = processes or os.cpu_count() or 1
-    if count == 1:
+    count = min(processes or os.cpu_count() or 1, len(chunks))
+    if count <= 1:
         for chunk in chunks:
             yield from run_seeds(chunk)
         return
