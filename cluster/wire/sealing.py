@@ -127,6 +127,38 @@ class _Life:
         self.highest = sequence
 
 
+class Lives:
+    """The newest life of each sender, and which of its sequences were seen (N6)."""
+
+    def __init__(self) -> None:
+        """Nobody has said anything."""
+        self._newest: dict[int, _Life] = {}
+
+    def refusal(self, sender: int, boot: int, sequence: int) -> str:
+        """Why a datagram is not news, `older_boot` or `replayed`; empty when it is, if it is authentic."""
+        life = self._newest.get(sender)
+        if life is None or boot > life.boot:
+            return ""
+        if boot < life.boot:
+            return "older_boot"
+        return "" if life.is_fresh(sequence) else "replayed"
+
+    def life(self, sender: int, boot: int) -> _Life:
+        """What is known of this life of a sender; of one that is new, nothing, and that is not kept yet."""
+        life = self._newest.get(sender)
+        return life if life is not None and life.boot == boot else _Life(boot, {})
+
+    def heard(self, sender: int, life: _Life, sequence: int) -> None:
+        """An authentic datagram of this life: from here on it is remembered."""
+        self._newest[sender] = life
+        life.mark(sequence)
+
+    def forget_ciphers(self) -> None:
+        """Keys have changed; what was seen stays seen."""
+        for life in self._newest.values():
+            life.ciphers.clear()
+
+
 class Opener:
     """Opens what arrives; everything that is not a fresh word of a member to this node is dropped.
 
@@ -148,15 +180,14 @@ class Opener:
         self._hash = cluster_hash(cluster)
         self._me = me
         self._members = frozenset(members) - {me}
-        self._lives: dict[int, _Life] = {}
+        self._lives = Lives()
         self._strangers_max = strangers_max
         self._strangers: set[int] = set()
 
     def rekey(self, keyring: Keyring) -> None:
         """Accept exactly this ring's keys from now on; what was seen stays seen."""
         self._keyring = keyring
-        for life in self._lives.values():
-            life.ciphers.clear()
+        self._lives.forget_ciphers()
 
     def open(self, datagram: bytes) -> Opened:
         """Check and decode one datagram.
@@ -177,25 +208,19 @@ class Opener:
             raise RemoteProtocolError("boot")
         if key_id not in self._keyring.keys:
             raise RemoteProtocolError("key_id")
-        life = self._lives.get(sender)
-        if life is not None and boot < life.boot:
-            raise RemoteProtocolError("older_boot")
-        known = life is not None and boot == life.boot
-        if life is None or not known:
-            life = _Life(boot, {})
-        elif not life.is_fresh(sequence):
-            raise RemoteProtocolError("replayed")
+        if why := self._lives.refusal(sender, boot, sequence):
+            raise RemoteProtocolError(why)
+        life = self._lives.life(sender, boot)
         cipher = life.ciphers.get(key_id) or derive(self._keyring, key_id, self._cluster, sender, boot)
         try:
             payload = cipher.decrypt(_NONCE.pack(sequence), datagram[HEADER.size :], datagram[: HEADER.size])
         except InvalidTag:
             raise RemoteProtocolError("authenticity") from None
         # Only here is the datagram known to be the sender's own: from here on it may be remembered.
-        self._lives[sender] = life
+        self._lives.heard(sender, life, sequence)
         if sender not in self._members:
             self._strangers.add(sender)
         life.ciphers[key_id] = cipher
-        life.mark(sequence)
         message = decode_datagram(payload)
         if kind_of(message) != kind:
             raise RemoteProtocolError(UNDECODABLE, "its kind is not its header's")

@@ -285,6 +285,11 @@ class Checks:
         demand(sending not in life.started, f"W5 worker {host.id} ran {sending} twice")
         life.started.add(sending)
 
+    def heard(self, host: Host, life: Life, sender: int, boot: int) -> None:
+        """N6: no core hears of a life that is over once it has heard of the next."""
+        demand(boot >= life.boots.get(sender, 0), f"N6 node {host.id} hears life {boot} of {sender} again")
+        life.boots[sender] = boot
+
     # --- after every event ------------------------------------------------------------------------------
 
     def after(self, host: Host, life: Life, *, deep: bool) -> None:

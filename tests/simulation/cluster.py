@@ -29,7 +29,7 @@ from tests.simulation.checks import Checks
 from tests.simulation.clock import MS, SECOND, Clock
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.host import LAG_S, SPIN_MAX, SPIN_NS, Host, Life, Run
-from tests.simulation.network import Network, Packet, Path, SenderWindow
+from tests.simulation.network import Network, Packet, Path
 from tests.simulation.schedule import Schedule
 from tests.simulation.violation import Violation
 from tests.simulation.wires import Wires
@@ -46,6 +46,9 @@ NEW_DISK_S = 3600
 
 WINDOW_BYTES = 1500
 """Full after three of the small jobs that are simulated: windows close and open all the time (W14)."""
+
+DROPPED = {"older_boot": "datagram of an older boot dropped", "replayed": "repeated datagram dropped"}
+"""What a probe counts, by the reason that sealing has."""
 
 WALL_START_S = 1_700_000_000
 
@@ -343,16 +346,11 @@ class Cluster:
         if life is None or self.network.is_dropped(path.pair):
             return
         sender = path.pair[0]
-        window = life.windows.get(sender)
-        if window is None or boot > window.boot:
-            window = life.windows[sender] = SenderWindow(boot, {})
-        elif boot < window.boot:
-            self.probes["datagram of an older boot dropped"] += 1
+        if why := life.lives.refusal(sender, boot, sequence):
+            self.probes[DROPPED[why]] += 1
             return
-        elif not window.is_fresh(sequence):
-            self.probes["repeated datagram dropped"] += 1
-            return
-        window.mark(sequence)
+        life.lives.heard(sender, life.lives.life(sender, boot), sequence)
+        self.checks.heard(to, life, sender, boot)
         event = ev.DatagramArrived(NodeId(sender), boot, sequence, packet.open())
         self.deliver(to, life, event, datagram=True)
 

@@ -18,11 +18,11 @@ from cluster.core.group_commit import GroupCommit
 from cluster.core.node import NodeCore
 from cluster.core.record import Record
 from cluster.identity import Boot, NodeId, Role
+from cluster.wire.sealing import Lives
 from tests.simulation.chance import Stream
 from tests.simulation.clock import MS, Clock
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.lease import LeaseWatch
-from tests.simulation.network import SenderWindow
 from tests.simulation.witness import Witness
 
 LAG_S = 0.05
@@ -51,7 +51,8 @@ class Life:
     """One life of a node.
 
     Attributes:
-        windows: what sealing remembers of each sender.
+        lives: what sealing remembers of each sender.
+        boots: of each sender, the newest that the core has heard.
         deadline: when the core wants to be woken, by the node's clock; `moment`: the true time of that.
         expected: the same, until its lateness was looked at.
         wake_at: true time of the earliest wake-up on the heap.
@@ -66,7 +67,8 @@ class Life:
     core: NodeCore
     boot: Boot
     sequence: int = 0
-    windows: dict[int, SenderWindow] = attrs.Factory(dict)
+    lives: Lives = attrs.Factory(Lives)
+    boots: dict[int, int] = attrs.Factory(dict)
     expected: float | None = None
     deadline: float | None = None
     moment: int = 0

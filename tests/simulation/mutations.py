@@ -38,6 +38,7 @@ from cluster.wire.messages import (
     Release,
     Result,
 )
+from cluster.wire.sealing import Lives
 from tests.simulation import disk
 
 # --- the disk ---------------------------------------------------------------------------------------
@@ -53,6 +54,10 @@ def _no_directory_sync(_self: disk.Files, _path: object) -> None:
 
 def _boot_not_raised(record: Record, _utc_seconds: int) -> Record:
     return msgspec.structs.replace(record, boot=max(record.boot, 1))
+
+
+def _boots_ignored(self: Lives, sender: int, boot: int, sequence: int) -> str:
+    return "" if self.life(sender, boot).is_fresh(sequence) else "replayed"
 
 
 def _oldest_written(self: GroupCommit[Any]) -> object:
@@ -385,6 +390,7 @@ MUTATIONS: dict[str, tuple[str, tuple[tuple[Any, str, Any], ...]]] = {
     "no fsync": ("N3", ((disk.Files, "sync", _no_sync),)),
     "no fsync of the directory": ("N3", ((disk.Files, "sync_directory", _no_directory_sync),)),
     "boot not raised": ("N3", ((disk.SimulatedDisk, "raised", staticmethod(_boot_not_raised)),)),
+    "boots ignored": ("N6", ((Lives, "refusal", _boots_ignored),)),
     "promise not durable": ("N4, L1", ((Allegiance, "proposed", _promise_before_durable),)),
     "proposal not durable": ("N4, L1", ((Leadership, "_propose_myself", _proposal_before_durable),)),
     "oldest of a batch written": ("N4", ((GroupCommit, "_begin", _oldest_written),)),

@@ -12,7 +12,6 @@ import attrs
 
 from cluster.wire.codec import decode_datagram
 from cluster.wire.messages import Datagram
-from cluster.wire.sealing import _Life as SenderWindow
 from tests.simulation.chance import Chance, Stream, mix
 from tests.simulation.clock import MS
 from tests.simulation.schedule import Knobs, Pair
@@ -110,6 +109,3 @@ class Network:
         """Nothing is cut or slow any longer."""
         for table in (self.cut, self.deaf, self.slow):
             table.clear()
-
-
-__all__ = ["Network", "SenderWindow"]
