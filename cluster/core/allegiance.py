@@ -77,6 +77,7 @@ class Allegiance:
         self._guard_for: tuple[NodeId, int] | None = None
         self._voided: dict[NodeId, tuple[int, ...]] = {}
         self._pending: PendingProposal | None = None
+        self._below: tuple[NodeId, int, float] | None = None
 
     @property
     def may_vote(self) -> bool:
@@ -87,6 +88,13 @@ class Allegiance:
     def guard_until(self) -> float:
         """Until when nothing may be promised (L4), also not to myself (L1)."""
         return self._guard_until
+
+    def below(self, now: float) -> tuple[NodeId, int] | None:
+        """Who was heard just now to lead an epoch below what is accepted here, and which."""
+        heard = self._below
+        if heard is None or now - heard[2] > self._settings.follower_timeout_s:
+            return None
+        return heard[:2]
 
     # --- following ------------------------------------------------------------------------------------
 
@@ -119,7 +127,10 @@ class Allegiance:
         record = self._ledger.record
         if sender not in self._electorate or message.epoch in self._voided.get(sender, ()):
             return False
-        if message.epoch < record.accepted or not self._believes(sender, message.epoch, now):
+        if message.epoch < record.accepted:
+            self._below = sender, message.epoch, now
+            return False
+        if not self._believes(sender, message.epoch, now):
             return False
         if not 0 < message.lease_s <= self._settings.follower_timeout_s:
             return False

@@ -106,7 +106,7 @@ class NodeCore:
         # The lease is read again here: the first half may have ended it (L3).
         effects += self._run(self.work.tick(now, may_act=self.authority.may_act(now)), now)
         self._look_for_suspects(now)
-        self._explain_waiting()
+        self._explain_waiting(now)
         self._learn_jdks(now)
         return tuple(effects)
 
@@ -295,16 +295,22 @@ class NodeCore:
         if jdks:
             submission.java = ", ".join(sorted(jdks))
 
-    def _explain_waiting(self) -> None:
+    def _explain_waiting(self, now: float) -> None:
         """A gateway's clients are told what is missing (W11)."""
         submission = self.work.submission
         if submission is None:
             return
         voters = self._settings.voters
         alive = sum(self.membership.status(voter) is Status.ALIVE for voter in voters)
-        leader = self.authority.allegiance.leader
+        leader, below = self.authority.allegiance.leader, self.authority.allegiance.below(now)
         if leader is not None:
             text = f"leader {leader} does not take this gateway on"
+        elif below is not None:
+            text = (
+                f"server {below[0]} leads epoch {below[1]}, and this node has accepted "
+                f"{self._ledger.record.accepted}: if the cluster was made anew, make this node's record "
+                "anew as well (javacluster init)"
+            )
         elif alive < quorum_of(len(voters)):
             text = f"no quorum: {alive} of {len(voters)} peers can be reached"
         else:

@@ -15,7 +15,7 @@ from cluster.core.ledger import Ledger
 from cluster.core.quorum import Electorate
 from cluster.core.record import Record
 from cluster.identity import MAX_EPOCH_JUMP, Boot, Epoch, NodeId, State
-from cluster.wire.jobs import Outcome, Verdict
+from cluster.wire.jobs import Outcome, Refusal, Verdict
 from cluster.wire.messages import (
     Heartbeat,
     Notification,
@@ -108,6 +108,22 @@ def test_n6_who_is_new_follows_a_leader_that_has_gone_far_once_it_was_heard_for_
     for node in (gateway, worker):
         assert world.lives[node].core.authority.allegiance.leader == leader_of(world)
     assert is_served(world)
+
+
+def test_a_gateway_that_has_accepted_more_than_its_cluster_says_so() -> None:
+    """The peers were made anew, and it was not: its clients are told what keeps it waiting (W11)."""
+    world, _ = settled(3)
+    gateway = world.gateways[0]
+    world.crash(gateway)
+    world.disks[gateway] = Disk(replace(world.disks[gateway].record, accepted=Epoch(50)))
+    world.start(gateway)
+    world.run(2)
+    request = world.ask("hello")
+    assert world.run_until(world.answered(request), 15)
+    result = world.answers[request].result
+    assert isinstance(result, Refusal)
+    assert f"leads epoch {epoch_of(world)}" in result.message
+    assert "50" in result.message
 
 
 def test_n6_a_far_heartbeat_now_and_then_is_not_believed() -> None:
