@@ -10,8 +10,9 @@ from __future__ import annotations
 from cluster.core.ledger import Ledger
 from cluster.identity import MAX_EPOCH_JUMP, NodeId
 
-GAP_S = 4.0
-"""Two words of a voter that are further apart don't belong together; it says one three times as often."""
+GAP_SHARE = 0.4
+"""Two words of a voter that are further apart than this share of `rejoin_s` don't belong together. In each
+profile that is three times as long as it is silent in a ballot."""
 
 
 class Belief:
@@ -34,7 +35,7 @@ class Belief:
                 self._far.pop(voter, None)
             return True
         since, last = self._far.get(voter, (now, now))
-        if now - last >= GAP_S:
+        if now - last >= GAP_SHARE * self._rejoin_s:
             since = now
         self._far[voter] = since, now
         return now - since >= self._rejoin_s

@@ -7,9 +7,11 @@ import random
 import pytest
 from msgspec.structs import replace
 
-from cluster.config import TimingSettings, WorkSettings
+from cluster.config import PROFILES, TimingSettings, WorkSettings
 from cluster.core.authority import Authority
+from cluster.core.belief import GAP_SHARE
 from cluster.core.effects import Elected, Persist, Send, Steps
+from cluster.core.election import JITTER
 from cluster.core.events import DatagramArrived
 from cluster.core.ledger import Ledger
 from cluster.core.quorum import Electorate
@@ -68,6 +70,13 @@ def test_n6_an_accepted_epoch_of_any_size_shuts_no_gateway_out(above: int) -> No
     world.crash(world.gateways[0])
     world.start(world.gateways[0])
     assert is_served(world)
+
+
+@pytest.mark.parametrize("profile", sorted(PROFILES))
+def test_n6_a_voter_is_never_silent_for_so_long_that_its_words_do_not_belong_together(profile: str) -> None:
+    """In a ballot that goes on and on, even when two of three words are lost."""
+    timing = replace(TimingSettings(), **PROFILES[profile].get("timing", {}))
+    assert 3 * timing.resend_max_s * (1 + JITTER) <= GAP_SHARE * timing.rejoin_s
 
 
 def test_n6_a_voter_that_is_far_ahead_is_reached_in_steps() -> None:
