@@ -29,6 +29,9 @@ WAIT_MAX_S = 3600.0
 ATTEMPTS_MAX = 2**31
 """Sendings of one job."""
 
+ATTEMPTS_BELIEVED = ATTEMPTS_MAX // 2
+"""Of a higher number that a worker reports no more is believed: the next ones must still fit a message."""
+
 RUNS_MAX = 100
 """Inputs that one job's program is run with."""
 

@@ -16,7 +16,7 @@ from cluster.core.pace import Pace
 from cluster.core.replies import Replies
 from cluster.core.roster import Flight, Line, Roster, Worker
 from cluster.identity import Epoch, NodeId
-from cluster.limits import ATTEMPTS_MAX
+from cluster.limits import ATTEMPTS_BELIEVED
 from cluster.wire.jobs import Outcome, Reason, Refusal, Verdict
 from cluster.wire.messages import (
     Assign,
@@ -29,9 +29,6 @@ from cluster.wire.messages import (
     Release,
     Submit,
 )
-
-ATTEMPTS_BELIEVED = ATTEMPTS_MAX // 2
-"""Of a higher number that a worker reports no more is believed: the next ones must still fit a message."""
 
 PAUSE_S = 0.1
 """After a worker handed a job back, how long it gets none: its own count of slots is catching up."""
@@ -85,9 +82,8 @@ class Assignments:
         job = frame.job.id
         entry = self._board.jobs.get(job)
         if entry is not None and entry.claim is not None and entry.claim.gateway != line.node:
-            self.replies.refuse(
-                line.node, job, Refusal(Reason.OVERLOADED, "another gateway owns this job id")
-            )
+            owned = Refusal(Reason.OVERLOADED, "another gateway owns this job id")
+            self.replies.refuse(line.node, job, owned)
             return
         if entry is None and self._too_much(frame):
             self.replies.refuse(line.node, job, self._overloaded())
