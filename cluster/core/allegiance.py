@@ -58,14 +58,13 @@ class Allegiance:
         electorate: Electorate,
         ledger: Ledger,
         now: float,
-        believes: Belief | None = None,
     ) -> None:
         self._settings = settings
         self._me = me
         self._electorate = electorate
         self._votes = me in electorate
         self._ledger = ledger
-        self._believes = believes or Belief(settings.rejoin_s, ledger)
+        self.believes = Belief(settings.rejoin_s, ledger)
         self.leader: NodeId | None = None
         self.leader_boot = Boot(0)
         self.epoch = NO_EPOCH
@@ -77,7 +76,7 @@ class Allegiance:
         self._guard_for: tuple[NodeId, int] | None = None
         self._voided: dict[NodeId, tuple[int, ...]] = {}
         self._pending: PendingProposal | None = None
-        self._below: tuple[NodeId, int, float] | None = None
+        self._lower: tuple[NodeId, int, float] | None = None
 
     @property
     def may_vote(self) -> bool:
@@ -89,9 +88,9 @@ class Allegiance:
         """Until when nothing may be promised (L4), also not to myself (L1)."""
         return self._guard_until
 
-    def below(self, now: float) -> tuple[NodeId, int] | None:
+    def lower_leader(self, now: float) -> tuple[NodeId, int] | None:
         """Who was heard just now to lead an epoch below what is accepted here, and which."""
-        heard = self._below
+        heard = self._lower
         if heard is None or now - heard[2] > self._settings.follower_timeout_s:
             return None
         return heard[:2]
@@ -128,9 +127,9 @@ class Allegiance:
         if sender not in self._electorate or message.epoch in self._voided.get(sender, ()):
             return False
         if message.epoch < record.accepted:
-            self._below = sender, message.epoch, now
+            self._lower = sender, message.epoch, now
             return False
-        if not self._believes(sender, message.epoch, now):
+        if not self.believes(sender, message.epoch, now):
             return False
         if not 0 < message.lease_s <= self._settings.follower_timeout_s:
             return False
@@ -166,7 +165,7 @@ class Allegiance:
         record = self._ledger.record
         if sender not in self._electorate or message.voters != self._electorate.hash or not self.may_vote:
             return ()
-        if not self._believes(sender, message.epoch, now):
+        if not self.believes(sender, message.epoch, now):
             return ()
         if (message.epoch, sender, boot) == (record.accepted, record.promised_node, record.promised_boot):
             # A retransmission; while the first answer waits for the disk, that one will do.

@@ -15,7 +15,6 @@ from typing import ParamSpec
 from cluster.config import TimingSettings
 from cluster.core.admission import Admission
 from cluster.core.allegiance import Allegiance
-from cluster.core.belief import Belief
 from cluster.core.effects import Elected, HandshakeFailed, Level, Log, Steps
 from cluster.core.election import Election
 from cluster.core.events import DatagramArrived
@@ -55,8 +54,7 @@ class Authority:
         self._electorate = electorate
         self._ledger = ledger
         self.election = Election(timing, me, electorate, ledger, rng)
-        self._believes = Belief(timing.rejoin_s, ledger)
-        self.allegiance = Allegiance(timing, me, electorate, ledger, now, self._believes)
+        self.allegiance = Allegiance(timing, me, electorate, ledger, now)
         self.leadership = Leadership(timing, me, electorate, ledger, audience, rng)
         self.admission = Admission(timing, me, electorate, ledger, rng, now)
         self._parts = (self._ledger, self.allegiance, self.leadership, self.admission, self.election)
@@ -121,7 +119,7 @@ class Authority:
             case HeartbeatAck():
                 self.leadership.acknowledged(sender, message)
             case Resign():
-                return self._unless_promised(self.allegiance.resigned, sender, message, now)
+                return self._as_voter(self.allegiance.resigned, sender, message, now)
             case Probe():
                 leading = self.leadership.epoch if self.may_act(now) else NO_EPOCH
                 return self.admission.reply(sender, message, leading)
@@ -142,7 +140,7 @@ class Authority:
         if votes and note.voters != self._electorate.hash:
             return steps
         if votes:
-            self._believes(sender, note.accepted, now)
+            self.allegiance.believes(sender, note.accepted, now)
             self.leadership.saw_epoch(note.accepted)
         if self.state is State.LOOKING:
             return steps
@@ -164,9 +162,9 @@ class Authority:
         steps: Steps = ()
         if self.leadership.leading and message.epoch > self._ledger.record.accepted:
             steps = self.leadership.resign(f"server {sender} proposes epoch {message.epoch}")
-        return (*steps, *self._unless_promised(self.allegiance.proposed, sender, boot, message, now))
+        return (*steps, *self._as_voter(self.allegiance.proposed, sender, boot, message, now))
 
-    def _unless_promised(self, step: Callable[P, Steps], *args: P.args, **kwargs: P.kwargs) -> Steps:
+    def _as_voter(self, step: Callable[P, Steps], *args: P.args, **kwargs: P.kwargs) -> Steps:
         """A step of the voter's side; if it promised another, my own handshake is over (L1)."""
         accepted = self._ledger.record.accepted
         steps = step(*args, **kwargs)
@@ -179,7 +177,7 @@ class Authority:
         epoch = self.leadership.epoch
         if sender not in self._electorate or message.epoch <= epoch:
             return ()
-        if not self._believes(sender, message.epoch, now):
+        if not self.allegiance.believes(sender, message.epoch, now):
             return ()
         steps = self.leadership.resign(f"server {sender} leads epoch {message.epoch}")
         return (*steps, *self.allegiance.heartbeat(sender, boot, message, now))
@@ -227,7 +225,7 @@ class Authority:
         """Let every part see the time."""
         return (
             *self._ledger.tick(now),
-            *self._unless_promised(self.allegiance.tick, now),
+            *self._as_voter(self.allegiance.tick, now),
             *self.leadership.tick(now),
             *self.admission.tick(now),
             *self.election.tick(now),

@@ -302,12 +302,12 @@ class NodeCore:
             return
         voters = self._settings.voters
         alive = sum(self.membership.status(voter) is Status.ALIVE for voter in voters)
-        leader, below = self.authority.allegiance.leader, self.authority.allegiance.below(now)
+        leader, lower = self.authority.allegiance.leader, self.authority.allegiance.lower_leader(now)
         if leader is not None:
             text = f"leader {leader} does not take this gateway on"
-        elif below is not None:
+        elif lower is not None:
             text = (
-                f"server {below[0]} leads epoch {below[1]}, and this node has accepted "
+                f"server {lower[0]} leads epoch {lower[1]}, and this node has accepted "
                 f"{self._ledger.record.accepted}: if the cluster was made anew, make this node's record "
                 "anew as well (javacluster init)"
             )

@@ -140,7 +140,7 @@ class Jvm(ProcessProtocol):
         self.place: Place | None = None
         self.toll: Toll | None = None
         self.complaint = ""
-        self._doomed = self._exited = self._told = False
+        self._doomed = self._exited = self._info_over = False
         self.ended: Deferred[Ending] = Deferred()
 
     def connectionMade(self) -> None:  # noqa: N802
@@ -266,19 +266,19 @@ class Jvm(ProcessProtocol):
     def childConnectionLost(self, childFD: int) -> None:  # noqa: N802, N803
         """Nothing more comes on one of its descriptors."""
         if childFD == INFO:
-            self._told = True
-            self._inherit()
+            self._info_over = True
+            self._end_orphan()
 
     def processExited(self, reason: Failure) -> None:  # noqa: N802, ARG002
         """Bubblewrap is gone. What it made goes with it, unless that was too young: then we end it."""
         self._exited = self._doomed = True
         if self._pidfd >= 0:
             self.kill()
-        self._inherit()
+        self._end_orphan()
 
-    def _inherit(self) -> None:
-        """A bubblewrap that died before it told of a child may have had one, which nobody else can end."""
-        if self._confined and self._exited and self._told and not self.pid:
+    def _end_orphan(self) -> None:
+        """A bubblewrap that died may have had a child that nobody has a hold of: it had yet to tell of it."""
+        if self._confined and self._exited and self._info_over and self._pidfd < 0:
             pipes = getattr(self.transport, "pipes", {}).values()
             end_holders(pipe.fileno() for pipe in pipes)
 

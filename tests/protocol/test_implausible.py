@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 from msgspec.structs import replace
 
 from cluster.config import PROFILES, TimingSettings, WorkSettings
-from cluster.core.authority import Authority
 from cluster.core.belief import GAP_SHARE
-from cluster.core.effects import Elected, Persist, Send, Steps
 from cluster.core.election import JITTER
-from cluster.core.events import DatagramArrived
-from cluster.core.ledger import Ledger
-from cluster.core.quorum import Electorate
-from cluster.core.record import Record
-from cluster.identity import MAX_EPOCH_JUMP, Boot, Epoch, NodeId, State
+from cluster.identity import MAX_EPOCH_JUMP, Epoch, NodeId, State
 from cluster.wire.jobs import Outcome, Refusal, Verdict
 from cluster.wire.messages import (
     Heartbeat,
     Notification,
-    Promise,
-    Propose,
     Resign,
 )
 from tests.support.scenarios import epoch_of, followers_of, leader_of, settled
@@ -228,41 +218,3 @@ def test_l3_what_a_leader_ran_itself_is_kept_however_much_is_held() -> None:
         result = world.answers[request].result
         assert isinstance(result, Outcome)
         assert result.verdict is Verdict.OK
-
-
-def test_l1_who_promises_another_at_the_end_of_its_guard_proposes_itself_no_more() -> None:
-    """The proposal had waited for the guard, as my own had (L4)."""
-    electorate = Electorate.of("c", (NodeId(1), NodeId(2), NodeId(3)))
-    ledger = Ledger(Record("c", 3, electorate.hash, boot=1, may_vote=True))
-    authority = Authority(
-        TimingSettings(), NodeId(3), electorate, ledger, (NodeId(1), NodeId(2)), random.Random(1), 0.0
-    )
-    said = list[object]()
-
-    def perform(steps: Steps, now: float) -> None:
-        for step in steps:
-            if isinstance(step, Elected):
-                perform(authority.elected(step, now), now)
-            elif isinstance(step, Persist):
-                perform(authority.persisted(step.token, now), now)
-                perform(step.then, now)
-            elif isinstance(step, Send):
-                said.append(step.message)
-
-    perform(authority.settle(0.0), 0.0)
-    for sequence in range(1, 7):
-        now = 0.05 * sequence
-        for voter in (1, 2):
-            note = replace(
-                authority.election.notification(State.LOOKING), vote=3, hears_quorum=True, eligible=True
-            )
-            perform(authority.receive(DatagramArrived(NodeId(voter), Boot(1), sequence, note), now), now)
-        perform(authority.tick(now), now)
-    assert authority.leadership.in_handshake
-    proposal = Propose(5, 77, electorate.hash)
-    perform(authority.receive(DatagramArrived(NodeId(2), Boot(1), 99, proposal), 0.31), 0.31)
-    end = authority.allegiance.guard_until
-    said.clear()
-    perform(authority.tick(end), end)
-    assert [type(m) for m in said if not isinstance(m, Notification)] == [Promise]
-    assert not authority.leadership.in_handshake

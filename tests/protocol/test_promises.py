@@ -176,6 +176,19 @@ def test_l1_the_epoch_is_above_every_one_that_a_refusal_told_of() -> None:
     assert again.epoch == 42
 
 
+def test_l1_who_promises_another_at_the_end_of_its_guard_proposes_itself_no_more() -> None:
+    """The proposal had waited for the guard, as my own had (L4)."""
+    voter = Voter()
+    while not voter.core.leadership.in_handshake:
+        voter.note()
+        voter.until(voter.now + 0.05)
+    voter.hear(TWO, Propose(5, 77, VOTERS.hash))
+    assert not voter.sayings(Promise)
+    voter.until(voter.core.allegiance.guard_until + 0.02)
+    assert voter.sayings(Promise)
+    assert not voter.sayings(Propose)
+
+
 def test_l1_who_promises_another_as_its_leader_resigns_proposes_itself_no_more() -> None:
     """The RESIGN ends the guard, for which both the other's proposal and my own had waited (L4, L5)."""
     voter = Voter()

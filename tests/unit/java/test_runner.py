@@ -131,6 +131,15 @@ class Compiled:
         return succeed(self.answer)
 
 
+def started(scene: Scene, directory: Path, compiled: Compiled) -> JavaRunner:
+    """A runner of two slots with this pool and this compiler."""
+    java = JavaRunner(
+        scene.clock, JavaSettings(), SandboxSettings(), directory, 2, Limits(), on_capacity=lambda _: None
+    )
+    java._pool, java._classes = scene.pool, CompiledClasses(scene.clock, compiled)
+    return java
+
+
 def entry_of_a(*_: object) -> Generator[None, None, Entry]:
     """What is chosen, whatever was compiled."""
     yield
@@ -144,10 +153,7 @@ def test_a_program_whose_machines_all_die_before_they_have_it_is_handed_back(
     monkeypatch.setattr(choices, "choosing", entry_of_a)
     scene, outcomes = Scene(), list[Outcome | None]()
     scene.full()
-    java = JavaRunner(
-        scene.clock, JavaSettings(), SandboxSettings(), tmp_path, 2, Limits(), on_capacity=lambda _: None
-    )
-    java._pool, java._classes = scene.pool, CompiledClasses(scene.clock, Compiled())
+    java = started(scene, tmp_path, Compiled())
     program = Program((Source("", "class A {}"),), limits=Limits(memory_bytes=64 * MIB))
     java.run(Job("0" * 32, 1, program), 60.0).addCallback(outcomes.append)
     for number in range(TRIES):
@@ -164,10 +170,7 @@ def test_a_struck_program_runs_again_on_a_machine_that_was_not_there_when_it_was
     monkeypatch.setattr(choices, "choosing", entry_of_a)
     scene, outcomes = Scene(), list[Outcome | None]()
     scene.full()
-    java = JavaRunner(
-        scene.clock, JavaSettings(), SandboxSettings(), tmp_path, 2, Limits(), on_capacity=lambda _: None
-    )
-    java._pool, java._classes = scene.pool, CompiledClasses(scene.clock, Compiled())
+    java = started(scene, tmp_path, Compiled())
     job = Job("0" * 32, 1, Program((Source("", "class A {}"),)))
     java.run(job, 60.0).addCallback(outcomes.append)
     first = next(which for which in range(2) if scene.orders(which))
@@ -195,12 +198,8 @@ def test_a_program_of_many_classes_does_not_hold_up_its_node_and_is_looked_at_on
     """P2, J4: a leader that looks at 2,000 classes in one turn loses its lease."""
     scene, looks = Scene(), list[str]()
     scene.full()
-    java = JavaRunner(
-        scene.clock, JavaSettings(), SandboxSettings(), tmp_path, 2, Limits(), on_capacity=lambda _: None
-    )
     names = [f"C{number}" for number in range(2000)]
-    compiled = Compiled({name: class_without_entry(name) for name in names})
-    java._pool, java._classes = scene.pool, CompiledClasses(scene.clock, compiled)
+    java = started(scene, tmp_path, Compiled({name: class_without_entry(name) for name in names}))
 
     def counted(classes: Iterable[bytes], wanted: str) -> Generator[None, None, Entry | NoEntry]:
         looks.append(wanted)
@@ -227,12 +226,9 @@ def test_a_program_of_many_classes_does_not_hold_up_its_node_and_is_looked_at_on
 def test_a_crash_of_the_compiler_is_told_as_one(tmp_path: Path) -> None:
     """C2: it may be the host's doing, and is an answer that no cache keeps."""
     scene, outcomes = Scene(), list[Outcome | None]()
-    java = JavaRunner(
-        scene.clock, JavaSettings(), SandboxSettings(), tmp_path, 2, Limits(), on_capacity=lambda _: None
-    )
     compiled = Compiled()
     compiled.answer = Answer(0, CRASHED, "the compiler ran out of stack", (), "", {})
-    java._pool, java._classes = scene.pool, CompiledClasses(scene.clock, compiled)
+    java = started(scene, tmp_path, compiled)
     java.run(Job("0" * 32, 1, Program((Source("", "class A {}"),))), 60.0).addCallback(outcomes.append)
     assert outcomes[0] is not None
     assert outcomes[0].verdict is Verdict.COMPILE_ERROR
