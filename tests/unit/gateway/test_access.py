@@ -55,7 +55,9 @@ def test_a_token_names_its_tenant_and_share() -> None:
 
 
 @pytest.mark.parametrize(
-    "authorization", [None, "", "Bearer", "Bearer ", f"Bearer {ANN}x", f"Basic {ANN}", ANN, "Bearer \u00e9"]
+    "authorization",
+    [None, "", "Bearer", "Bearer ", f"Bearer {ANN}x", f"Basic {ANN}", ANN, "Bearer \u00e9"],
+    ids=["none", "empty", "no token", "empty token", "longer", "another scheme", "no scheme", "not ASCII"],
 )
 def test_without_a_good_token_there_is_a_challenge(authorization: str | None) -> None:
     with pytest.raises(HttpProblem) as caught:
