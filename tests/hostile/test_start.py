@@ -21,6 +21,7 @@ from cluster.java.jdk import find
 from cluster.wire.jobs import Verdict
 from tests.hostile.conftest import HELLO, KEPT
 from tests.support.java_driver import ANSWER_S, JavaDriver, main_class, program
+from tests.support.kept import lend
 
 
 @pytest.mark.parametrize(
@@ -148,6 +149,7 @@ def _roots(driver: JavaDriver) -> set[str]:
 @pytest.mark.parametrize("damage", ["cut", "lost"])
 def test_a_damaged_root_is_made_again(tmp_path: Path, cache: Path, damage: str) -> None:
     """J2: power was cut while it was written, or somebody cleared up. No start fails for it."""
+    lend(cache)
     for _ in range(2):
         driver = JavaDriver(tmp_path, slots=1, java={"cache_directory": str(cache)})
         assert driver.start.started, driver.start.text

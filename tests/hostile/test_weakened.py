@@ -20,6 +20,7 @@ import pytest
 from cluster.wire.jobs import Run
 from tests.hostile.catalogue import ROWS, holds
 from tests.support.java_driver import ANSWER_S, JavaDriver, main_class
+from tests.support.kept import lend
 
 _WRAPPER = """#!/bin/sh
 drop=
@@ -61,7 +62,8 @@ def weakened(cases: str, driver_type: type[JavaDriver] = JavaDriver) -> Iterator
         wrapper = directory / "bwrap"
         wrapper.write_text(_WRAPPER.format(cases=cases, bwrap=shutil.which("bwrap")))
         wrapper.chmod(0o755)
-        driver = driver_type(directory / "state", slots=1, sandbox={"bwrap": str(wrapper)})
+        kept = {"cache_directory": str(lend(directory / "kept"))}
+        driver = driver_type(directory / "state", slots=1, sandbox={"bwrap": str(wrapper)}, java=kept)
         try:
             assert driver.start.started, driver.start.text
             yield driver
