@@ -78,8 +78,8 @@ test-hosts: $(VENV)/.hosts ## Vagrant, Ansible and testinfra on machines with sy
 	@tests/hosts/run
 
 .PHONY: hostile
-hostile: $(VENV)/.development system ## the whole catalogue of hostile programs, with the rows that need seconds each
-	$(BIN)/pytest -m 'exhaustive or not exhaustive' tests/hostile
+hostile: $(VENV)/.development system ## hostile programs, the whole catalogue; ROWS=exhaustive for what `make test` leaves out
+	$(BIN)/pytest -m '$(or $(ROWS),exhaustive or not exhaustive)' tests/hostile
 
 .PHONY: hostile-cgroup2
 hostile-cgroup2: $(VENV)/.development ## its resource part under a Debian kernel with cgroup v2, emulated (root, Debian; 30 min)
