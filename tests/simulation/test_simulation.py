@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -17,6 +18,7 @@ from tests.simulation.canaries import CANARIES, hunt
 from tests.simulation.chance import Chance
 from tests.simulation.clock import SECOND, Clock
 from tests.simulation.generate import generate
+from tests.simulation.gossip_scale import another
 from tests.simulation.gossip_watch import BURIED_NS, GossipWatch
 from tests.simulation.schedule import BadDisk, Crash, Cut, Fault, Reset, Schedule, dump, load
 from tests.simulation.shrink import ddmin, shrink
@@ -167,6 +169,15 @@ def test_a_failing_schedule_is_shrunk_to_what_it_needs() -> None:
 def test_gossip_alone_keeps_its_promises_while_members_come_and_go(seed: int) -> None:
     """I12, G2, G3: `python -m tests.simulation gossip` for more."""
     assert gossip_sweep.run_seed(seed) == ""
+
+
+def test_over_a_long_time_nobody_is_killed_twice_in_a_row() -> None:
+    """It would not be back for everybody yet, and who takes it for FAILED still can't find out anew."""
+    stream, victims = Chance(1).stream("victim"), [0]
+    for _ in range(200):
+        victims.append(another(stream, [1, 2, 3], victims[-1]))
+    assert set(victims[1:]) == {1, 2, 3}
+    assert all(one != other for one, other in pairwise(victims))
 
 
 def test_the_watch_over_gossip_sees_what_goes_back_and_who_rises_from_the_dead() -> None:
