@@ -3,12 +3,16 @@
 A word about an epoch is believed up to `MAX_EPOCH_JUMP` above the highest that this node has accepted. That
 alone would shut out for ever who was away while the epochs went further. So a voter is also believed that has
 said such numbers for `rejoin_s`, without a gap and without a nearer one in between: that is no accident.
+There is an end to that as well, as what was believed once is believed for ever.
 """
 
 from __future__ import annotations
 
 from cluster.core.ledger import Ledger
 from cluster.identity import MAX_EPOCH_JUMP, NodeId
+
+FAR_MAX = 2**52
+"""What is further above mine is never believed: 64 bits must hold whatever a cluster goes on from."""
 
 GAP_SHARE = 0.4
 """Two words of a voter that are further apart than this share of `rejoin_s` don't belong together. In each
@@ -34,6 +38,8 @@ class Belief:
             if self._far:
                 self._far.pop(voter, None)
             return True
+        if epoch > self._ledger.record.accepted + FAR_MAX:
+            return False
         since, last = self._far.get(voter, (now, now))
         if now - last >= GAP_SHARE * self._rejoin_s:
             since = now

@@ -13,6 +13,7 @@ fixed deadline of E5. The clock is an argument; chance is a `random.Random`.
 
 from __future__ import annotations
 
+import math
 import random
 
 import attrs
@@ -29,6 +30,9 @@ HORIZON_PERIODS = 3
 
 ROUND_STEP = 2**20
 """A round rises by no more for one word (N6). They live in memory, so that a newcomer may have far to go."""
+
+STEP_EVERY_S = 1.0
+"""And so rarely by that much: a new round empties the tally, and E5 needs a while without one."""
 
 JITTER = 0.2
 """E3: resend periods vary by this share, so that voters do not speak in step."""
@@ -96,6 +100,7 @@ class Election:
         self._cool_until = 0.0
         self._finalize_at: float | None = None
         self._wait_until: float | None = None
+        self._step_at = -math.inf
         self._foreign: dict[NodeId, float] = {}
 
     # --- what the node tells us -----------------------------------------------------------------------
@@ -137,7 +142,10 @@ class Election:
             return (Send(sender, self.notification()), *self._settle(now))
         steps: Steps = ()
         if note.round > self.round + ROUND_STEP:
-            return self._new_round(Round(self.round + ROUND_STEP), now)  # its next word finds me nearer
+            if now < self._step_at:
+                return ()  # between two steps those who are near get to the end of their ballot
+            self._step_at = now + STEP_EVERY_S
+            return self._new_round(Round(self.round + ROUND_STEP), now)
         if note.round > self.round:
             steps = self._new_round(Round(note.round), now)
         self._tally[sender] = NodeId(note.vote)

@@ -32,8 +32,11 @@ from cluster.core.effects import (
 )
 from cluster.core.ledger import Ledger
 from cluster.core.quorum import Electorate
-from cluster.identity import EPOCH_STEP, NO_EPOCH, Boot, Epoch, NodeId
+from cluster.identity import EPOCH_STEP, MAX_EPOCH_JUMP, NO_EPOCH, Boot, Epoch, NodeId
 from cluster.wire.messages import Heartbeat, HeartbeatAck, Promise, Propose, Refuse, Resign
+
+LEAP_WAITS = 2
+"""Between two renewals for an epoch far above, in times of what N5 and N6 wait for (`rejoin_s`)."""
 
 SENT_KEPT = 256
 """Heartbeats whose sending time is remembered; an acknowledgement of an older one is worthless anyway."""
@@ -97,6 +100,7 @@ class Leadership:
         self._propose_at = 0.0
         self._deadline = math.inf
         self._renewing = False
+        self._leap_at = -math.inf
         # the lease
         self._since = 0.0
         self._seq = 0
@@ -232,10 +236,18 @@ class Leadership:
             self._reckon_lease()
 
     def outrun(self, accepted: int, now: float) -> Steps:
-        """A LOOKING voter has accepted a higher epoch than mine (L5, M7)."""
+        """A LOOKING voter has accepted a higher epoch than mine (L5, M7).
+
+        One far above (N6) is approached so rarely that the others have time to follow, and who lost its disk
+        to see one epoch for long enough (N5): what its record says may be out of reach for ever.
+        """
         self.saw_epoch(accepted)
         if self.phase is not Phase.LEADING or accepted <= self.epoch:
             return ()
+        if accepted > self.epoch + MAX_EPOCH_JUMP:
+            if now < self._leap_at:
+                return ()
+            self._leap_at = now + LEAP_WAITS * self._settings.rejoin_s
         if not self.may_act(now):
             return self._resign(f"epoch {accepted} was accepted elsewhere")
         self._renewing = True

@@ -14,11 +14,12 @@ import msgspec
 from cluster.config import CacheSettings, GatewaySettings, GossipSettings, TimingSettings, WorkSettings
 from cluster.core import effects as fx
 from cluster.core import events as ev
+from cluster.core.belief import FAR_MAX
 from cluster.core.node import NodeCore
 from cluster.core.record import Record
 from cluster.core.views import NodeSettings
 from cluster.errors import RemoteProtocolError
-from cluster.identity import MAX_EPOCH_JUMP, Boot, NodeId, Role, voters_hash
+from cluster.identity import Boot, NodeId, Role, voters_hash
 from cluster.wire.codec import decode_datagram, decode_frame, encode_datagram, encode_frame
 from cluster.wire.jobs import Outcome, Program, Source, Verdict
 from cluster.wire.messages import Gossip, Heartbeat, Hello, NodeFacts
@@ -87,7 +88,7 @@ class _Mind:
                     encode_frame(frame)
                 case fx.Persist(record, token, then):
                     step = record.accepted - self.record.accepted
-                    require(0 <= step <= MAX_EPOCH_JUMP, "an epoch goes up, and by no more than may be (N6)")
+                    require(0 <= step <= FAR_MAX, "an epoch goes up, and by no more than may be (N6)")
                     require(record.boot == BOOT, "a boot stays for a life")
                     self.record = record
                     self.perform(then)

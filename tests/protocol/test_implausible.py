@@ -6,9 +6,10 @@ import pytest
 from msgspec.structs import replace
 
 from cluster.config import PROFILES, TimingSettings, WorkSettings
-from cluster.core.belief import GAP_SHARE
+from cluster.core.belief import FAR_MAX, GAP_SHARE, Belief
 from cluster.core.election import JITTER
-from cluster.identity import MAX_EPOCH_JUMP, Epoch, NodeId, State
+from cluster.core.ledger import Ledger
+from cluster.identity import EPOCH_STEP, MAX_EPOCH_JUMP, Epoch, NodeId, State
 from cluster.wire.jobs import Outcome, Refusal, Verdict
 from cluster.wire.messages import (
     Heartbeat,
@@ -42,7 +43,7 @@ def leapt() -> World:
     for _ in range(2):
         voter, acting = followers_of(world)[0], leader_of(world)
         world.forge(voter, acting, replace(word_of(world, voter), accepted=HUGE))
-        world.run(2)
+        world.run(21)
     assert world.settled()
     assert epoch_of(world) > MAX_EPOCH_JUMP
     return world
@@ -75,11 +76,40 @@ def test_n6_a_voter_that_is_far_ahead_is_reached_in_steps() -> None:
     voter = followers_of(world)[0]
     world.crash(voter)
     record = world.disks[voter].record
-    world.disks[voter] = Disk(replace(record, accepted=Epoch(record.accepted + 5 * MAX_EPOCH_JUMP)))
+    world.disks[voter] = Disk(replace(record, accepted=Epoch(record.accepted + 2 * MAX_EPOCH_JUMP)))
     world.start(voter)
-    assert world.run_until(world.settled, 20)
-    assert epoch_of(world) > 5 * MAX_EPOCH_JUMP
+    assert world.run_until(world.settled, 100)
+    assert epoch_of(world) > 2 * MAX_EPOCH_JUMP
     assert is_served(world)
+
+
+@pytest.mark.parametrize("ahead", [2**40, 2**50, 2**60])
+def test_n6_l5_a_record_that_is_out_of_reach_disturbs_nobody(ahead: int) -> None:
+    """It says so for ever; the others work on, and one that lost its disk among them votes again (N5)."""
+    world, _ = settled(5)
+    far, lost = followers_of(world)[:2]
+    for voter in (far, lost):
+        world.crash(voter)
+    record = world.disks[far].record
+    world.disks[far] = Disk(replace(record, accepted=Epoch(record.accepted + ahead)))
+    world.disks[lost] = Disk(world.fresh_record(lost, may_vote=False))
+    world.start(far)
+    world.start(lost)
+    world.run(5)
+    before = epoch_of(world)
+    world.run(35)
+    assert epoch_of(world) <= before + 2 * EPOCH_STEP + 2, "two renewals at most"
+    assert world.disks[lost].record.may_vote
+    assert is_served(world)
+
+
+def test_n6_no_epoch_is_believed_from_which_64_bits_let_nobody_go_on() -> None:
+    world, acting = settled(3)
+    belief = Belief(10.0, Ledger(replace(world.disks[acting].record, accepted=Epoch(0))))
+    for moment in range(100):
+        for voter, epoch in ((2, 2**64 - 1), (3, 2**62), (4, FAR_MAX + 1), (5, FAR_MAX)):
+            believed = belief(NodeId(voter), epoch, float(moment))
+            assert believed == (voter == 5 and moment >= 10)
 
 
 def test_n5_n6_a_lost_disk_comes_back_where_the_epochs_have_gone_far() -> None:
@@ -178,6 +208,17 @@ def test_n6_a_round_of_any_size_keeps_no_ballot_from_ending(above: int) -> None:
     world.run(2)
     world.crash(leader_of(world))
     assert world.run_until(world.has_leader, 10)
+
+
+@pytest.mark.parametrize("above", [3 * MAX_EPOCH_JUMP, 1000 * MAX_EPOCH_JUMP, HUGE])
+def test_n6_a_round_that_is_out_of_reach_keeps_no_majority_from_its_leader(above: int) -> None:
+    """Those who are near get to the end of their ballot between two steps (E5)."""
+    world, acting = settled(5)
+    world.run(1)
+    election = world.lives[followers_of(world)[0]].core.authority.election
+    election.round = type(election.round)(election.round + above)
+    world.crash(acting)
+    assert world.run_until(world.has_leader, 3)
 
 
 def test_n6_one_round_far_above_raises_nobodys_by_more_than_a_step() -> None:
