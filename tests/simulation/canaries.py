@@ -40,6 +40,9 @@ class Canary:
     search: Search
 
 
+UNFIT = ("raised: TypeError", "raised: AttributeError", "raised: NameError")
+"""What the mutation itself says when the cores have changed under it."""
+
 QUIET_S = 10
 """Quiet times are shorter here than in a sweep, and the seeds cheaper: what is wrong shows early or not."""
 
@@ -84,11 +87,13 @@ class Found:
 
 
 def hunt(name: str, most: int) -> Found:
-    """Run seeds from 0 on until one fails."""
+    """Run seeds from 0 on until one fails; a mutation that can't be called has found nothing."""
     began = time.perf_counter()
     with mutated(name):
         for seed in range(most):
             violation = CANARIES[name].search(seed)
+            if violation.startswith(UNFIT):
+                return Found(name, 0, f"does not fit the cores any longer: {violation}", 0.0)
             if violation:
                 return Found(name, seed + 1, violation, time.perf_counter() - began)
     return Found(name, 0, "", time.perf_counter() - began)
@@ -101,7 +106,8 @@ def report(most: int, only: str | None, table: Path | None) -> int:
     with ProcessPoolExecutor(max_workers=2) as pool:
         for result in pool.map(hunt, names, [most] * len(names)):
             found.append(result)
-            word = f"after {result.seeds} seeds: {result.violation}" if result.seeds else "MISSED"
+            missed = f"MISSED {result.violation}"
+            word = f"after {result.seeds} seeds: {result.violation}" if result.seeds else missed
             say(f"{result.name}: {word[:150]}")
     if table:
         table.write_text(as_text(found, most), encoding="utf-8")

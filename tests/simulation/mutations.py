@@ -169,9 +169,9 @@ def _own_promise_in_guard(self: Leadership, now: float, _guard_until: float) -> 
     return _real_open(self, now, now)
 
 
-def _ack_after_promise(self: Allegiance, sender: NodeId, message: Any) -> bool:
+def _ack_after_promise(self: Allegiance, sender: NodeId, message: Any, _now: float) -> bool:
     """M2: an epoch below the promised one is still followed."""
-    if sender not in self._electorate or message.epoch <= self._voided.get(sender, 0):
+    if sender not in self._electorate or message.epoch in self._voided.get(sender, ()):
         return False
     record = self._ledger.record
     return message.epoch > record.fence_epoch or (
