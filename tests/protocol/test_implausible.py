@@ -103,13 +103,31 @@ def test_n6_l5_a_record_that_is_out_of_reach_disturbs_nobody(ahead: int) -> None
     assert is_served(world)
 
 
-def test_n6_no_epoch_is_believed_from_which_64_bits_let_nobody_go_on() -> None:
+def believing() -> Belief:
+    """Of a voter that has accepted nothing."""
     world, acting = settled(3)
-    belief = Belief(10.0, Ledger(replace(world.disks[acting].record, accepted=Epoch(0))))
+    return Belief(10.0, Ledger(replace(world.disks[acting].record, accepted=Epoch(0))))
+
+
+def test_n6_no_epoch_is_believed_from_which_64_bits_let_nobody_go_on() -> None:
+    belief = believing()
     for moment in range(100):
         for voter, epoch in ((2, 2**64 - 1), (3, 2**62), (4, FAR_MAX + 1), (5, FAR_MAX)):
             believed = belief(NodeId(voter), epoch, float(moment))
             assert believed == (voter == 5 and moment >= 10)
+
+
+def test_n6_words_before_and_after_a_silence_do_not_belong_together() -> None:
+    belief = believing()
+    for moment in (0.0, 3.0, 6.0, 10.5, 13.0, 16.0, 19.0):
+        assert not belief(NodeId(2), HUGE // 2**20, moment)
+    assert belief(NodeId(2), HUGE // 2**20, 20.5)
+
+
+def test_n6_what_two_voters_say_one_after_the_other_is_no_word_of_one() -> None:
+    belief = believing()
+    for moment in range(20):
+        assert not belief(NodeId(2 + moment // 9), HUGE // 2**20, float(moment))
 
 
 def test_n5_n6_a_lost_disk_comes_back_where_the_epochs_have_gone_far() -> None:

@@ -189,6 +189,32 @@ def test_l1_who_promises_another_at_the_end_of_its_guard_proposes_itself_no_more
     assert not voter.sayings(Propose)
 
 
+def test_l5_each_of_the_epochs_that_a_node_resigned_is_void() -> None:
+    voter = Voter()
+    for epoch in (5, 6):
+        voter.hear(TWO, Resign(epoch))
+    for epoch in (5, 6):
+        voter.hear(TWO, Heartbeat(epoch, 1, TIMING.lease_s))
+        assert voter.core.allegiance.leader is None
+    voter.hear(TWO, Heartbeat(7, 1, TIMING.lease_s))
+    assert voter.core.allegiance.leader == TWO
+
+
+def test_l7_a_leader_below_the_accepted_epoch_is_told_of_only_while_it_is_heard() -> None:
+    voter = Voter(accepted=9)
+    voter.hear(TWO, Heartbeat(5, 1, TIMING.lease_s))
+    assert voter.core.allegiance.lower_leader(voter.now) == (TWO, 5)
+    voter.until(TIMING.follower_timeout_s + 0.1)
+    assert voter.core.allegiance.lower_leader(voter.now) is None
+
+
+def test_n6_one_heartbeat_far_above_ends_no_office() -> None:
+    voter = Voter()
+    voter.establish()
+    voter.hear(THREE, Heartbeat(2**40, 1, TIMING.lease_s))
+    assert voter.core.may_act(voter.now)
+
+
 def test_l1_who_promises_another_as_its_leader_resigns_proposes_itself_no_more() -> None:
     """The RESIGN ends the guard, for which both the other's proposal and my own had waited (L4, L5)."""
     voter = Voter()

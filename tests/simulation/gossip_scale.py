@@ -183,7 +183,7 @@ def endure(nodes: int, loss: float, minutes: float, seed: int) -> Endured:
     false, heard, everybody, victim = 0, Counter[int](), [], 0
     for turn in range(1, turns + 1):
         world.verdicts.clear()
-        victim = another(victims, ids, victim)
+        victim = next_victim(victims, ids, victim)
         seen = _kill(world, victim)
         world.start(victim, boot=1_700_000_000 + 100 * turn, configured=ids)
         world.run(TURN_S - DETECT_S)
@@ -196,7 +196,7 @@ def endure(nodes: int, loss: float, minutes: float, seed: int) -> Endured:
     return Endured(nodes, loss, seed, turns * TURN_S / 60, chances, false, dict(heard), everybody)
 
 
-def another(victims: Stream, ids: Sequence[int], last: int) -> int:
+def next_victim(victims: Stream, ids: Sequence[int], last: int) -> int:
     """Whom to kill next: not the last one again, whom many still take for FAILED, and can't find out anew."""
     while (victim := victims.pick(tuple(ids))) == last:
         pass

@@ -8,9 +8,11 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+import attrs
 import msgspec
 import pytest
 
+from cluster.core.allegiance import Allegiance
 from cluster.core.membership_view import MembershipSnapshot, MemberView
 from cluster.identity import Boot, NodeId, Status
 from tests.simulation import absence_sweep, gossip_sweep
@@ -18,7 +20,7 @@ from tests.simulation.canaries import CANARIES, hunt
 from tests.simulation.chance import Chance
 from tests.simulation.clock import SECOND, Clock
 from tests.simulation.generate import generate
-from tests.simulation.gossip_scale import another
+from tests.simulation.gossip_scale import next_victim
 from tests.simulation.gossip_watch import BURIED_NS, GossipWatch
 from tests.simulation.schedule import BadDisk, Crash, Cut, Fault, Reset, Schedule, dump, load
 from tests.simulation.shrink import ddmin, shrink
@@ -171,11 +173,20 @@ def test_gossip_alone_keeps_its_promises_while_members_come_and_go(seed: int) ->
     assert gossip_sweep.run_seed(seed) == ""
 
 
+def test_a_mutation_that_no_longer_fits_the_cores_has_found_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitting = CANARIES["boots ignored"]
+    unfit = attrs.evolve(fitting, patches=((Allegiance, "heartbeat", lambda: ()),))
+    monkeypatch.setitem(CANARIES, "unfit", unfit)
+    found = hunt("unfit", 1)
+    assert found.seeds == 0
+    assert "TypeError" in found.violation
+
+
 def test_over_a_long_time_nobody_is_killed_twice_in_a_row() -> None:
     """It would not be back for everybody yet, and who takes it for FAILED still can't find out anew."""
     stream, victims = Chance(1).stream("victim"), [0]
     for _ in range(200):
-        victims.append(another(stream, [1, 2, 3], victims[-1]))
+        victims.append(next_victim(stream, [1, 2, 3], victims[-1]))
     assert set(victims[1:]) == {1, 2, 3}
     assert all(one != other for one, other in pairwise(victims))
 
