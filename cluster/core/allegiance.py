@@ -195,6 +195,10 @@ class Allegiance:
     def _promise(self, sender: NodeId, message: Propose) -> Send:
         return Send(sender, Promise(message.epoch, message.nonce, self._electorate.hash))
 
+    def forget_proposal(self) -> None:
+        """The one that waits for the guard: a leader grants nothing (L1), and the candidate says it again."""
+        self._pending = None
+
     def _answer_pending(self, now: float) -> Steps:
         pending = self._pending
         if pending is None or now < self._guard_until:

@@ -98,6 +98,8 @@ class Authority:
         if new is State.LOOKING:
             return (log, *self.election.start(now))
         self.election.stop()
+        if new is State.LEADING:
+            self.allegiance.forget_proposal()
         return (log,)
 
     # --- datagrams ------------------------------------------------------------------------------------

@@ -189,6 +189,24 @@ def test_l1_who_promises_another_at_the_end_of_its_guard_proposes_itself_no_more
     assert not voter.sayings(Propose)
 
 
+def test_l1_who_leads_by_the_end_of_its_guard_has_forgotten_what_waited_for_it() -> None:
+    """The loop is late: the guard's end is seen only after the handshake is won."""
+    voter = Voter()
+    voter.now = 0.40
+    voter.hear(TWO, Propose(9, 77, VOTERS.hash))
+    assert not voter.sayings(Promise)
+    for voter.now in (0.41, 0.47):
+        voter.note()
+    proposal = voter.sayings(Propose)[-1]
+    assert isinstance(proposal, Propose)
+    voter.hear(THREE, Promise(proposal.epoch, proposal.nonce, VOTERS.hash))
+    voter.acknowledge()
+    voter.until(0.5)
+    assert voter.core.may_act(voter.now)
+    assert not voter.sayings(Promise)
+    assert voter.ledger.record.accepted == proposal.epoch
+
+
 def test_l5_each_of_the_epochs_that_a_node_resigned_is_void() -> None:
     voter = Voter()
     for epoch in (5, 6):
