@@ -11,7 +11,7 @@ other they know already, as they share one table.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
@@ -20,7 +20,7 @@ from cluster.capacity.outcome import OUTCOME
 from cluster.config import NodeConfig
 from cluster.core.events import ChannelOpened, DatagramArrived, Event, FrameArrived
 from cluster.core.facts import FactsStore
-from cluster.core.gossip_round import Rows, RowWindow
+from cluster.core.gossip_round import RowWindow, datagrams
 from cluster.core.hello import Terms
 from cluster.core.membership import ROUND_DATAGRAMS_MAX
 from cluster.core.quorum import Electorate
@@ -57,8 +57,8 @@ class Crowd:
         self._reactor = reactor
         self._gossip = configs[0].gossip
         self.members = [StandInWorker(config, reactor, self) for config in configs]
-        mine = {member.me for member in self.members}
-        self._outside = [NodeId(m.id) for m in configs[0].members if m.id not in mine]
+        self._by_node = {int(member.me): member for member in self.members}
+        self._outside = [NodeId(m.id) for m in configs[0].members if m.id not in self._by_node]
         self._heard: dict[NodeId, GossipEntry] = {}
         self._heartbeat = 0
         self._window = RowWindow()
@@ -81,11 +81,22 @@ class Crowd:
         """What this stand-in says of itself."""
         return GossipEntry(member.me, member.boot, self._heartbeat, member.facts.version)
 
-    def rows(self, member: StandInWorker) -> Iterator[Rows]:
+    def round(self, member: StandInWorker, *, ask: bool) -> Sequence[Gossip]:
         """One round of `member` to one node: as many datagrams as a real node would send."""
-        others = [self.row(other) for other in self.members if other is not member]
-        share = max(1, ROUND_DATAGRAMS_MAX // self._gossip.fanout)
-        return self._window.cut(self.row(member), [*others, *self._heard.values()], share)
+        rows = [*(self.row(other) for other in self.members if other is not member), *self._heard.values()]
+        rows.sort(key=lambda row: row.node)
+        whole = datagrams(self.row(member), rows, self._gossip.interval_s, ask=ask)
+        return self._window.share(whole, max(1, ROUND_DATAGRAMS_MAX // self._gossip.fanout))
+
+    def reply(self, member: StandInWorker, entries: Sequence[GossipEntry]) -> Sequence[Gossip]:
+        """What `member` knows better than a node outside who said this (G1)."""
+        rows = [row for entry in entries if (row := self._newer(entry)) and row.node != member.me]
+        return datagrams(self.row(member), rows, self._gossip.interval_s, reply=True)[:1] if rows else ()
+
+    def _newer(self, entry: GossipEntry) -> GossipEntry | None:
+        known = self._by_node.get(entry.node)
+        row = self._heard.get(NodeId(entry.node)) if known is None else self.row(known)
+        return row if row is not None and (row.boot, row.heartbeat) > (entry.boot, entry.heartbeat) else None
 
     def _round(self) -> None:
         self._reactor.callLater(self._gossip.interval_s, self._round)
@@ -149,8 +160,8 @@ class StandInWorker:
 
     def gossip_to(self, node: NodeId, *, ask: bool = False) -> None:
         """One round's share of one node."""
-        for rows in self._crowd.rows(self):
-            self._datagrams.send(node, Gossip(rows, ask))
+        for part in self._crowd.round(self, ask=ask):
+            self._datagrams.send(node, part)
 
     def _feed(self, event: Event) -> None:
         match event:
@@ -168,10 +179,12 @@ class StandInWorker:
             case Heartbeat(epoch=epoch) if epoch > self._epoch:
                 self._epoch = Epoch(epoch)
                 self._channels.dial(sender)
-            case Gossip(entries=entries, ask=ask):
+            case Gossip(entries=entries, ask=ask, reply=reply):
                 self._crowd.heard(entries[0])
                 if ask or any(entry.node == self.me and entry.suspected for entry in entries):
                     self._datagrams.send(sender, Gossip((self._crowd.row(self),)))
+                for part in () if reply else self._crowd.reply(self, entries):
+                    self._datagrams.send(sender, part)
             case FactsWanted() if (delta := self._crowd.facts.delta(message)) is not None:
                 self._datagrams.send(sender, delta)
             case _:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 
-from cluster.core.facts import ENVELOPE_MAX, encoded_size
+from cluster.core.facts import ENVELOPE_MAX
 from cluster.identity import NodeId
 from cluster.limits import DATAGRAM_PAYLOAD_MAX
-from cluster.wire.messages import GossipEntry
-
-ENTRY_MAX = 34
-"""Bytes of the longest row: tables so small that they fit anyway are not measured."""
-
-Rows = tuple[GossipEntry, ...]
+from cluster.wire.messages import Gossip, GossipEntry
+from cluster.wire.rows import cut
 
 
 class PeerCycle:
@@ -49,35 +45,30 @@ class PeerCycle:
 
 
 class RowWindow:
-    """Cuts rows into datagrams; what does not fit one peer's share is where the next one's begins."""
+    """Cuts a table into datagrams; what does not fit one peer's share is where the next one's begins."""
 
     def __init__(self) -> None:
         """Begin at the table's first row."""
         self._start = 0
 
-    @staticmethod
-    def holds(rows: Sequence[GossipEntry]) -> bool:
-        """Whether all of them fit one datagram together, with one's own."""
-        return len(rows) * ENTRY_MAX <= DATAGRAM_PAYLOAD_MAX - ENVELOPE_MAX - ENTRY_MAX
+    def share(self, datagrams: Sequence[Gossip], most: int) -> Sequence[Gossip]:
+        """At most so many of a whole table's: every row travels equally often."""
+        if len(datagrams) <= most:
+            return datagrams
+        start = self._start % len(datagrams)
+        self._start = start + most
+        return [datagrams[at % len(datagrams)] for at in range(start, start + most)]
 
-    def cut(self, own: GossipEntry, rows: Sequence[GossipEntry], most: int) -> Iterator[Rows]:
-        """At most `most` datagrams, `own` first in each; every row travels equally often."""
-        room = DATAGRAM_PAYLOAD_MAX - ENVELOPE_MAX - ENTRY_MAX
-        if self.holds(rows):
-            yield (own, *rows)
-            return
-        start = self._start % len(rows)
-        batch, left, sent = [own], room, 0
-        for row in (*rows[start:], *rows[:start]):
-            size = encoded_size(row)
-            if size > left:
-                yield tuple(batch)
-                batch, left, most = [own], room, most - 1
-                if most == 0:
-                    break
-            batch.append(row)
-            left -= size
-            sent += 1
-        else:
-            yield tuple(batch)
-        self._start = (start + sent) % len(rows)
+
+def datagrams(
+    own: GossipEntry,
+    rows: Sequence[GossipEntry],
+    interval_s: float,
+    *,
+    ask: bool = False,
+    reply: bool = False,
+) -> list[Gossip]:
+    """All of these rows, ascending by node, `own` first in each datagram (G6)."""
+    interval_ms = max(1, round(interval_s * 1000))
+    room = DATAGRAM_PAYLOAD_MAX - ENVELOPE_MAX
+    return [Gossip(part, ask, reply, interval_ms) for part in cut(own, rows, interval_ms, room)]

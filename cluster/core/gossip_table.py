@@ -14,6 +14,7 @@ import attrs
 
 from cluster.core.failure_detector import FailureDetector
 from cluster.identity import Boot, NodeId, Status
+from cluster.wire.messages import GossipEntry
 
 BOOT_MAX = 2**40
 HEARTBEAT_MAX = 2**48
@@ -139,6 +140,18 @@ class Table:
         if row is None or boot <= 0 or heartbeat < 0:
             return False
         return boot < row.boot or (boot == row.boot and heartbeat <= row.heartbeat)
+
+    def newer_than(self, said: Iterable[GossipEntry]) -> list[Row]:
+        """Our rows of nodes of which somebody says less than we know, and which we may pass on (G3)."""
+        found = []
+        for entry in said:
+            row = self.rows.get(NodeId(entry.node))
+            if row is None or row.boot < entry.boot:
+                continue
+            newer = row.heartbeat > entry.heartbeat or row.boot > entry.boot
+            if newer and row.status is not Status.FAILED:
+                found.append(row)
+        return found
 
     def touch(self, node: NodeId, boot: Boot, now: float) -> Rise | None:
         """The node itself spoke, in this life: alive, whatever others say (G2).

@@ -17,7 +17,7 @@ from cluster.config import GossipSettings
 from cluster.core.effects import FetchFacts, Level, Log, MemberFailed, MemberRecovered, Send, Steps
 from cluster.core.facts import FactsStore, Known
 from cluster.core.failure_detector import FailureDetector
-from cluster.core.gossip_round import PeerCycle, Rows, RowWindow
+from cluster.core.gossip_round import PeerCycle, RowWindow, datagrams
 from cluster.core.gossip_table import BOOT_MAX, HEARTBEAT_MAX, STILL_ALIVE, Rise, Row, Table
 from cluster.core.membership_view import MembershipSnapshot, MemberView
 from cluster.identity import Boot, NodeId, Status
@@ -165,17 +165,13 @@ class Membership:
         live = [row.node for row in self._table if row.status is not Status.FAILED]
         peers = self._cycle.draw(self._fanout, live)
         share = max(1, ROUND_DATAGRAMS_MAX // self._fanout)
-        own, rows = self._own_entry(), self._entries()
-        if self._window.holds(rows):
-            whole = Gossip((own, *rows), ask)  # one message, so that it is encoded once for all
-            yield from (Send(peer, whole) for peer in peers)
-        else:
-            for peer in peers:
-                yield from (Send(peer, Gossip(cut, ask)) for cut in self._window.cut(own, rows, share))
+        whole = self._datagrams(ask=ask)  # the same messages for all, so that they are encoded once
+        for peer in peers:
+            yield from (Send(peer, part) for part in self._window.share(whole, share))
         given_up = [row.node for row in self._table if row.status is Status.FAILED]
         if given_up and self._rng.random() < len(given_up) / (len(live) + 1):
             peer = self._rng.choice(given_up)
-            yield from (Send(peer, Gossip(rows, ask=True)) for rows in self._datagrams(1))
+            yield from (Send(peer, part) for part in self._window.share(self._datagrams(ask=True), 1))
 
     def _judge(self, now: float) -> Iterator[Any]:
         """Verdicts by the local clock (G3), unless we doubt ourselves (G4)."""
@@ -246,6 +242,8 @@ class Membership:
                 lacking.append(node)
         if accused or message.ask:
             steps += self._answer(sender, accused, now)
+        elif not message.reply:
+            steps += self._reply(sender, entries)
         if lacking:
             steps += self._ask_for_facts(sender, lacking, now)
         return tuple(steps)
@@ -272,7 +270,13 @@ class Membership:
             yield Send(sender, Gossip((self._own_entry(),)))
         else:
             share = max(1, ROUND_DATAGRAMS_MAX // self._fanout)
-            yield from (Send(sender, Gossip(rows)) for rows in self._datagrams(share))
+            yield from (Send(sender, part) for part in self._window.share(self._datagrams(), share))
+
+    def _reply(self, sender: NodeId, entries: Iterable[GossipEntry]) -> Iterator[Any]:
+        """Tell the sender what it is behind of, so that news travels both ways in each round (G1)."""
+        rows = [self._row_entry(row) for row in self._table.newer_than(entries)]
+        if rows:
+            yield Send(sender, datagrams(self._own_entry(), rows, self._interval, reply=True)[0])
 
     def _report(self, rise: Rise, source: NodeId, now: float) -> Steps:
         row = rise.row
@@ -313,26 +317,22 @@ class Membership:
 
     # --- what goes out ------------------------------------------------------------------------------
 
-    def _datagrams(self, most: int) -> Iterator[Rows]:
-        return self._window.cut(self._own_entry(), self._entries(), most)
+    def _datagrams(self, *, ask: bool = False) -> list[Gossip]:
+        return datagrams(self._own_entry(), self._entries(), self._interval, ask=ask)
 
     def _own_entry(self) -> GossipEntry:
         return self._entry(self._me, self._boot, self._heartbeat)
 
     def _entries(self) -> list[GossipEntry]:
         """Everybody who was heard of and is not given up (G3)."""
-        version = self._facts.version
-        return [
-            GossipEntry(
-                row.node,
-                row.boot,
-                row.heartbeat,
-                version(row.node, row.boot),
-                row.status is Status.SUSPECT,
-            )
-            for row in self._table.rows.values()
-            if row.boot and row.status is not Status.FAILED
-        ]
+        rows = [row for row in self._table if row.boot and row.status is not Status.FAILED]
+        return [self._row_entry(row) for row in sorted(rows, key=_node)]
+
+    def _row_entry(self, row: Row) -> GossipEntry:
+        suspected = row.status is Status.SUSPECT
+        return GossipEntry(
+            row.node, row.boot, row.heartbeat, self._facts.version(row.node, row.boot), suspected
+        )
 
     def _entry(self, node: NodeId, boot: int, heartbeat: int, *, suspected: bool = False) -> GossipEntry:
         return GossipEntry(node, boot, heartbeat, self._facts.version(node, boot), suspected)
@@ -373,6 +373,10 @@ class Membership:
         self._facts.validate(self._table.rows)
         assert self._me not in self._cycle, "a node gossips with others"
         assert math.isfinite(self.next_deadline()), "gossip never stops (S38)"
+
+
+def _node(row: Row) -> NodeId:
+    return row.node
 
 
 def _ms(now: float) -> int:

@@ -12,7 +12,8 @@ import msgspec
 
 from cluster.errors import LocalProtocolError, RemoteProtocolError
 from cluster.limits import DATAGRAM_PAYLOAD_MAX, FRAME_MAX
-from cluster.wire.messages import Datagram, Frame
+from cluster.wire.messages import Datagram, Frame, Gossip, OtherDatagram
+from cluster.wire.rows import PackedGossip, pack, unpack
 
 UNDECODABLE = "undecodable"
 """The drop reason of bytes that are no message: broken, an unknown tag, a field of a wrong type."""
@@ -20,7 +21,9 @@ UNDECODABLE = "undecodable"
 T = TypeVar("T")
 
 _encoder = msgspec.msgpack.Encoder()
-_datagrams: msgspec.msgpack.Decoder[Datagram] = msgspec.msgpack.Decoder(Datagram)
+_datagrams: msgspec.msgpack.Decoder[OtherDatagram | PackedGossip] = msgspec.msgpack.Decoder(
+    OtherDatagram | PackedGossip
+)
 _frames: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
 
 
@@ -30,7 +33,7 @@ def encode_datagram(message: Datagram) -> bytes:
     Raises:
         LocalProtocolError: it is larger than a datagram may be (G6).
     """
-    return _encode(message, DATAGRAM_PAYLOAD_MAX)
+    return _encode(pack(message) if isinstance(message, Gossip) else message, DATAGRAM_PAYLOAD_MAX)
 
 
 def decode_datagram(payload: bytes) -> Datagram:
@@ -39,7 +42,13 @@ def decode_datagram(payload: bytes) -> Datagram:
     Raises:
         RemoteProtocolError: it is too long, or no message.
     """
-    return _decode(_datagrams, payload, DATAGRAM_PAYLOAD_MAX)
+    message = _decode(_datagrams, payload, DATAGRAM_PAYLOAD_MAX)
+    if not isinstance(message, PackedGossip):
+        return message
+    try:
+        return unpack(message)
+    except ValueError as error:
+        raise RemoteProtocolError(UNDECODABLE, str(error)) from error
 
 
 def encode_frame(message: Frame) -> bytes:
@@ -60,7 +69,7 @@ def decode_frame(body: bytes) -> Frame:
     return _decode(_frames, body, FRAME_MAX)
 
 
-def _encode(message: Datagram | Frame, most: int) -> bytes:
+def _encode(message: OtherDatagram | PackedGossip | Frame, most: int) -> bytes:
     try:
         encoded = _encoder.encode(message)
     except (TypeError, ValueError, OverflowError) as error:

@@ -182,12 +182,18 @@ class NodeFacts(msgspec.Struct, frozen=True):
 class Gossip(Message, tag="g", frozen=True):
     """Rows of the sender's table, its own first; each datagram can be merged alone (G6).
 
+    Travels as a `PackedGossip`.
+
     Attributes:
         ask: the sender wants an answer now (it suspects the receiver, or is new).
+        reply: these are what the receiver's own rows were behind of; nothing is said to them.
+        interval_ms: T of the sender, by which its heartbeats rise (G1).
     """
 
     entries: tuple[GossipEntry, ...]
     ask: bool = False
+    reply: bool = False
+    interval_ms: int = 1000
 
 
 class FactsWanted(Message, tag="w", frozen=True):
@@ -202,7 +208,7 @@ class FactsDelta(Message, tag="d", frozen=True):
     facts: tuple[NodeFacts, ...]
 
 
-Datagram = (
+OtherDatagram = (
     Notification
     | Propose
     | Promise
@@ -212,10 +218,12 @@ Datagram = (
     | Resign
     | Probe
     | ProbeReply
-    | Gossip
     | FactsWanted
     | FactsDelta
 )
+"""Those that travel as they are."""
+
+Datagram = OtherDatagram | Gossip
 
 ELECTION_KIND = 1
 GOSSIP_KIND = 2

@@ -6,11 +6,13 @@ import itertools
 from collections import Counter
 
 import msgspec
+import pytest
 
 from cluster.core.effects import FetchFacts, Level, Log, MemberFailed, MemberRecovered, Send
 from cluster.core.membership import Membership
 from cluster.identity import Boot, NodeId, State, Status
 from cluster.limits import FACTS_MAX
+from cluster.wire.codec import encode_datagram
 from cluster.wire.messages import FactsDelta, FactsWanted, Gossip, GossipEntry, NodeFacts
 from tests.support.gossip_net import SETTINGS, GossipNet, T, facts_of, member, round_trip
 
@@ -22,10 +24,10 @@ def entry(node: int, heartbeat: int, *, boot: int = 1000, version: int = 0, **mo
 
 
 def say(
-    mine: Membership, sender: int, *entries: GossipEntry, now: float, ask: bool = False
+    mine: Membership, sender: int, *entries: GossipEntry, now: float, ask: bool = False, reply: bool = False
 ) -> tuple[object, ...]:
     """`sender` gossips these rows."""
-    return mine.receive(NodeId(sender), Boot(entries[0].boot), Gossip(entries, ask), now)
+    return mine.receive(NodeId(sender), Boot(entries[0].boot), Gossip(entries, ask, reply), now)
 
 
 def sends(steps: tuple[object, ...]) -> list[Send]:
@@ -67,6 +69,43 @@ def test_g1_each_round_raises_the_heartbeat_and_reaches_three_peers_own_row_firs
             assert isinstance(send.message, Gossip)
             assert send.message.entries[0] == entry(1, beat, version=1)
     assert mine.next_deadline() == 4 * T
+
+
+def test_g1_who_says_less_than_is_known_gets_that_in_reply() -> None:
+    mine = member(1, (2, 3, 4, 5))
+    say(mine, 2, entry(2, 7), entry(3, 9), entry(4, 6, boot=1001), entry(5, 3), now=0.1)
+    behind = entry(3, 8), entry(4, 50), entry(2, 7), entry(6, 1), entry(1, 0)
+    [reply] = sends(say(mine, 5, entry(5, 4), *behind, now=0.2))
+    assert reply == Send(
+        NodeId(5), Gossip((entry(1, 0, version=1), entry(3, 9), entry(4, 6, boot=1001)), reply=True)
+    )
+
+
+def test_g1_who_knows_as_much_gets_no_reply_and_nobody_replies_to_a_reply() -> None:
+    mine = member(1, (2, 3))
+    say(mine, 2, entry(2, 7), entry(3, 9), now=0.1)
+    assert not sends(say(mine, 2, entry(2, 8), entry(3, 9), now=0.2))
+    assert not sends(say(mine, 2, entry(2, 9), entry(3, 10), now=0.3))
+    assert not sends(say(mine, 2, entry(2, 10), entry(3, 1), now=0.4, reply=True))
+
+
+def test_g3_a_failed_node_is_not_passed_on_in_a_reply_either() -> None:
+    mine = member(1, (2, 3))
+    say(mine, 2, entry(2, 1), entry(3, 9), now=0.1)
+    keep_talking(mine, 2, 11 * T)
+    assert mine.status(NodeId(3)) is Status.FAILED
+    assert not sends(say(mine, 2, entry(2, 50), entry(3, 8), now=11.2 * T))
+
+
+def test_g6_a_reply_is_one_datagram_however_far_behind_the_other_is() -> None:
+    mine = member(1, (2,))
+    for start in range(3, 303, 100):
+        news = [entry(n, 2**40 + n**4, boot=1000 + 7**n % 2**33) for n in range(start, start + 100)]
+        say(mine, 2, entry(2, start), *news, now=0.1)
+    [reply] = sends(say(mine, 2, entry(2, 400), *(entry(n, 1, boot=1) for n in range(3, 303)), now=0.2))
+    message = round_trip(reply.message)  # type: ignore[arg-type]
+    assert isinstance(message, Gossip)
+    assert 10 < len(message.entries) < 300
 
 
 def test_g1_nobody_gets_a_second_turn_before_all_had_one() -> None:
@@ -318,9 +357,10 @@ def test_g5_facts_too_long_are_trimmed_by_their_owner() -> None:
     assert own.slots == 9
 
 
-def test_g6_a_large_table_goes_out_in_datagrams_that_stand_alone_and_the_round_has_a_price() -> None:
+@pytest.mark.parametrize("rows", [500, 1_900])
+def test_g6_a_large_table_goes_out_in_datagrams_that_stand_alone_and_the_round_has_a_price(rows: int) -> None:
     mine = member(1, (2,), boot=1_790_000_000)
-    for start in range(3, 502, 20):
+    for start in range(3, 3 + rows, 20):
         news = [entry(n, 40_000, boot=1_790_000_000, version=300) for n in range(start, start + 20)]
         say(mine, 2, entry(2, start, boot=1_790_000_000), *news, now=0.5)
     mine.tick(0.0)
@@ -334,9 +374,9 @@ def test_g6_a_large_table_goes_out_in_datagrams_that_stand_alone_and_the_round_h
             assert message.entries[0].node == 1
             assert len(message.entries) > 1 or send.to == 2
             if not any(row.suspected and row.node == send.to for row in message.entries):
-                price += len(msgspec.msgpack.encode(message)) + 90
+                price += len(encode_datagram(message)) + 90
                 seen.update(row.node for row in message.entries[1:])
-    assert len(seen) == 501
+    assert len(seen) == rows + 1
     assert max(seen.values()) - min(seen.values()) <= 1, "every row travels equally often"
     assert price / 10 <= 20_000, "bytes a second at T = 1 s, headers included"
 

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
-import msgspec
 
 from cluster.config import GossipSettings
 from cluster.core.effects import Log, MemberFailed, MemberRecovered, Send
 from cluster.core.membership import Membership
 from cluster.identity import Boot, NodeId, Role, Status
 from cluster.limits import DATAGRAM_PAYLOAD_MAX
+from cluster.wire.codec import decode_datagram, encode_datagram
 from cluster.wire.messages import FactsDelta, FactsWanted, Gossip, NodeFacts
 from cluster.wire.sealing import DATAGRAM_MAX
 from tests.simulation.chance import Chance
@@ -31,8 +31,6 @@ BUFFER = 1000
 """Datagrams that wait for a node that stands still."""
 
 Message = Gossip | FactsWanted | FactsDelta
-_encode = msgspec.msgpack.Encoder().encode
-_decode: Callable[[bytes], Message] = msgspec.msgpack.Decoder(Message).decode
 
 
 @attrs.define(eq=False)
@@ -152,9 +150,10 @@ class GossipWorld:
     # --- datagrams --------------------------------------------------------------------------------------
 
     def _perform(self, node: int, member: Member, steps: Iterable[object]) -> None:
-        for step in steps:
+        payloads: dict[int, bytes] = {}
+        for step in steps if isinstance(steps, tuple) else tuple(steps):
             if isinstance(step, Send):
-                self._send(node, member, step)
+                self._send(node, member, step, payloads)
             elif isinstance(step, MemberFailed):
                 self.verdicts.append((self.now, node, step.node, Status.FAILED))
             elif isinstance(step, MemberRecovered):
@@ -162,8 +161,9 @@ class GossipWorld:
             else:
                 assert isinstance(step, Log) or step is not None
 
-    def _send(self, node: int, member: Member, step: Send) -> None:
-        payload = _encode(step.message)
+    def _send(self, node: int, member: Member, step: Send, payloads: dict[int, bytes]) -> None:
+        payload = payloads.get(id(step.message)) or encode_datagram(step.message)
+        payloads[id(step.message)] = payload  # what goes to several is encoded once
         assert len(payload) <= DATAGRAM_PAYLOAD_MAX, "a payload is at most 1,200 bytes (G6)"
         member.sent += 1
         member.sent_bytes += len(payload) + OVERHEAD
@@ -182,7 +182,8 @@ class GossipWorld:
             if len(member.inbox) < BUFFER:
                 member.inbox.append((sender, boot, payload))
             return
-        message = _decode(payload)
+        message = decode_datagram(payload)
+        assert isinstance(message, Gossip | FactsWanted | FactsDelta)
         if self.tap is not None:
             self.tap(sender, to, message)
         self._perform(to, member, member.core.receive(NodeId(sender), boot, message, self.now / SECOND))
@@ -190,7 +191,7 @@ class GossipWorld:
 
     def replay(self, sender: int, to: int, boot: int, message: Message, after_ms: int) -> None:
         """An old datagram turns up once more (sealing forgets what it saw when a receiver starts anew)."""
-        self.at(self.now + after_ms * MS, self._deliver, sender, to, Boot(boot), _encode(message))
+        self.at(self.now + after_ms * MS, self._deliver, sender, to, Boot(boot), encode_datagram(message))
 
     # --- looking in -------------------------------------------------------------------------------------
 

@@ -199,7 +199,7 @@ def test_an_address_that_the_socket_can_not_use_is_counted(world: World) -> None
 def test_a_message_that_is_too_large_is_our_bug_and_stays_here(
     world: World, logged_failures: LoggedFailures
 ) -> None:
-    world.port.send(NodeId(2), Gossip(tuple(GossipEntry(i, 2**40, 2**40, 1) for i in range(200))))
+    world.port.send(NodeId(2), Gossip(tuple(GossipEntry(i, 2**40, 2**40, 1) for i in range(400))))
     assert world.port.failed == {"too_large": 1}
     assert world.reactor.written == []
     assert len(logged_failures.take()) == 1

@@ -100,7 +100,7 @@ def test_a5_fields_of_a_newer_sender_are_skipped() -> None:
 
 
 def test_g6_a_datagram_that_is_too_large_never_leaves() -> None:
-    rows = tuple(m.GossipEntry(i, 2**40, 2**40, 1) for i in range(200))
+    rows = tuple(m.GossipEntry(i, 2**40, 2**40, 1) for i in range(400))
     with pytest.raises(LocalProtocolError, match="Gossip of"):
         codec.encode_datagram(m.Gossip(rows))
 

@@ -1,0 +1,102 @@
+"""Rows of gossip are packed without loss, and whatever comes instead is refused (G6, X3)."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.errors import RemoteProtocolError
+from cluster.identity import MAX_BOOT
+from cluster.limits import DATAGRAM_PAYLOAD_MAX
+from cluster.wire import rows as r
+from cluster.wire.codec import decode_datagram, encode_datagram
+from cluster.wire.messages import Gossip, GossipEntry
+
+encode = msgspec.msgpack.encode
+
+ROOM = DATAGRAM_PAYLOAD_MAX - 32
+
+numbers = st.integers(0, 2**62 - 1)
+entries = st.builds(
+    GossipEntry, numbers, st.integers(0, MAX_BOOT), numbers, st.integers(0, 2**64 - 1), st.booleans()
+)
+gossips = st.builds(
+    Gossip,
+    st.lists(entries, max_size=30).map(tuple),
+    st.booleans(),
+    st.booleans(),
+    st.integers(1, 2**31),
+)
+
+
+@given(gossips)
+def test_g6_rows_come_back_as_they_were(message: Gossip) -> None:
+    assert decode_datagram(encode_datagram(message)) == message
+
+
+@given(st.lists(st.integers(-(2**63), 2**64 - 1), max_size=9), st.booleans())
+def test_x3_any_numbers_are_rows_or_are_refused(numbers: list[int], ask: bool) -> None:
+    try:
+        message = decode_datagram(encode(r.PackedGossip(tuple(numbers), ask)))
+    except RemoteProtocolError:
+        return
+    assert decode_datagram(encode_datagram(message)) == message
+
+
+ROW = (2 * 7, 1000, 5, 1)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        (),
+        (0,),
+        (-1000,),
+        (2**31 + 1,),
+        (1000, *ROW[:3]),
+        (1000, *ROW, 0),
+        (1000, -2, 1000, 5, 1),
+        (1000, 14, MAX_BOOT + 1, 5, 1),
+        (1000, 14, -1, 5, 1),
+        (1000, 14, 1000, -1, 1),
+        (1000, 14, 1000, 5, -1),
+        (1000, *ROW, -16, 0, 0, 1),
+        (1000, *ROW, 2, -1001, 0, 1),
+        (1000, *ROW, 2, 2, -4, 1),
+        (1, *ROW, 2, 1, 2**63, 1),
+    ],
+)
+def test_x3_what_no_node_says_is_refused(numbers: tuple[int, ...]) -> None:
+    with pytest.raises(RemoteProtocolError, match="gossip"):
+        decode_datagram(encode(r.PackedGossip(numbers)))
+
+
+@given(st.lists(entries, max_size=100), entries, st.integers(1, 10_000))
+def test_g6_a_cut_table_fits_and_lacks_nothing(
+    table: list[GossipEntry], own: GossipEntry, interval: int
+) -> None:
+    table.sort(key=lambda row: row.node)
+    parts = list(r.cut(own, table, interval, ROOM))
+    assert all(part[0] == own for part in parts)
+    assert [row for part in parts for row in part[1:]] == table
+    assert all(
+        len(encode_datagram(Gossip(part, True, True, interval))) <= DATAGRAM_PAYLOAD_MAX for part in parts
+    )
+    assert all(len(part) > 1 for part in parts) or len(parts) == 1
+
+
+def test_g6_a_table_of_500_takes_two_or_three_datagrams_however_old_its_nodes_are() -> None:
+    """Of lives that began within a year of each other, rounds of 250 ms, and a few missed ones."""
+    now, interval = 1_800_000_000, 250
+    table = [
+        GossipEntry(node, boot, (now - boot) * 4 - node % 50, 1 + node % 100)
+        for node in range(500)
+        for boot in [now - 86_400 * 300 - node * 60]
+    ]
+    assert len(list(r.cut(table[0], table[1:], interval, ROOM))) <= 3
+    young = [
+        msgspec.structs.replace(row, boot=now - row.node % 60, heartbeat=row.node % 60 * 4) for row in table
+    ]
+    assert len(list(r.cut(young[0], young[1:], interval, ROOM))) == 2
