@@ -38,6 +38,9 @@ ANSWER_ROUNDS = 0.25
 EARLY_ROUNDS = 0.5
 """News of our own may bring the next round forward, to no less than this after the last."""
 
+PUSHED_ROUNDS = 3
+"""Where the peers of so many rounds are everybody, they are told soon enough: nobody replies there (G1)."""
+
 FETCH_ROUNDS = 4
 """Rounds between two requests for facts over a channel (G5)."""
 
@@ -242,7 +245,7 @@ class Membership:
                 lacking.append(node)
         if accused or message.ask:
             steps += self._answer(sender, accused, now)
-        elif not message.reply:
+        elif not message.reply and len(table.rows) > PUSHED_ROUNDS * self._fanout:
             steps += self._reply(sender, entries)
         if lacking:
             steps += self._ask_for_facts(sender, lacking, now)

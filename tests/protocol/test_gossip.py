@@ -72,7 +72,7 @@ def test_g1_each_round_raises_the_heartbeat_and_reaches_three_peers_own_row_firs
 
 
 def test_g1_who_says_less_than_is_known_gets_that_in_reply() -> None:
-    mine = member(1, (2, 3, 4, 5))
+    mine = member(1, range(2, 12))
     say(mine, 2, entry(2, 7), entry(3, 9), entry(4, 6, boot=1001), entry(5, 3), now=0.1)
     behind = entry(3, 8), entry(4, 50), entry(2, 7), entry(6, 1), entry(1, 0)
     [reply] = sends(say(mine, 5, entry(5, 4), *behind, now=0.2))
@@ -82,15 +82,22 @@ def test_g1_who_says_less_than_is_known_gets_that_in_reply() -> None:
 
 
 def test_g1_who_knows_as_much_gets_no_reply_and_nobody_replies_to_a_reply() -> None:
-    mine = member(1, (2, 3))
+    mine = member(1, range(2, 12))
     say(mine, 2, entry(2, 7), entry(3, 9), now=0.1)
     assert not sends(say(mine, 2, entry(2, 8), entry(3, 9), now=0.2))
     assert not sends(say(mine, 2, entry(2, 9), entry(3, 10), now=0.3))
     assert not sends(say(mine, 2, entry(2, 10), entry(3, 1), now=0.4, reply=True))
 
 
+def test_g1_nobody_replies_where_three_rounds_reach_everybody() -> None:
+    for others in (9, 10):
+        mine = member(1, range(2, 2 + others))
+        say(mine, 2, entry(2, 7), entry(3, 9), now=0.1)
+        assert len(sends(say(mine, 2, entry(2, 8), entry(3, 1), now=0.2))) == (others > 9)
+
+
 def test_g3_a_failed_node_is_not_passed_on_in_a_reply_either() -> None:
-    mine = member(1, (2, 3))
+    mine = member(1, range(2, 12))
     say(mine, 2, entry(2, 1), entry(3, 9), now=0.1)
     keep_talking(mine, 2, 11 * T)
     assert mine.status(NodeId(3)) is Status.FAILED

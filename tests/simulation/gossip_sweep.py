@@ -30,7 +30,7 @@ class GossipRun:
 
     def __init__(self, seed: int) -> None:
         draw = self.draw = GossipWorld(seed, settings=SETTINGS).chance.stream("gossip shape")
-        count = draw.between(4, 9)
+        count = draw.between(4, 14)
         loss = (0.0, 0.1, 0.2)[draw.between(0, 2)]
         self.world = GossipWorld(seed, settings=SETTINGS, loss=loss, seeds=(1, 2))
         self.ids = list(range(1, count + 1))
