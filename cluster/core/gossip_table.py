@@ -146,10 +146,11 @@ class Table:
         found = []
         for entry in said:
             row = self.rows.get(NodeId(entry.node))
-            if row is None or row.boot < entry.boot:
-                continue
-            newer = row.heartbeat > entry.heartbeat or row.boot > entry.boot
-            if newer and row.status is not Status.FAILED:
+            if (
+                row is not None
+                and row.key > (entry.boot, entry.heartbeat)
+                and row.status is not Status.FAILED
+            ):
                 found.append(row)
         return found
 

@@ -115,6 +115,25 @@ def test_g6_a_reply_is_one_datagram_however_far_behind_the_other_is() -> None:
     assert 10 < len(message.entries) < 300
 
 
+def test_g6_rows_ascend_and_are_told_in_rounds_of_the_senders_interval() -> None:
+    mine = member(1, (9, 4, 6), settings=msgspec.structs.replace(SETTINGS, interval_s=0.25))
+    say(mine, 9, entry(9, 1), entry(4, 1), entry(7, 1), entry(3, 1), now=0.1)
+    for send in sends(mine.tick(mine.next_deadline())):
+        assert isinstance(send.message, Gossip)
+        assert [row.node for row in send.message.entries] == [1, 3, 4, 7, 9]
+        assert send.message.interval_ms == 250
+
+
+def test_g3_a_suspicion_travels_with_the_row() -> None:
+    mine = member(1, (2, 3))
+    for beat in (1, 2):
+        say(mine, 2, entry(2, beat), entry(3, beat), now=0.1)
+    keep_talking(mine, 2, 7 * T)
+    assert mine.status(NodeId(3)) is Status.SUSPECT
+    told = {n: row for send in sends(mine.tick(8 * T)) for n, row in rows(send).items()}
+    assert (told[2].suspected, told[3].suspected) == (False, True)
+
+
 def test_g1_nobody_gets_a_second_turn_before_all_had_one() -> None:
     mine = member(1, range(2, 11))
     turns = [send.to for _ in range(3) for send in sends(mine.tick(mine.next_deadline()))]
@@ -364,7 +383,7 @@ def test_g5_facts_too_long_are_trimmed_by_their_owner() -> None:
     assert own.slots == 9
 
 
-@pytest.mark.parametrize("rows", [500, 1_900])
+@pytest.mark.parametrize("rows", [500, 1_300, 1_900])
 def test_g6_a_large_table_goes_out_in_datagrams_that_stand_alone_and_the_round_has_a_price(rows: int) -> None:
     mine = member(1, (2,), boot=1_790_000_000)
     for start in range(3, 3 + rows, 20):

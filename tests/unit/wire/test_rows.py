@@ -87,6 +87,13 @@ def test_g6_a_cut_table_fits_and_lacks_nothing(
     assert all(len(part) > 1 for part in parts) or len(parts) == 1
 
 
+def test_g6_a_stretch_fits_also_where_own_row_is_long_and_far_from_the_next() -> None:
+    own = GossipEntry(2**61, 2**40, 2**60, 2**40)
+    for count in (*range(275, 290), *range(555, 575)):
+        for part in r.cut(own, [GossipEntry(node, 2**40, 2**60, 1) for node in range(count)], 1000, ROOM):
+            assert len(encode(r.pack(Gossip(part)).rows[1:])) - len("\xdc\x01\x00") <= ROOM
+
+
 def test_g6_a_table_of_500_takes_two_or_three_datagrams_however_old_its_nodes_are() -> None:
     """Of lives that began within a year of each other, rounds of 250 ms, and a few missed ones."""
     now, interval = 1_800_000_000, 250
