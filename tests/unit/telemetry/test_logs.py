@@ -60,7 +60,10 @@ def test_verbose_holds_summary_and_more(logs: NodeLogs) -> None:
         f"{STAMP} a leader",
         f"{STAMP} a step",
         f'{STAMP} <- 3 Heartbeat {{"t":"h","epoch":7,"seq":41,"lease_s":0.4}}',
-        f'{STAMP} -> 1 Gossip {{"t":"g","entries":[[2,9,5,1,false]],"ask":false}}',
+        (
+            f'{STAMP} -> 1 Gossip {{"t":"g","entries":[[2,9,5,1,false]],'
+            '"ask":false,"reply":false,"interval_ms":1000}'
+        ),
     ]
 
 
