@@ -22,7 +22,7 @@ from cluster.core.events import ChannelOpened, DatagramArrived, Event, FrameArri
 from cluster.core.facts import FactsStore
 from cluster.core.gossip_round import RowWindow, datagrams
 from cluster.core.hello import Terms
-from cluster.core.membership import ROUND_DATAGRAMS_MAX
+from cluster.core.membership import PUSHED_MAX, PUSHED_ROUNDS
 from cluster.core.quorum import Electorate
 from cluster.core.views import NodeSettings
 from cluster.identity import NO_EPOCH, Boot, Epoch, NodeId, Role, voters_hash
@@ -86,10 +86,13 @@ class Crowd:
         rows = [*(self.row(other) for other in self.members if other is not member), *self._heard.values()]
         rows.sort(key=lambda row: row.node)
         whole = datagrams(self.row(member), rows, self._gossip.interval_s, ask=ask)
-        return self._window.share(whole, max(1, ROUND_DATAGRAMS_MAX // self._gossip.fanout))
+        return self._window.share(whole, max(1, PUSHED_MAX // self._gossip.fanout))
 
     def reply(self, member: StandInWorker, entries: Sequence[GossipEntry]) -> Sequence[Gossip]:
         """What `member` knows better than a node outside who said this (G1)."""
+        others = len(self.members) - 1 + len(self._heard)
+        if others <= PUSHED_ROUNDS * self._gossip.fanout:
+            return ()
         rows = [row for entry in entries if (row := self._newer(entry)) and row.node != member.me]
         return datagrams(self.row(member), rows, self._gossip.interval_s, reply=True)[:1] if rows else ()
 
@@ -179,12 +182,13 @@ class StandInWorker:
             case Heartbeat(epoch=epoch) if epoch > self._epoch:
                 self._epoch = Epoch(epoch)
                 self._channels.dial(sender)
-            case Gossip(entries=entries, ask=ask, reply=reply):
+            case Gossip(entries=entries, ask=ask, reply=reply) if entries:
                 self._crowd.heard(entries[0])
                 if ask or any(entry.node == self.me and entry.suspected for entry in entries):
                     self._datagrams.send(sender, Gossip((self._crowd.row(self),)))
-                for part in () if reply else self._crowd.reply(self, entries):
-                    self._datagrams.send(sender, part)
+                elif not reply:
+                    for part in self._crowd.reply(self, entries):
+                        self._datagrams.send(sender, part)
             case FactsWanted() if (delta := self._crowd.facts.delta(message)) is not None:
                 self._datagrams.send(sender, delta)
             case _:

@@ -142,8 +142,8 @@ class Table:
         return boot < row.boot or (boot == row.boot and heartbeat <= row.heartbeat)
 
     def newer_than(self, said: Iterable[GossipEntry]) -> list[Row]:
-        """Our rows of nodes of which somebody says less than we know, and which we may pass on (G3)."""
-        found = []
+        """Our rows, by node, of those of whom less is said than we know and may pass on (G3)."""
+        found = {}
         for entry in said:
             row = self.rows.get(NodeId(entry.node))
             if (
@@ -151,8 +151,8 @@ class Table:
                 and row.key > (entry.boot, entry.heartbeat)
                 and row.status is not Status.FAILED
             ):
-                found.append(row)
-        return found
+                found[row.node] = row
+        return [found[node] for node in sorted(found)]
 
     def touch(self, node: NodeId, boot: Boot, now: float) -> Rise | None:
         """The node itself spoke, in this life: alive, whatever others say (G2).

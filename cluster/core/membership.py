@@ -23,8 +23,12 @@ from cluster.core.membership_view import MembershipSnapshot, MemberView
 from cluster.identity import Boot, NodeId, Status
 from cluster.wire.messages import FactsDelta, FactsWanted, Gossip, GossipEntry, NodeFacts
 
-ROUND_DATAGRAMS_MAX = 15
-"""Datagrams of one round, all peers together: 20 kB/s with headers at T = 1 s, however many nodes (G6)."""
+ROUND_DATAGRAMS_MAX = 18
+"""Datagrams of one round and the replies until the next, however many nodes (G6). Replies are half full and
+less: together they take less than 20 kB/s with headers at T = 1 s."""
+
+PUSHED_MAX = 12
+"""Of these so many to the round's peers together; what is left, and at least six, is for replies."""
 
 ASKS_MAX = 16
 """Silent nodes asked directly at once; when more are silent, they take turns."""
@@ -64,6 +68,7 @@ class Membership:
         self._boot = Boot(facts.boot)
         self._interval = settings.interval_s
         self._fanout = settings.fanout
+        self._share = max(1, PUSHED_MAX // self._fanout)
         self._rng = rng
         self._heartbeat = 0
         self._facts = FactsStore(facts)
@@ -71,7 +76,8 @@ class Membership:
         self._detector = FailureDetector(settings, now)
         self._counters = self._table.drops
         self._cycle = PeerCycle(rng)
-        self._window = RowWindow()
+        self._window, self._aside = RowWindow(), RowWindow()
+        self._replies_left = ROUND_DATAGRAMS_MAX
         self._met_somebody = False
         self._round_at = now
         self._last_round_at = -math.inf
@@ -167,14 +173,14 @@ class Membership:
         ask = not self._met_somebody
         live = [row.node for row in self._table if row.status is not Status.FAILED]
         peers = self._cycle.draw(self._fanout, live)
-        share = max(1, ROUND_DATAGRAMS_MAX // self._fanout)
-        whole = self._datagrams(ask=ask)  # the same messages for all, so that they are encoded once
-        for peer in peers:
-            yield from (Send(peer, part) for part in self._window.share(whole, share))
+        whole = self._datagrams(ask=ask)
+        pushed = [Send(peer, part) for peer in peers for part in self._window.share(whole, self._share)]
+        self._replies_left = ROUND_DATAGRAMS_MAX - len(pushed)
+        yield from pushed
         given_up = [row.node for row in self._table if row.status is Status.FAILED]
         if given_up and self._rng.random() < len(given_up) / (len(live) + 1):
             peer = self._rng.choice(given_up)
-            yield from (Send(peer, part) for part in self._window.share(self._datagrams(ask=True), 1))
+            yield from (Send(peer, part) for part in self._aside.share(self._datagrams(ask=True), 1))
 
     def _judge(self, now: float) -> Iterator[Any]:
         """Verdicts by the local clock (G3), unless we doubt ourselves (G4)."""
@@ -201,7 +207,8 @@ class Membership:
         for row in sorted(silent, key=lambda row: row.asked_at)[:ASKS_MAX]:
             row.asked_at = now
             accusation = self._entry(row.node, row.boot, row.heartbeat, suspected=True)
-            yield Send(row.node, Gossip((self._own_entry(), accusation), ask=True))
+            asked = datagrams(self._own_entry(), (accusation,), self._interval, ask=True)
+            yield from (Send(row.node, part) for part in asked)
 
     def _sentence(self, row: Row, now: float) -> Iterator[Any]:
         verdict = self._detector.judge(row.status, row.since, now)
@@ -246,7 +253,7 @@ class Membership:
         if accused or message.ask:
             steps += self._answer(sender, accused, now)
         elif not message.reply and len(table.rows) > PUSHED_ROUNDS * self._fanout:
-            steps += self._reply(sender, entries)
+            steps += self._reply(sender, boot, entries)
         if lacking:
             steps += self._ask_for_facts(sender, lacking, now)
         return tuple(steps)
@@ -270,15 +277,18 @@ class Membership:
         if accused:
             self._heartbeat += 1
             self._counters["refutations"] += 1
-            yield Send(sender, Gossip((self._own_entry(),)))
+            yield from (Send(sender, part) for part in datagrams(self._own_entry(), (), self._interval))
         else:
-            share = max(1, ROUND_DATAGRAMS_MAX // self._fanout)
-            yield from (Send(sender, part) for part in self._window.share(self._datagrams(), share))
+            yield from (Send(sender, part) for part in self._aside.share(self._datagrams(), self._share))
 
-    def _reply(self, sender: NodeId, entries: Iterable[GossipEntry]) -> Iterator[Any]:
+    def _reply(self, sender: NodeId, boot: Boot, entries: Iterable[GossipEntry]) -> Iterator[Any]:
         """Tell the sender what it is behind of, so that news travels both ways in each round (G1)."""
+        row = self._table.rows.get(sender)
+        if row is None or row.boot != boot:
+            return
         rows = [self._row_entry(row) for row in self._table.newer_than(entries)]
-        if rows:
+        if rows and self._replies_left > 0:
+            self._replies_left -= 1
             yield Send(sender, datagrams(self._own_entry(), rows, self._interval, reply=True)[0])
 
     def _report(self, rise: Rise, source: NodeId, now: float) -> Steps:

@@ -187,7 +187,7 @@ class Gossip(Message, tag="g", frozen=True):
     Attributes:
         ask: the sender wants an answer now (it suspects the receiver, or is new).
         reply: these are what the receiver's own rows were behind of; nothing is said to them.
-        interval_ms: T of the sender, by which its heartbeats rise (G1).
+        interval_ms: T of the sender, by which heartbeats rise (G1) and are foretold.
     """
 
     entries: tuple[GossipEntry, ...]

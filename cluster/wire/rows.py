@@ -2,8 +2,8 @@
 
 The first row is whole; of each later one every number is told as its difference from what can be expected of
 it: rows ascend by node, lives began about when the sender's did, and a heartbeat counts the rounds of a life.
-MessagePack writes a small number in one byte, so that a row takes 4 to 9 of them instead of 11 to 22, and 500
-rows two datagrams instead of seven.
+MessagePack writes a small number in one byte. Rows of nodes that started together take 4 bytes instead of 11,
+of lives within a year 8 instead of 16, and up to 13 where facts have had millions of versions; at most 36.
 """
 
 from __future__ import annotations

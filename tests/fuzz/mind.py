@@ -20,6 +20,7 @@ from cluster.core.record import Record
 from cluster.core.views import NodeSettings
 from cluster.errors import RemoteProtocolError
 from cluster.identity import Boot, NodeId, Role, voters_hash
+from cluster.version import PROTOCOL_VERSION
 from cluster.wire.codec import decode_datagram, decode_frame, encode_datagram, encode_frame
 from cluster.wire.jobs import Outcome, Program, Source, Verdict
 from cluster.wire.messages import Gossip, Heartbeat, Hello, NodeFacts
@@ -170,7 +171,9 @@ def step(sender: NodeId, what: int, payload: bytes = b"") -> bytes:
 
 def _hello(node: NodeId, epoch: int, voters: tuple[NodeId, ...]) -> bytes:
     hashed = voters_hash(CLUSTER, voters)
-    return encode_frame(Hello(1, CLUSTER, node, BOOT, ROLES[node], epoch, hashed, "same", slots=2))
+    return encode_frame(
+        Hello(PROTOCOL_VERSION, CLUSTER, node, BOOT, ROLES[node], epoch, hashed, "same", slots=2)
+    )
 
 
 _FLOATS = (math.nan, math.inf, -math.inf, -1.0, 0.0, 1e308)

@@ -104,15 +104,74 @@ def test_g3_a_failed_node_is_not_passed_on_in_a_reply_either() -> None:
     assert not sends(say(mine, 2, entry(2, 50), entry(3, 8), now=11.2 * T))
 
 
+def test_g1_who_is_behind_of_a_row_twice_or_disorderly_gets_it_once_in_order() -> None:
+    mine = member(1, range(2, 12))
+    say(mine, 2, entry(2, 7), entry(3, 9), entry(4, 9), now=0.1)
+    [reply] = sends(say(mine, 2, entry(2, 8), entry(4, 1), entry(3, 1), entry(4, 2), now=0.2))
+    assert isinstance(reply.message, Gossip)
+    assert [row.node for row in reply.message.entries] == [1, 3, 4]
+
+
+def test_g1_who_asks_gets_an_answer_and_no_reply_beside_it() -> None:
+    mine = member(1, range(2, 12))
+    say(mine, 2, entry(2, 7), entry(3, 9), now=0.1)
+    [answer] = sends(say(mine, 2, entry(2, 8), entry(3, 1), now=0.5, ask=True))
+    assert isinstance(answer.message, Gossip)
+    assert not answer.message.reply
+
+
+def test_g1_an_older_life_and_a_node_without_a_row_get_no_reply() -> None:
+    full = member(1, range(2, 12), settings=msgspec.structs.replace(SETTINGS, table_max=10))
+    say(full, 2, entry(2, 7), entry(3, 9), now=0.1)
+    assert not sends(say(full, 99, entry(99, 1), entry(3, 1), now=0.2))
+    assert not sends(say(full, 2, entry(2, 50, boot=999), entry(3, 1), now=0.2))
+    assert sends(say(full, 2, entry(2, 8), entry(3, 1), now=0.2))
+
+
+def test_g6_a_round_and_the_replies_until_the_next_have_a_price() -> None:
+    """However much a node is told that it knows better (amplification)."""
+    mine = member(1, range(2, 12))
+    say(mine, 2, entry(2, 7), entry(3, 9), now=0.1)
+    for beat in (1, 2):
+        said = len(sends(mine.tick(mine.next_deadline())))
+        told = [say(mine, 2, entry(2, 7), entry(3, 1), now=beat - 0.9) for _ in range(50)]
+        assert said + sum(len(sends(steps)) for steps in told) == 18
+
+
 def test_g6_a_reply_is_one_datagram_however_far_behind_the_other_is() -> None:
     mine = member(1, (2,))
-    for start in range(3, 303, 100):
-        news = [entry(n, 2**40 + n**4, boot=1000 + 7**n % 2**33) for n in range(start, start + 100)]
+    for start in range(3, 303, 20):
+        news = [entry(n, 2**40 + n**4, boot=1000 + 7**n % 2**28) for n in range(start, start + 20)]
         say(mine, 2, entry(2, start), *news, now=0.1)
+    assert len(mine.snapshot(0.1).members) == 302
     [reply] = sends(say(mine, 2, entry(2, 400), *(entry(n, 1, boot=1) for n in range(3, 303)), now=0.2))
     message = round_trip(reply.message)  # type: ignore[arg-type]
     assert isinstance(message, Gossip)
-    assert 10 < len(message.entries) < 300
+    assert 50 < len(message.entries) < 250
+
+
+@pytest.mark.parametrize("count", range(980, 1_240, 20))
+def test_g6_answers_take_no_rows_turn_in_the_rounds(count: int) -> None:
+    """Of 16 datagrams, twelve a round and four to who asks between two rounds: all in turn nevertheless."""
+    mine = member(1, (2,))
+    for start in range(3, 3 + count, 20):
+        news = [entry(n, 2**40 + n**4, boot=1000 + 7**n % 2**28) for n in range(start, start + 20)]
+        say(mine, 2, entry(2, start), *news, now=0.1)
+    seen: Counter[int] = Counter()
+    for beat in range(1, 9):
+        say(mine, 2, entry(2, 2_000 + beat), now=beat - 0.5, ask=True)
+        for send in sends(mine.tick(float(beat))):
+            if isinstance(send.message, Gossip) and not send.message.ask:
+                seen.update(row.node for row in send.message.entries[1:])
+    assert len(seen) == count + 1
+    assert max(seen.values()) - min(seen.values()) <= 1
+
+
+def test_g6_a_very_short_interval_can_be_told() -> None:
+    mine = member(1, (2,), settings=msgspec.structs.replace(SETTINGS, interval_s=0.0004))
+    [send] = sends(mine.tick(mine.next_deadline()))
+    assert isinstance(send.message, Gossip)
+    assert send.message.interval_ms == 1
 
 
 def test_g6_rows_ascend_and_are_told_in_rounds_of_the_senders_interval() -> None:

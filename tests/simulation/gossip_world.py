@@ -150,10 +150,9 @@ class GossipWorld:
     # --- datagrams --------------------------------------------------------------------------------------
 
     def _perform(self, node: int, member: Member, steps: Iterable[object]) -> None:
-        payloads: dict[int, bytes] = {}
-        for step in steps if isinstance(steps, tuple) else tuple(steps):
+        for step in steps:
             if isinstance(step, Send):
-                self._send(node, member, step, payloads)
+                self._send(node, member, step)
             elif isinstance(step, MemberFailed):
                 self.verdicts.append((self.now, node, step.node, Status.FAILED))
             elif isinstance(step, MemberRecovered):
@@ -161,9 +160,8 @@ class GossipWorld:
             else:
                 assert isinstance(step, Log) or step is not None
 
-    def _send(self, node: int, member: Member, step: Send, payloads: dict[int, bytes]) -> None:
-        payload = payloads.get(id(step.message)) or encode_datagram(step.message)
-        payloads[id(step.message)] = payload  # what goes to several is encoded once
+    def _send(self, node: int, member: Member, step: Send) -> None:
+        payload = encode_datagram(step.message)
         assert len(payload) <= DATAGRAM_PAYLOAD_MAX, "a payload is at most 1,200 bytes (G6)"
         member.sent += 1
         member.sent_bytes += len(payload) + OVERHEAD

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from cluster.cli import main
 from cluster.local import Layout, LocalCluster
-from cluster.version import __version__
+from cluster.version import PROTOCOL_VERSION, __version__
 
 GONE = "http://127.0.0.1:9"
 """Where nothing answers: the discard port."""
@@ -383,7 +383,7 @@ def test_the_log_of_a_node_that_is_down_is_read_from_its_file(tmp_path: Path) ->
 
 
 def test_version_names_the_protocol_too() -> None:
-    assert _ran("version").stdout == f"javacluster {__version__} (protocol 1)\n"
+    assert _ran("version").stdout == f"javacluster {__version__} (protocol {PROTOCOL_VERSION})\n"
 
 
 def test_every_command_has_one_line_of_help() -> None:
