@@ -94,6 +94,7 @@ class Crowd:
         if others <= PUSHED_ROUNDS * self._gossip.fanout:
             return ()
         rows = [row for entry in entries if (row := self._newer(entry)) and row.node != member.me]
+        rows.sort(key=lambda row: row.node)
         return datagrams(self.row(member), rows, self._gossip.interval_s, reply=True)[:1] if rows else ()
 
     def _newer(self, entry: GossipEntry) -> GossipEntry | None:

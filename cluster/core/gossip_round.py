@@ -45,19 +45,19 @@ class PeerCycle:
 
 
 class RowWindow:
-    """Cuts a table into datagrams; what does not fit one peer's share is where the next one's begins."""
+    """Whose turn it is of a table's datagrams: where one peer's share ends, the next one's begins."""
 
     def __init__(self) -> None:
-        """Begin at the table's first row."""
+        """Begin with the first."""
         self._start = 0
 
-    def share(self, datagrams: Sequence[Gossip], most: int) -> Sequence[Gossip]:
+    def share(self, whole: Sequence[Gossip], most: int) -> Sequence[Gossip]:
         """At most so many of a whole table's: every row travels equally often."""
-        if len(datagrams) <= most:
-            return datagrams
-        start = self._start % len(datagrams)
+        if len(whole) <= most:
+            return whole
+        start = self._start % len(whole)
         self._start = start + most
-        return [datagrams[at % len(datagrams)] for at in range(start, start + most)]
+        return [whole[at % len(whole)] for at in range(start, start + most)]
 
 
 def datagrams(

@@ -1,7 +1,7 @@
 """Who is alive, and what they say of themselves: the gossip protocol of one node (G1-G6).
 
 Composes the table (what was heard), the failure detector (what silence means), the facts (what is said) and
-the round (who is told). A round's cost is bounded: a table that fits `ROUND_DATAGRAMS_MAX` goes to each peer
+the round (who is told). A round's cost is bounded: a table that fits `PUSHED_MAX` goes to each peer
 whole; of a larger one each peer gets the next stretch.
 """
 
@@ -28,7 +28,7 @@ ROUND_DATAGRAMS_MAX = 18
 less: together they take less than 20 kB/s with headers at T = 1 s."""
 
 PUSHED_MAX = 12
-"""Of these so many to the round's peers together; what is left, and at least six, is for replies."""
+"""So many of these to the round's peers together; what is left is for replies."""
 
 ASKS_MAX = 16
 """Silent nodes asked directly at once; when more are silent, they take turns."""
@@ -284,10 +284,10 @@ class Membership:
     def _reply(self, sender: NodeId, boot: Boot, entries: Iterable[GossipEntry]) -> Iterator[Any]:
         """Tell the sender what it is behind of, so that news travels both ways in each round (G1)."""
         row = self._table.rows.get(sender)
-        if row is None or row.boot != boot:
+        if row is None or row.boot != boot or self._replies_left <= 0:
             return
         rows = [self._row_entry(row) for row in self._table.newer_than(entries)]
-        if rows and self._replies_left > 0:
+        if rows:
             self._replies_left -= 1
             yield Send(sender, datagrams(self._own_entry(), rows, self._interval, reply=True)[0])
 
@@ -342,10 +342,7 @@ class Membership:
         return [self._row_entry(row) for row in sorted(rows, key=_node)]
 
     def _row_entry(self, row: Row) -> GossipEntry:
-        suspected = row.status is Status.SUSPECT
-        return GossipEntry(
-            row.node, row.boot, row.heartbeat, self._facts.version(row.node, row.boot), suspected
-        )
+        return self._entry(row.node, row.boot, row.heartbeat, suspected=row.status is Status.SUSPECT)
 
     def _entry(self, node: NodeId, boot: int, heartbeat: int, *, suspected: bool = False) -> GossipEntry:
         return GossipEntry(node, boot, heartbeat, self._facts.version(node, boot), suspected)

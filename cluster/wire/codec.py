@@ -12,7 +12,7 @@ import msgspec
 
 from cluster.errors import LocalProtocolError, RemoteProtocolError
 from cluster.limits import DATAGRAM_PAYLOAD_MAX, FRAME_MAX
-from cluster.wire.messages import Datagram, Frame, Gossip, OtherDatagram
+from cluster.wire.messages import Datagram, Frame, Gossip, PlainDatagram
 from cluster.wire.rows import PackedGossip, pack, unpack
 
 UNDECODABLE = "undecodable"
@@ -21,8 +21,8 @@ UNDECODABLE = "undecodable"
 T = TypeVar("T")
 
 _encoder = msgspec.msgpack.Encoder()
-_datagrams: msgspec.msgpack.Decoder[OtherDatagram | PackedGossip] = msgspec.msgpack.Decoder(
-    OtherDatagram | PackedGossip
+_datagrams: msgspec.msgpack.Decoder[PlainDatagram | PackedGossip] = msgspec.msgpack.Decoder(
+    PlainDatagram | PackedGossip
 )
 _frames: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
 
@@ -69,7 +69,7 @@ def decode_frame(body: bytes) -> Frame:
     return _decode(_frames, body, FRAME_MAX)
 
 
-def _encode(message: OtherDatagram | PackedGossip | Frame, most: int) -> bytes:
+def _encode(message: PlainDatagram | PackedGossip | Frame, most: int) -> bytes:
     try:
         encoded = _encoder.encode(message)
     except (TypeError, ValueError, OverflowError) as error:

@@ -208,7 +208,7 @@ class FactsDelta(Message, tag="d", frozen=True):
     facts: tuple[NodeFacts, ...]
 
 
-OtherDatagram = (
+PlainDatagram = (
     Notification
     | Propose
     | Promise
@@ -221,9 +221,9 @@ OtherDatagram = (
     | FactsWanted
     | FactsDelta
 )
-"""Those that travel as they are."""
+"""What travels as it is; gossip is packed (`cluster.wire.rows`)."""
 
-Datagram = OtherDatagram | Gossip
+Datagram = PlainDatagram | Gossip
 
 ELECTION_KIND = 1
 GOSSIP_KIND = 2
