@@ -63,6 +63,8 @@ class Sealer:
         self._me = me
         self._boot = boot
         self._sequence = 0
+        self._last: Datagram | None = None
+        self._payload = b""
         self.rekey(keyring)
 
     def rekey(self, keyring: Keyring) -> None:
@@ -76,7 +78,8 @@ class Sealer:
         Raises:
             LocalProtocolError: the message is too large.
         """
-        payload = encode_datagram(message)
+        if message is not self._last:  # a round says the same to several; messages never change
+            self._payload, self._last = encode_datagram(message), message
         self._sequence += 1
         header = HEADER.pack(
             MAGIC,
@@ -89,7 +92,7 @@ class Sealer:
             to,
             kind_of(message),
         )
-        return header + self._cipher.encrypt(_NONCE.pack(self._sequence), payload, header)
+        return header + self._cipher.encrypt(_NONCE.pack(self._sequence), self._payload, header)
 
 
 @attrs.frozen

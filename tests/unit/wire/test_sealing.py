@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.errors import ConfigError, RemoteProtocolError
+from cluster.errors import ConfigError, LocalProtocolError, RemoteProtocolError
 from cluster.identity import MAX_BOOT, Boot, NodeId
 from cluster.limits import DATAGRAM_PAYLOAD_MAX
 from cluster.wire import messages as m
@@ -42,6 +42,18 @@ def test_what_was_sealed_opens_once_with_its_sender_life_and_sequence() -> None:
     second = sender.seal(ME, m.Resign(8))
     assert receiver.open(second).sequence == 2
     assert dropped(receiver, second) == "replayed"
+
+
+def test_one_message_to_several_opens_for_each_and_does_not_outlive_the_next() -> None:
+    """Also around a message that is too large: what was said before is not said in its place."""
+    sender, same, large = sealer(), m.Resign(7), m.Probe(1, "x" * DATAGRAM_PAYLOAD_MAX)
+    for node in (ME, OTHER):
+        assert opener(me=node).open(sender.seal(node, same)).message == same
+    for _ in range(2):
+        with pytest.raises(LocalProtocolError):
+            sender.seal(ME, large)
+    assert opener().open(sender.seal(ME, m.Resign(8))).message == m.Resign(8)
+    assert opener().open(sender.seal(ME, same)).message == same
 
 
 def test_n6_each_foreign_datagram_has_its_own_reason() -> None:
