@@ -60,6 +60,16 @@ def keep_talking(mine: Membership, node: int, until: float, start: float = 0.5) 
     raise AssertionError
 
 
+def crowded(count: int, *silent: int, now: float = 0.1) -> Membership:
+    """A node that hears of so many, whose rows are long, from node 2, and nothing of the silent."""
+    mine = member(1, (2, *silent))
+    keep_talking(mine, 2, now)
+    for start in range(3, 3 + count, 20):
+        news = [entry(n, 2**40 + n**4, boot=1000 + 7**n % 2**28) for n in range(start, start + 20)]
+        say(mine, 2, entry(2, start), *news, now=now)
+    return mine
+
+
 def test_g1_each_round_raises_the_heartbeat_and_reaches_three_peers_own_row_first() -> None:
     mine = member(1, range(2, 12))
     for beat in range(1, 5):
@@ -153,10 +163,7 @@ def test_g6_a_reply_is_one_datagram_however_far_behind_the_other_is() -> None:
 @pytest.mark.parametrize("count", range(980, 1_240, 20))
 def test_g6_answers_take_no_rows_turn_in_the_rounds(count: int) -> None:
     """Of 16 datagrams, twelve a round and four to who asks between two rounds: all in turn nevertheless."""
-    mine = member(1, (2,))
-    for start in range(3, 3 + count, 20):
-        news = [entry(n, 2**40 + n**4, boot=1000 + 7**n % 2**28) for n in range(start, start + 20)]
-        say(mine, 2, entry(2, start), *news, now=0.1)
+    mine = crowded(count)
     seen: Counter[int] = Counter()
     for beat in range(1, 9):
         say(mine, 2, entry(2, 2_000 + beat), now=beat - 0.5, ask=True)
@@ -165,6 +172,27 @@ def test_g6_answers_take_no_rows_turn_in_the_rounds(count: int) -> None:
                 seen.update(row.node for row in send.message.entries[1:])
     assert len(seen) == count + 1
     assert max(seen.values()) - min(seen.values()) <= 1
+
+
+def test_g6_who_asks_gets_a_share_of_a_large_table_and_the_next_one_the_next() -> None:
+    mine = crowded(1_160)
+    first, second = (
+        sends(say(mine, 2, entry(2, 2_000 + beat), now=float(beat), ask=True)) for beat in (1, 2)
+    )
+    assert len(first) == len(second) == 4
+    told = [{node for send in answer for node in rows(send)} - {1} for answer in (first, second)]
+    assert not told[0] & told[1]
+
+
+def test_g6_one_datagram_is_enough_to_find_a_failed_node_again() -> None:
+    lost = range(5_000, 5_400)
+    mine = crowded(1_160, *lost, now=8.5)
+    keep_talking(mine, 2, 14.0, 9.0)
+    assert mine.status(NodeId(lost[0])) is Status.FAILED
+    assert mine.status(NodeId(3)) is not Status.FAILED
+    ticks = [sends(mine.tick(mine.next_deadline())) for _ in range(10)]
+    tried = [sum(mine.status(send.to) is Status.FAILED for send in sent) for sent in ticks]
+    assert max(tried) == 1
 
 
 def test_g6_a_very_short_interval_can_be_told() -> None:
