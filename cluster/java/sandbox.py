@@ -22,6 +22,7 @@ import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
 
 from cluster.config import SandboxSettings
 from cluster.errors import EnvironmentFault
@@ -30,6 +31,7 @@ from cluster.java.archive import succeeds
 from cluster.java.bounds import NICE, as_arguments, give_way, may_bound_others, may_renice_others
 from cluster.java.cells import Subtree
 from cluster.java.flags import Allowance
+from cluster.java.halfmade import end_abandoned
 from cluster.java.jdk import Jdk
 from cluster.java.kept import Kept, discard, locked
 from cluster.java.launch import INSIDE_FILES, Launch
@@ -80,6 +82,8 @@ class Sandbox:
         state_directory: holds the private directories that mode `none` needs, and nothing else.
         subtree: the control group that this node may divide; None where it has none.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -171,8 +175,13 @@ class Sandbox:
         return Path(_found("prlimit", "util-linux")) if self._limited else None
 
     def prepare(self) -> bool:
-        """Make or find what machines start from; whether there is an archive (`Launch.prepare`)."""
+        """Make or find what machines start from; whether there is an archive (`Launch.prepare`).
+
+        What killed nodes left half made goes: they held the same directory's files (`halfmade`).
+        """
         if self.confined:
+            if ended := end_abandoned(self._jar.parent):
+                self._log.info("ended {ended} half-made sandboxes of nodes that were killed", ended=ended)
             with suppress(OSError), locked(self._jar.parent):
                 self._root = self._rooted() or self._rooted()
         return self._launch.prepare(self._bwrap)

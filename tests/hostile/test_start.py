@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 from cluster.java.frames import NONCE_BYTES, encode_task
-from cluster.java.harness import LAUNCHER, build
+from cluster.java.harness import LAUNCHER, build, directory
 from cluster.java.jdk import find
 from cluster.wire.jobs import Verdict
 from tests.hostile.conftest import HELLO, KEPT
+from tests.support.halfmade import HalfMade
 from tests.support.java_driver import ANSWER_S, JavaDriver, main_class, program
 from tests.support.kept import lend
 
@@ -232,3 +233,21 @@ def test_a_killed_compiler_loses_no_job_and_a_killed_node_leaves_no_process(tmp_
         assert time.monotonic() < deadline  # noqa: TID251
         time.sleep(0.02)
     driver.stop()
+
+
+def test_a_node_ends_at_its_start_what_a_killed_one_left_half_made(tmp_path: Path) -> None:
+    """S5: it would sleep for ever, and hold the pipes of the node that is gone."""
+    kept = directory(tmp_path)
+    left, others, waiting = HalfMade(kept), HalfMade(tmp_path / "another"), HalfMade(kept)
+    try:
+        left.kill_bubblewrap()
+        others.kill_bubblewrap()
+        driver = JavaDriver(tmp_path)
+        assert driver.start.started, driver.start.text
+        assert left.gone()
+        assert others.alive(), "of another directory"
+        assert waiting.alive(), "its bubblewrap lives"
+        assert driver.stop() == 0
+    finally:
+        for made in (left, others, waiting):
+            made.end()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import select
@@ -10,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,11 +19,12 @@ from twisted.internet.error import ProcessTerminated
 from twisted.python.failure import Failure
 
 from cluster.java.bounds import NICE, bound
-from cluster.java.halfmade import end_holders
+from cluster.java.halfmade import end_abandoned, end_holders
 from cluster.java.jvm import Jvm, files_in, usage_of
 from cluster.java.place import Place
-from cluster.java.sandbox import CONTROL, INFO, STDOUT
+from cluster.java.sandbox import CONTROL, INFO
 from cluster.limits import MIB
+from tests.support.halfmade import HalfMade
 
 
 def test_no_bound_is_set_before_the_machines_number_is_known() -> None:
@@ -105,49 +104,15 @@ def test_who_asks_twice_gets_bubblewrap_killed_with_its_children() -> None:
     assert parent.stdout.read() == b""  # the sleeper held it open
 
 
-class _Made:
-    """A real bubblewrap that has made its child and can't tell the number, as nobody reads that."""
-
-    def __init__(self) -> None:
-        info, full = os.pipe()
-        os.set_blocking(full, False)
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                os.write(full, bytes(4096))
-        os.set_blocking(full, True)
-        argv = ["bwrap", "--unshare-all", "--die-with-parent", "--info-fd", str(full), "--dev-bind", "/", "/"]
-        self.outer = subprocess.Popen([*argv, "sleep", "60"], stdout=subprocess.PIPE, pass_fds=[full])
-        os.close(full)
-        self._info = info
-        children = Path(f"/proc/{self.outer.pid}/task/{self.outer.pid}/children")
-        deadline = time.monotonic() + 10  # noqa: TID251  (a test that waits for a real process)
-        while not children.read_bytes():
-            assert time.monotonic() < deadline  # noqa: TID251
-            time.sleep(0.001)
-        self.pid = int(children.read_bytes())
-        self.pipes = {STDOUT: self.outer.stdout}
-
-    def kill_bubblewrap(self) -> None:
-        self.outer.kill()
-        self.outer.wait(10)
-
-    def end(self) -> None:
-        os.close(self._info)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-        if self.outer.stdout is not None:
-            self.outer.stdout.close()
-
-
 @pytest.fixture
-def made() -> Iterator[_Made]:
-    half = _Made()
+def made(tmp_path: Path) -> Iterator[HalfMade]:
+    half = HalfMade(tmp_path)
     yield half
     half.end()
 
 
 @pytest.mark.parametrize("first", ["its end is told", "its number is not"])
-def test_what_a_killed_bubblewrap_has_half_made_is_ended(made: _Made, first: str) -> None:
+def test_what_a_killed_bubblewrap_has_half_made_is_ended(made: HalfMade, first: str) -> None:
     """J2, S5: it would wait for ever and hold the pipes open, so that its job would wait as well."""
     jvm = Jvm(confined=True)
     jvm.transport = made  # type: ignore[assignment]
@@ -178,7 +143,7 @@ def test_a_number_that_comes_after_the_end_of_bubblewrap_is_of_a_machine_to_be_e
         child.wait(10)
 
 
-def test_nobody_else_that_holds_a_pipe_is_ended(made: _Made) -> None:
+def test_nobody_else_that_holds_a_pipe_is_ended(made: HalfMade) -> None:
     """A node that is about to start another machine holds them for a moment, in a child of its own."""
     other = subprocess.Popen(["sleep", "60"], stdin=made.outer.stdout)
     try:
@@ -189,6 +154,17 @@ def test_nobody_else_that_holds_a_pipe_is_ended(made: _Made) -> None:
     finally:
         other.kill()
         other.wait(10)
+
+
+def test_what_a_killed_node_has_half_made_is_ended(made: HalfMade, tmp_path: Path) -> None:
+    """S5: known by what it was to start from, and by a parent that is no bubblewrap any more."""
+    assert end_abandoned(tmp_path) == 0, "its bubblewrap lives, and so may its node"
+    made.kill_bubblewrap()
+    assert end_abandoned(tmp_path / "harness") == 0
+    assert end_abandoned(tmp_path.with_name(tmp_path.name[:-1])) == 0
+    assert made.alive(), "another's, of a directory with nearly the same name"
+    assert end_abandoned(tmp_path) == 1
+    assert made.gone()
 
 
 class _Gate:
