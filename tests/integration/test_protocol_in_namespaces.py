@@ -236,6 +236,72 @@ def test_l6_a_leader_that_stood_still_works_for_nobody_afterwards(islands: Islan
     islands.nothing_is_broken()
 
 
+@contextlib.contextmanager
+def _standing_still(islands: Islands, *nodes: int) -> Iterator[None]:
+    """SIGSTOP, as a host that is suspended; their virtual machines go on."""
+    with contextlib.ExitStack() as going_on:
+        for node in nodes:
+            assert islands.cluster.kill(node, signal.SIGSTOP)
+            going_on.callback(islands.cluster.kill, node, signal.SIGCONT)
+        yield
+
+
+@pytest.mark.parametrize(
+    "seconds", [pytest.param(long, marks=pytest.mark.exhaustive) for long in (2.0, 30.0)]
+)
+def test_w6_a_follower_that_stood_still_costs_no_answer_and_no_leader(
+    islands: Islands, seconds: float
+) -> None:
+    """L4, W3: each peer would have its turn; what falls to this one goes to another, or waits."""
+    leader, epoch = islands.settled()
+    follower = next(node for node in PEERS if node != leader)
+    with _standing_still(islands, follower):
+        over = _after(seconds)
+        for _ in PEERS:
+            islands.answers()
+        eventually(over, "it stood still long enough", RECOVERS_S)
+    assert islands.settled() == (leader, epoch)
+    islands.answers()
+    islands.nothing_is_broken()
+
+
+@pytest.mark.exhaustive
+def test_l4_a_gateway_that_stood_still_answers_when_it_goes_on(islands: Islands) -> None:
+    """W9: past `work.absence_s` its jobs are cancelled elsewhere; who still waits gets his answer."""
+    leader, epoch = islands.settled()
+    for seconds in (2.0, 10.0):
+        with _standing_still(islands, 0):
+            eventually(_after(seconds), "it stood still long enough", RECOVERS_S)
+        islands.answers()
+    assert islands.settled() == (leader, epoch)
+    islands.nothing_is_broken()
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("seconds", [2.0, 10.0])
+def test_i6_where_all_stood_still_one_leads_afterwards(islands: Islands, seconds: float) -> None:
+    """L3: as when hosts are snapshots that are resumed: each lease is over, nobody knows of the others."""
+    _, epoch = islands.settled()
+    with _standing_still(islands, 0, *PEERS):
+        eventually(_after(seconds), "they stood still long enough", RECOVERS_S)
+    islands.answers()
+    assert islands.settled()[1] >= epoch
+    islands.nothing_is_broken()
+
+
+def test_n3_a_follower_that_is_killed_comes_back_to_the_same_leader(islands: Islands) -> None:
+    """L4: a voter that starts disturbs nobody who is led."""
+    leader, epoch = islands.settled()
+    follower = next(node for node in PEERS if node != leader)
+    islands.cluster.kill(follower, signal.SIGKILL)
+    for _ in PEERS:
+        islands.answers()
+    islands.cluster.start(follower)
+    assert islands.settled() == (leader, epoch)
+    islands.answers()
+    islands.nothing_is_broken()
+
+
 def _after(seconds: float) -> Callable[[], bool]:
     end = time.monotonic() + seconds
     return lambda: time.monotonic() >= end
