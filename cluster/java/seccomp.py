@@ -32,11 +32,18 @@ mlock mlock2 mlockall splice vmsplice tee
 fork vfork execveat mknod mknodat signalfd signalfd4 pidfd_open pidfd_getfd pidfd_send_signal
 personality iopl ioperm modify_ldt lookup_dcookie vhangup uselib ustat sysfs nfsservctl
 landlock_create_ruleset seccomp
+setxattr lsetxattr fsetxattr setxattrat removexattr lremovexattr fremovexattr removexattrat
+setsockopt sendmsg sendmmsg flock sync syncfs
 """.split()  # noqa: SIM905  (a table of names reads best as text)
 """Refused with EPERM; names that this libseccomp or this machine does not know are left out."""
 
 _CLONE_THREAD = 0x0001_0000
 _CLONE_NEW = (0x0002_0000, 0x0200_0000, 0x0400_0000, 0x0800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000, 0x80)
+_AF_UNIX = 1
+_PR_SET_SECCOMP = 22
+_F_SETLEASE, _F_NOTIFY, _F_SETPIPE_SZ = 1024, 1026, 1031
+_INT = 0xFFFF_FFFF
+"""What the kernel looks at of an argument that is an `int`."""
 _MAP_SHARED_ANONYMOUS = 0x01 | 0x20
 _MAP_GROWSDOWN = 0x0100
 
@@ -57,8 +64,18 @@ def filter_program() -> bytes:
     for flag in _CLONE_NEW:
         rules.add_rule(refuse, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, flag))
     # There is no network to reach (S1), and what waits in a socket's buffers is memory that no rlimit counts.
-    # `socketpair` is what Java's own channels make one of at their start.
+    # `socketpair` is what Java's own channels make one of at their start; `setsockopt` would make its buffers
+    # large, and with `sendmsg` descriptors could wait in them that no limit of the process counts.
     rules.add_rule(pyseccomp.ERRNO(errno.EAFNOSUPPORT), "socket")
+    rules.add_rule(
+        pyseccomp.ERRNO(errno.EAFNOSUPPORT), "socketpair", pyseccomp.Arg(0, pyseccomp.NE, _AF_UNIX)
+    )
+    # Each filter would be memory of the kernel's, as are lists of who may what with a file (`setxattr`).
+    rules.add_rule(refuse, "prctl", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _INT, _PR_SET_SECCOMP))
+    # Programs of different tenants see the same files of the host: they would hear each other (also `flock`).
+    # And a pipe's buffer would be larger than others' are.
+    for command in (_F_SETLEASE, _F_NOTIFY, _F_SETPIPE_SZ):
+        rules.add_rule(refuse, "fcntl", pyseccomp.Arg(1, pyseccomp.MASKED_EQ, _INT, command))
     # Both would hold memory that RLIMIT_DATA does not count.
     for flags in (_MAP_SHARED_ANONYMOUS, _MAP_GROWSDOWN):
         rules.add_rule(refuse, "mmap", pyseccomp.Arg(3, pyseccomp.MASKED_EQ, flags, flags))

@@ -620,9 +620,7 @@ JAVA_ROWS = (
 ROWS = (*TIME_ROWS, *MEMORY_ROWS, *PROCESS_ROWS, *OUTPUT_ROWS, *FILE_ROWS, *NETWORK_ROWS, *JAVA_ROWS)
 
 _NO_PROCESS = "no process can be made: P1 shows that exec and fork are refused"
-_SECCOMP = (
-    "needs native calls, which JDK 17 gives no program: unit/java/test_seccomp.py runs the filter itself"
-)
+_SECCOMP = "needs code of its own that is no Java: unit/java/test_seccomp.py runs the filter itself"
 _GATEWAY = "a matter of the request: the gateway's tests show it"
 
 ELSEWHERE = {

@@ -54,7 +54,7 @@ REFUSED = ERRNO | errno.EPERM
     userfaultfd io_uring_setup reboot syslog settimeofday clock_settime sethostname open_by_handle_at
     shmget msgget semget mq_open memfd_create setpriority sched_setscheduler sched_setaffinity ioprio_set
     setuid setgid setgroups setsid mlock fork vfork execveat mknod pidfd_open personality seccomp
-    kexec_load init_module swapon acct quotactl""".split(),  # noqa: SIM905
+    kexec_load init_module swapon acct quotactl flock sync syncfs""".split(),  # noqa: SIM905
 )
 def test_what_no_virtual_machine_needs_is_refused(name: str) -> None:
     """N5, N6, P13, P14."""
@@ -82,7 +82,25 @@ def test_threads_can_be_made_and_processes_and_namespaces_not() -> None:
 def test_no_socket_of_any_family(family: int) -> None:
     """N4: there is no network, and what waits in the buffers of a loopback is memory that no limit counts."""
     assert answer("socket", family) == ERRNO | errno.EAFNOSUPPORT
-    assert answer("socketpair", 1) == ALLOW
+    assert answer("socketpair", family) == (ALLOW if family == 1 else ERRNO | errno.EAFNOSUPPORT)
+
+
+@pytest.mark.parametrize(
+    "name",
+    "setsockopt sendmsg sendmmsg setxattr lsetxattr fsetxattr removexattr".split(),  # noqa: SIM905
+)
+def test_what_holds_a_kernels_memory_by_megabytes_is_refused(name: str) -> None:
+    """S3: large buffers of sockets, descriptors under way in them, lists of who may what with a file."""
+    assert answer(name) == REFUSED
+
+
+def test_a_filter_of_its_own_a_lease_news_of_a_directory_and_a_large_pipe_are_refused() -> None:
+    """S2: a program's threads may have names, and its files locks."""
+    assert answer("prctl", 22) == REFUSED
+    assert answer("prctl", 1 << 32 | 22) == REFUSED, "the kernel sees the same number"
+    assert answer("prctl", 15) == ALLOW
+    for command, said in ((1024, REFUSED), (1026, REFUSED), (1031, REFUSED), (6, ALLOW), (1032, ALLOW)):
+        assert answer("fcntl", 3, command) == said
 
 
 def test_memory_that_no_limit_counts_is_refused() -> None:
