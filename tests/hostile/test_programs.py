@@ -134,6 +134,28 @@ PLAIN = {
     "hostile": main_class(
         "throw new RuntimeException() { @Override public String toString() { return null; } };"
     ),
+    "initialiser's error": main_class("", 'static { if (true) throw new AssertionError("bad"); }'),
+    "seen from an initialiser": main_class("throw new Error();", "static { new Error().printStackTrace(); }"),
+    "inherited": (
+        "public class M extends Base { static { if (true) throw new IllegalStateException(); } } "
+        "class Base { public static void main(String[] a) { } }"
+    ),
+    "inherited, an error": (
+        'public class M extends Base { static { if (true) throw new Error("bad"); } } '
+        "class Base { public static void main(String[] a) { } }"
+    ),
+    "no cause": main_class(
+        "throw new RuntimeException() { @Override public synchronized Throwable getCause()"
+        ' { throw new IllegalStateException("cause"); } };'
+    ),
+    "no frames": main_class(
+        "throw new VirtualMachineError() { @Override public StackTraceElement[] getStackTrace()"
+        " { return null; } };"
+    ),
+    "told once": main_class(
+        "throw new RuntimeException() { @Override public String toString()"
+        ' { System.err.println("asked"); return "E"; } };'
+    ),
 }
 
 
@@ -145,7 +167,8 @@ def test_a_stack_trace_is_that_of_plain_java(java: JavaDriver, tmp_path: Path, n
     plain = subprocess.run(
         ["java", "-Xmx64m", "-cp", ".", "M"], cwd=tmp_path, capture_output=True, check=False
     )
-    run = java.run(PLAIN[name])
+    named = msgspec.structs.replace(program(PLAIN[name]), sources=(Source("M.java", PLAIN[name]),))
+    run = java.outcome(named).runs[0]
     assert run.exit_code == plain.returncode == 1
     assert run.stderr == plain.stderr
 
@@ -176,6 +199,57 @@ def test_an_entry_is_entered_wherever_it_stands(java: JavaDriver, text: str, wan
     outcome = java.outcome(msgspec.structs.replace(program(text), main_class=wanted))
     assert outcome.verdict is Verdict.OK, outcome
     assert outcome.runs[0].stdout == b"entered"
+
+
+FILLED = (
+    "static Object[] kept; static void fill() "
+    "{ try { for (;;) kept = new Object[] {kept}; } catch (OutOfMemoryError full) { } }"
+)
+
+
+@pytest.mark.parametrize("how_often", [1, 2])
+def test_a_program_that_leaves_no_memory_ends_as_it_ended(java: JavaDriver, how_often: int) -> None:
+    """R2: in plain java, too, it exits with 0; what tells us so needs no memory."""
+    run = java.run(main_class("fill(); " * how_often, FILLED), memory_bytes=48 * MIB)
+    assert (run.verdict, run.exit_code) == (Verdict.OK, 0), run
+    run_it = (
+        f'static String word = "Grüße名😀"; public String run() {{ {"fill(); " * how_often} return word; }}'
+    )
+    text = f"public class R {{ {FILLED} {run_it} }}"
+    run = java.run(text, memory_bytes=48 * MIB)
+    assert (run.verdict, run.value) == (Verdict.OK, "Grüße名😀".encode()), run
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "List<Object> all = new LinkedList<>(); for (;;) all.add(new Object());",
+        "Map<Integer, Object> all = new HashMap<>(); for (int n = 0; ; n++) all.put(n, new Object());",
+        'StringBuilder all = new StringBuilder("x"); for (;;) all.append(all);',
+        "for (;;) kept = new Object[] {kept};",
+    ],
+)
+@pytest.mark.parametrize("megabytes", [32, 256])
+def test_memory_that_small_objects_used_up_is_the_memory_limit(
+    java: JavaDriver, body: str, megabytes: int
+) -> None:
+    """R2: the commonest way to it; nothing is left for us either."""
+    run = java.run(main_class(body, FILLED), memory_bytes=megabytes * MIB, cpu_s=20)
+    assert (run.verdict, run.detail) == (Verdict.MEMORY_LIMIT, "heap"), run
+
+
+@pytest.mark.parametrize(
+    ("value", "bytes_"),
+    [
+        ('"a\\ud800b"', b"a?b"),
+        ('"\\udc00" + "\\ud83d\\ude00"', b"?\xf0\x9f\x98\x80"),
+        ('"é".repeat(9000) + "名\\n"', ("é" * 9000 + "名\n").encode()),
+        ('""', b""),
+    ],
+)
+def test_a_value_is_what_the_jdk_makes_of_it_in_utf_8(java: JavaDriver, value: str, bytes_: bytes) -> None:
+    """R1: half of a pair is a question mark."""
+    assert java.run(f"public class R {{ public String run() {{ return {value}; }} }}").value == bytes_
 
 
 def test_an_exception_from_run_shows_no_frame_of_ours(java: JavaDriver) -> None:

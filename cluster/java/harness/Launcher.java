@@ -7,7 +7,9 @@ import java.io.FileInputStream;
 import java.io.FileOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import java.lang.reflect.Method;
 import java.nio.charset.StandardCharsets;
+import java.util.function.Function;
 import jdk.internal.vm.annotation.Hidden;
 
 /**
@@ -22,6 +24,10 @@ import jdk.internal.vm.annotation.Hidden;
  * that walks the stack with the JDK's own internals may find it there, and lie about its own outcome, about nobody
  * else's. The other, which an orderly exit is told with, is a field of its hook: a program that digs it up can tell an
  * exit, which it could by exiting.
+ *
+ * <p>A program may leave no memory at all, and its outcome must be told all the same: what tells it is made before
+ * the program is there, and makes no object any more. Nor is a method of the program's called for it: what those do
+ * is for the virtual machine to see, once.
  */
 public final class Launcher {
     private static final int CONTROL = 3;
@@ -31,8 +37,10 @@ public final class Launcher {
     private static final int WARM = 'w';
     private static final int RUN = 't';
     private static final String NOTHING = "/dev/null";
+    private static final String OUT_OF_MEMORY = "java.lang.OutOfMemoryError";
     private static final String[] NEEDED = {
         "javacluster.internal.Launcher$Exit",
+        "javacluster.internal.Launcher$Letter",
         "javacluster.internal.Launcher$Task",
         "javacluster.internal.Link",
         "javacluster.internal.Constants",
@@ -54,11 +62,11 @@ public final class Launcher {
         channel = new FileOutputStream(here ? FileDescriptor.out : Host.descriptor(CHANNEL));
         String directory = System.getProperty("java.class.path");
         prepare();
-        write('R', new byte[0]);
+        write(record('R', new byte[0]));
         int order = control.read();
         for (int step = 0; order == WARM; order = control.read()) {
             Rehearsal.perform(step++);
-            write('W', new byte[0]);
+            write(record('W', new byte[0]));
         }
         if (order != RUN) {
             return;
@@ -72,25 +80,25 @@ public final class Launcher {
         control.close();
         Runtime.getRuntime().addShutdownHook(exit);
         System.setProperty("sun.java.command", task.command());
+        Letter letter = new Letter();
         Object value;
         try {
             ClassLoader loader = ClassLoader.getSystemClassLoader();
             Class<?> type = Class.forName(task.mainClass, false, loader);
-            initialise(type, loader);
-            value = (task.returnsValue ? Link.toRun(type) : Link.toMain(type)).apply(task.arguments);
+            Function<Object, Object> entry = task.returnsValue ? Link.toRun(type) : Link.toMain(type);
+            if (Link.elsewhere()) {
+                initialise(type, loader);
+            }
+            value = entry.apply(task.arguments);
         } catch (Throwable failure) {
-            report(failure, high, low);
+            report(failure, high, low, letter);
             throw failure;
         }
         if (value instanceof String text) {
-            byte[] bytes = text.getBytes(StandardCharsets.UTF_8);
-            if (bytes.length > task.valueMax) {
-                send('L', high, low, new byte[0]);
-            } else {
-                send('V', high, low, bytes);
-            }
+            int length = Letter.length(text, text.length(), task.valueMax);
+            letter.send(length > task.valueMax ? 'L' : 'V', high, low, -1, length > task.valueMax ? "" : text);
         } else {
-            send('D', high, low, new byte[0]);
+            letter.send('D', high, low, -1, "");
         }
     }
 
@@ -102,6 +110,7 @@ public final class Launcher {
         try (FileOutputStream out = new FileOutputStream(NOTHING); FileInputStream in = new FileInputStream(NOTHING)) {
             out.write(exactly(0, in));  // with the thread that every opened file is cleaned up by
         }
+        Letter.prepare();
         try {
             ClassLoader.getSystemClassLoader().loadClass("-");  // opens the class path
         } catch (ClassNotFoundException asExpected) {
@@ -109,19 +118,31 @@ public final class Launcher {
         }
     }
 
+    /**
+     * A class that inherits its {@code main} is not initialised by calling it. Plain java does that from native code:
+     * the frames of Class.forName are ours, not its own.
+     */
     @Hidden
     private static void initialise(Class<?> type, ClassLoader loader) throws ReflectiveOperationException {
         try {
             Class.forName(type.getName(), true, loader);
-        } catch (LinkageError failure) {
-            for (Throwable t = failure; t != null; t = t.getCause()) {
-                t.setStackTrace(withoutForName(t.getStackTrace()));
-            }
+        } catch (Throwable failure) {
+            hideForName(failure);
             throw failure;
         }
     }
 
-    /** Plain java initialises the class from native code: the frames of Class.forName are ours, not its own. */
+    private static void hideForName(Throwable failure) {
+        try {
+            Throwable t = failure;
+            for (int depth = 0; t != null && plain(t) && depth < CAUSES_MAX; t = t.getCause(), depth++) {
+                t.setStackTrace(withoutForName(t.getStackTrace()));
+            }
+        } catch (Throwable noMemory) {
+            // then there is none to print the frames either
+        }
+    }
+
     private static StackTraceElement[] withoutForName(StackTraceElement[] frames) {
         int end = frames.length;
         while (end > 0
@@ -135,7 +156,8 @@ public final class Launcher {
     /** An error that the virtual machine keeps ready for when memory ends shows hidden frames too. */
     private static void hideOurselves(Throwable failure) {
         int depth = 0;
-        for (Throwable t = failure; t instanceof VirtualMachineError && depth < CAUSES_MAX; t = t.getCause(), depth++) {
+        Throwable t = failure;
+        for (; t instanceof VirtualMachineError && depth < CAUSES_MAX && plain(t); t = t.getCause(), depth++) {
             StackTraceElement[] frames = t.getStackTrace();
             int end = frames.length;
             if (end == 0 || !frames[end - 1].getClassName().equals(Launcher.class.getName())) {
@@ -150,35 +172,54 @@ public final class Launcher {
         }
     }
 
-    /** The errors that only the virtual machine's own limits raise are told apart for the verdict (R2). */
-    private static void report(Throwable failure, long high, long low) {
-        hideOurselves(failure);
-        byte kind = 0;
-        int depth = 0;
-        for (Throwable t = failure; t != null && depth < CAUSES_MAX; t = t.getCause(), depth++) {
-            if (t instanceof OutOfMemoryError) {
-                kind = (byte) memory(t);
+    /** The errors that the virtual machine's own limits raise are told apart for the verdict (R2). */
+    private static void report(Throwable failure, long high, long low, Letter letter) {
+        try {
+            hideOurselves(failure);
+        } catch (Throwable noMemory) {
+            // then there is none to print the frames either
+        }
+        int kind = 0;
+        Throwable t = failure;
+        for (int depth = 0; t != null && depth < CAUSES_MAX; t = plain(t) ? t.getCause() : null, depth++) {
+            if (t.getClass() == OutOfMemoryError.class) {
+                kind = memory(t);
                 break;
             }
         }
-        byte[] text;
+        String text;
         try {
-            String line = failure.toString();
-            line = line == null ? failure.getClass().getName() : line.lines().findFirst().orElse("");
-            if (line.length() > MESSAGE_MAX) {
-                line = line.substring(0, MESSAGE_MAX);
-            }
-            text = line.getBytes(StandardCharsets.UTF_8);
-        } catch (Throwable hostile) {
-            text = kind == 0 ? new byte[0] : OUT_OF_MEMORY;
+            text = plain(failure) ? failure.toString() : failure.getClass().getName();
+        } catch (Throwable noMemory) {
+            text = kind == 0 ? "" : OUT_OF_MEMORY;
         }
-        byte[] payload = new byte[text.length + 1];
-        payload[0] = kind;
-        System.arraycopy(text, 0, payload, 1, text.length);
-        send('X', high, low, payload);
+        letter.send('X', high, low, kind, text);
     }
 
-    private static final byte[] OUT_OF_MEMORY = "java.lang.OutOfMemoryError".getBytes(StandardCharsets.UTF_8);
+    /** Whether its text, cause and frames are told by the JDK's own methods, as those of most exceptions are. */
+    @SuppressWarnings("removal")
+    private static boolean plain(Throwable failure) {
+        try {
+            for (Class<?> type = failure.getClass(); type.getClassLoader() != null; type = type.getSuperclass()) {
+                if (System.getSecurityManager() != null) {
+                    return false;  // the program's own would be asked, and see us
+                }
+                for (Method method : type.getDeclaredMethods()) {
+                    if (TELLING.contains(method.getName()) && method.getParameterCount() < 2) {
+                        return false;
+                    }
+                }
+            }
+            return true;
+        } catch (OutOfMemoryError noMemory) {
+            return true;
+        } catch (Throwable broken) {
+            return false;
+        }
+    }
+
+    private static final java.util.Set<String> TELLING = java.util.Set.of(
+            "toString", "getMessage", "getLocalizedMessage", "getCause", "getStackTrace", "setStackTrace");
 
     private static char memory(Throwable error) {
         String message = error.getMessage();
@@ -198,15 +239,103 @@ public final class Launcher {
                 ? 'h' : 'n';
     }
 
-    /** An outcome: the last that the program gets to see of the nonce, and then it is worth nothing. */
-    private static void send(int kind, long high, long low, byte[] payload) {
-        byte[] vouched = new byte[2 * Long.BYTES + payload.length];
-        for (int i = 0; i < Long.BYTES; i++) {
-            vouched[i] = (byte) (high >>> 8 * (Long.BYTES - 1 - i));
-            vouched[Long.BYTES + i] = (byte) (low >>> 8 * (Long.BYTES - 1 - i));
+    /**
+     * An outcome: the last that the program gets to see of the nonce, and then it is worth nothing. Only the frames of
+     * {@code main} have the letter.
+     */
+    private static final class Letter {
+        /** As much as a file's stream copies without asking for memory. */
+        private final byte[] piece = new byte[8192];
+        private int filled;
+
+        /**
+         * Kind, length, nonce, perhaps one octet more, and a text; nobody else writes meanwhile.
+         *
+         * @param sort the one octet; negative for none
+         */
+        void send(int kind, long high, long low, int sort, String text) {
+            synchronized (Launcher.class) {
+                int end = kind == 'X' ? firstLine(text) : text.length();
+                put(kind, 1);
+                put(2 * Long.BYTES + (sort < 0 ? 0 : 1) + length(text, end, Integer.MAX_VALUE - 64), Integer.BYTES);
+                put(high, Long.BYTES);
+                put(low, Long.BYTES);
+                if (sort >= 0) {
+                    put(sort, 1);
+                }
+                put(text, end);
+                flush();
+            }
         }
-        System.arraycopy(payload, 0, vouched, 2 * Long.BYTES, payload.length);
-        write(kind, vouched);
+
+        /** All that is needed for that is loaded before there is a program. */
+        static void prepare() {
+            String text = "a\u00e9\u540d\ud83d\ude00";
+            length(text, text.length(), text.length());
+            new Letter().put(text, text.length());
+        }
+
+        /** Of the text's first characters, in octets of UTF-8; more than {@code most} is not counted to the end. */
+        static int length(String text, int end, int most) {
+            int length = 0;
+            for (int at = 0, point; at < end && length <= most; at += Character.charCount(point)) {
+                point = text.codePointAt(at);
+                length += octets(point);
+            }
+            return length;
+        }
+
+        private static int firstLine(String text) {
+            int end = 0;
+            while (end < text.length() && end < MESSAGE_MAX && text.charAt(end) != '\n' && text.charAt(end) != '\r') {
+                end++;
+            }
+            return end > 0 && Character.isHighSurrogate(text.charAt(end - 1)) ? end - 1 : end;
+        }
+
+        private static int octets(int point) {
+            if (point < 0x80 || point >= Character.MIN_SURROGATE && point <= Character.MAX_SURROGATE) {
+                return 1;
+            }
+            return point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
+        }
+
+        /** Half of a pair is a question mark, as the JDK has it. */
+        private static long encoded(int point) {
+            int last = 0x80 | point & 0x3f;
+            int third = 0x80 | point >>> 6 & 0x3f;
+            switch (octets(point)) {
+                case 1:
+                    return point < 0x80 ? point : '?';
+                case 2:
+                    return (0xc0 | point >>> 6) << 8 | last;
+                case 3:
+                    return (0xe0 | point >>> 12) << 16 | third << 8 | last;
+                default:
+                    return (0xf0L | point >>> 18) << 24 | (0x80L | point >>> 12 & 0x3f) << 16 | third << 8 | last;
+            }
+        }
+
+        private void put(String text, int end) {
+            for (int at = 0, point; at < end; at += Character.charCount(point)) {
+                point = text.codePointAt(at);
+                put(encoded(point), octets(point));
+            }
+        }
+
+        private void put(long value, int octets) {
+            for (int shift = 8 * (octets - 1); shift >= 0; shift -= 8) {
+                if (filled == piece.length) {
+                    flush();
+                }
+                piece[filled++] = (byte) (value >>> shift);
+            }
+        }
+
+        private void flush() {
+            write(piece, filled);
+            filled = 0;
+        }
     }
 
     /** Read without a buffer that would keep it; a file's own readNBytes asks for a position, which a pipe has not. */
@@ -230,7 +359,7 @@ public final class Launcher {
         return number;
     }
 
-    private static synchronized void write(int kind, byte[] payload) {
+    private static byte[] record(int kind, byte[] payload) {
         int length = payload.length;
         byte[] record = new byte[5 + length];
         record[0] = (byte) kind;
@@ -239,8 +368,16 @@ public final class Launcher {
         record[3] = (byte) (length >>> 8);
         record[4] = (byte) length;
         System.arraycopy(payload, 0, record, 5, length);
+        return record;
+    }
+
+    private static void write(byte[] record) {
+        write(record, record.length);
+    }
+
+    private static synchronized void write(byte[] bytes, int length) {
         try {
-            channel.write(record);
+            channel.write(bytes, 0, length);
         } catch (IOException hostIsGone) {
             Runtime.getRuntime().halt(1);
         }
@@ -248,16 +385,16 @@ public final class Launcher {
 
     /** Tells that an orderly exit began. It has a name, so that the program's first thread is still Thread-0. */
     private static final class Exit extends Thread {
-        private final byte[] nonce;
+        private final byte[] record;
 
         Exit(byte[] nonce) {
             super(null, null, "exit", 0, false);
-            this.nonce = nonce;
+            record = record('E', nonce);
         }
 
         @Override
         public void run() {
-            write('E', nonce);
+            write(record);
         }
     }
 

@@ -39,6 +39,7 @@ final class Link {
     private static final int NEW = 0xbb;
 
     private static String made = "";
+    private static boolean elsewhere;
 
     private Link() {}
 
@@ -47,6 +48,11 @@ final class Link {
         return name.equals(made)
                 || name.equals(Handled.class.getName())
                 || name.startsWith("java.lang.invoke.LambdaForm");
+    }
+
+    /** Whether the method found last is another class's, so that calling it does not initialise the program's. */
+    static boolean elsewhere() {
+        return elsewhere;
     }
 
     /** To the original's contract: a public constructor without parameters, and {@code run()}. */
@@ -70,6 +76,7 @@ final class Link {
         if (main == null) {
             throw new NoSuchMethodException(type.getName().concat(".main"));
         }
+        elsewhere = Modifier.isStatic(main.getModifiers()) && main.getDeclaringClass() != type;
         boolean near = main.getDeclaringClass().getPackageName().equals(type.getPackageName());
         if (near || Modifier.isPublic(main.getModifiers())) {
             return made(type, main);
