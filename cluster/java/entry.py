@@ -33,6 +33,11 @@ _NAMED_MAX = 10
 
 _WORDS = ((PUBLIC, "public"), (PRIVATE, "private"), (STATIC, "static"), (ABSTRACT, "abstract"))
 
+_FILE_NAME_MAX, _PATH_MAX = 255, 4000
+"""Bytes of a file's name, as most file systems have it, and of a path to a class."""
+_SHOWN = 60
+"""Letters of a name that is longer than any file's."""
+
 _LINEAGE_MAX = 100
 """Superclasses that are followed."""
 
@@ -85,6 +90,10 @@ def choosing(classes: Iterable[bytes], wanted: str = "") -> Generator[None, None
             yield
     except MalformedClass as error:
         return NoEntry(f"the compiler produced a class file that can't be read: {error}")
+    if unwritable := next(filter(_too_long, by_name), ""):
+        return NoEntry(
+            f"{unwritable[:_SHOWN]}... is too long a name for a class: no file can be called like it"
+        )
     if any(name.startswith(RESERVED) for name in by_name):
         return NoEntry(f"the package `{RESERVED.rstrip('.')}` is the runner's own: choose another name")
     if wanted:
@@ -166,6 +175,12 @@ def _offer(started: _Offering, by_name: Mapping[str, _Offering]) -> str:
         if any(each.short or (makes and each.short_object) for each in lineage):
             return MAIN
     return ""
+
+
+def _too_long(name: str) -> bool:
+    """Whether plain java could not keep the class in a file, which `javac` says as an error."""
+    path = f"{name.replace('.', '/')}.class".encode(errors="replace")
+    return len(path) > _PATH_MAX or any(len(part) > _FILE_NAME_MAX for part in path.split(b"/"))
 
 
 def _is_run(method: Method) -> bool:

@@ -112,7 +112,11 @@ def test_no_source_runs_anything_in_the_compiler(java: JavaDriver) -> None:
     [
         ("\u00c4pfel", "public class \u00c4pfel {{ {run} }}", Verdict.OK),
         ("L" * 200, "public class {name} {{ {run} }}", Verdict.OK),
-        ("L" * 300, "public class {name} {{ {run} }}", None),
+        ("L" * 249, "public class {name} {{ {run} }}", Verdict.OK),
+        ("L" * 250, "public class {name} {{ {run} }}", Verdict.COMPILE_ERROR),
+        ("\u0444" * 125, "public class {name} {{ {run} }}", Verdict.COMPILE_ERROR),
+        ("A", "public class A {{ {run} static class N" + "n" * 250 + " {{ }} }}", Verdict.COMPILE_ERROR),
+        ("A", "package " + "p." * 2100 + "p; public class A {{ {run} }}", Verdict.COMPILE_ERROR),
         ("con", "public class con {{ {run} }}", Verdict.OK),
         ("bin/A", "package bin; public class A {{ {run} }}", Verdict.OK),
         ("java/lang/A", "package java.lang; public class A {{ {run} }}", Verdict.COMPILE_ERROR),
@@ -121,13 +125,11 @@ def test_no_source_runs_anything_in_the_compiler(java: JavaDriver) -> None:
         ("../../../tmp/A", "public class A {{ {run} }}", Verdict.OK),
     ],
 )  # fmt: skip
-def test_names_are_names_and_nothing_else(
-    java: JavaDriver, name: str, text: str, verdict: Verdict | None
-) -> None:
+def test_names_are_names_and_nothing_else(java: JavaDriver, name: str, text: str, verdict: Verdict) -> None:
     """C6, F7: a name reaches no path of the host; where it is no name for Java, that is a compile error."""
     outcome = compiled(java, (f"{name}.java", text.format(name=name, run=RUN)))
-    allowed = {verdict} if verdict else {Verdict.OK, Verdict.COMPILE_ERROR, Verdict.RUNTIME_ERROR}
-    assert outcome.verdict in allowed, outcome
+    assert outcome.verdict is verdict, outcome
+    assert (len(outcome.message) > 0) == (verdict is Verdict.COMPILE_ERROR), outcome
 
 
 def test_classes_that_differ_in_case_or_nest_stay_apart(java: JavaDriver) -> None:
