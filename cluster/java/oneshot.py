@@ -93,7 +93,7 @@ class OneShot:
         self._base = Usage()
         self._cell_base = 0.0
         self._began = clock.seconds()
-        self._remaining = 0.0
+        self._deadline = 0.0
         self._timers: list[IDelayedCall] = []
         self._done: Deferred[Run] = Deferred()
         self.ready = False
@@ -135,7 +135,7 @@ class OneShot:
     def run(self, task: Task, remaining_s: float) -> Deferred[Run]:
         """Run a program; never fails, and fires when everything is dead and reaped (S5)."""
         self._task = task
-        self._remaining = remaining_s
+        self._deadline = self._clock.seconds() + remaining_s
         if not self._jvm.alive:
             self._clock.callLater(0, self._done.callback, self._broken())
         elif self.resting:
@@ -224,9 +224,10 @@ class OneShot:
         self._jvm.close(CONTROL)
         self._jvm.write(STDIN, task.given.stdin)
         self._jvm.close(STDIN)
-        late = Cause.WALL if limits.wall_s <= self._remaining else Cause.EXPIRED
+        remaining = self._deadline - self._began  # less than at first, if it had yet to start
+        late = Cause.WALL if limits.wall_s <= remaining else Cause.EXPIRED
         self._timers = [
-            self._clock.callLater(max(min(limits.wall_s, self._remaining), 0), self._kill, late),
+            self._clock.callLater(max(min(limits.wall_s, remaining), 0), self._kill, late),
             self._clock.callLater(WATCH_S, self._watch),
         ]
 
@@ -300,6 +301,7 @@ class OneShot:
             started=self._handed,
             data_full=self._usage.data > _NEAR * data_limit(limits),
             cpu_spent=self._cpu() > _NEAR * limits.cpu_s,
+            cpu_passed=self._cpu() > limits.cpu_s,
             out_of_memory=toll.out_of_memory > 0,
         )
         self.struck = killed_from_outside(evidence)

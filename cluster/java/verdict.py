@@ -6,6 +6,7 @@ import enum
 import signal
 
 import attrs
+import msgspec
 
 from cluster.java.frames import Record
 from cluster.limits import MIB, Limits
@@ -39,7 +40,8 @@ class Evidence:
         exiting: the launcher saw an orderly exit begin.
         started: the program was handed over.
         data_full: the last look saw private memory near its limit.
-        cpu_spent: the last look saw the processor time at its limit.
+        cpu_spent: the last look saw the processor time near its limit.
+        cpu_passed: it saw more than that.
         out_of_memory: the kernel killed it because its control group's memory was used up.
     """
 
@@ -51,6 +53,7 @@ class Evidence:
     started: bool = True
     data_full: bool = False
     cpu_spent: bool = False
+    cpu_passed: bool = False
     out_of_memory: bool = False
 
 
@@ -88,6 +91,8 @@ def judge(evidence: Evidence, limits: Limits) -> Run:
         return Run(Verdict.MEMORY_LIMIT, "native", _memory(limits), exit_code=code, signal=number)
     if evidence.cause is not None:
         return _ended_by_us(evidence.cause, limits)
+    if evidence.cpu_passed:  # it ended by itself before anybody had looked
+        return msgspec.structs.replace(_ended_by_us(Cause.CPU, limits), exit_code=code, signal=number)
     if number is not None:
         return _signalled(number, evidence, limits)
     if kind == "X" and code:

@@ -98,6 +98,28 @@ def test_processor_time_before_the_program_is_not_its_own() -> None:
     assert scene.result.cpu_s == pytest.approx(1.1)
 
 
+def test_a_job_s_deadline_does_not_wait_for_a_machine_that_starts() -> None:
+    """W4: it counts from when the job was asked to run, not from when its program began."""
+    scene = Scene(1.0)
+    scene.clock.advance(0.9)
+    scene.ready()
+    scene.clock.advance(0.15)
+    assert scene.jvm.kills
+    scene.jvm.end()
+    assert scene.result.verdict is Verdict.EXPIRED
+
+
+def test_a_program_that_ended_past_its_processor_time_before_anybody_looked_is_late() -> None:
+    """R2: the answer says how much it used, and must not say that this was within the limit."""
+    scene = Scene(cpu_s=0.01)
+    scene.ready()
+    scene.jvm.used = Usage(cpu_s=0.03)
+    scene.record(b"D")
+    scene.jvm.end(0)
+    assert (scene.result.verdict, scene.result.detail) == (Verdict.TIME_LIMIT, "cpu")
+    assert scene.result.exit_code == 0
+
+
 def test_memory_that_the_kernel_keeps_for_files_counts() -> None:
     """S3: an empty file is a thousand bytes of the kernel's, in no process's memory and beyond no size."""
     scene = Scene()

@@ -39,6 +39,11 @@ THROWN = Record("X", b"\x00java.lang.IllegalStateException: no")
         (Evidence(None, 127, None), (Verdict.SIGNALLED, "")),
         (Evidence(None, 127, None, exiting=True), (Verdict.RUNTIME_ERROR, "")),
         (Evidence(None, 0, None, Record("L", b"")), (Verdict.OUTPUT_LIMIT, "value")),
+        (Evidence(None, 0, None, Record("D", b""), cpu_passed=True), (Verdict.TIME_LIMIT, "cpu")),
+        (Evidence(None, 1, None, OOM, cpu_passed=True), (Verdict.MEMORY_LIMIT, "heap")),
+        (Evidence(Cause.CANCELLED, 137, None, cpu_passed=True), (Verdict.CANCELLED, "")),
+        # As plain java: another thread, or a handler of its own, says how it ends.
+        (Evidence(None, 0, None, THROWN, exiting=True), (Verdict.OK, "")),
     ],
 )
 def test_each_piece_of_evidence_has_its_verdict(evidence: Evidence, expected: tuple[Verdict, str]) -> None:
