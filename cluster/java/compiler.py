@@ -52,6 +52,7 @@ class CompilerSnapshot:
 
     Attributes:
         spare: another one is warm.
+        abandoned: processes that were ended because nobody waited any more for what they compiled.
         lost: processes that ended without being asked to, whatever they were doing.
     """
 
@@ -62,6 +63,7 @@ class CompilerSnapshot:
     recycles: int
     crashes: int
     timeouts: int
+    abandoned: int
     lost: int
 
 
@@ -99,7 +101,8 @@ class Compiler:
         self._proven = False
         self._retry: IDelayedCall | None = None
         self._soon: IDelayedCall | None = None
-        self._compilations = self._recycles = self._crashes = self._timeouts = self._gone = 0
+        self._compilations = self._recycles = self._crashes = self._timeouts = 0
+        self._abandoned = self._gone = 0
         self.on_ready: Callable[[bool], None] = lambda _ready: None
         self.on_hopeless: Callable[[], None] = lambda: None
         self.on_trouble: Callable[[str], None] = lambda _why: None
@@ -117,13 +120,13 @@ class Compiler:
         That is `compile` (its limit), `expired`, or `UNAVAILABLE`: also when what killed its compilers came
         from outside.
 
-        Cancelling the Deferred takes the request out of the queue, or ignores its answer.
+        Cancelling the Deferred takes the request out of the queue. What is compiled already has `ABANDONED_S`
+        left: who comes next must not wait for what nobody wants.
         """
         ticket: Ticket
 
         def forget(_: object) -> None:
-            if ticket in self._queue:
-                self._queue.remove(ticket)
+            self._forget(ticket)
 
         ticket = Ticket(sources, limit_s, self._clock.seconds() + remaining_s, Deferred(forget))
         expiry = self._clock.callLater(max(remaining_s, 0), self._expire, ticket)
@@ -137,6 +140,13 @@ class Compiler:
         self._queue.append(ticket)
         self._next()
         return ticket.result
+
+    def _forget(self, ticket: Ticket) -> None:
+        if ticket in self._queue:
+            self._queue.remove(ticket)
+        for instance in self._all:
+            if instance.ticket is ticket:
+                instance.abandon()
 
     def _expire(self, ticket: Ticket) -> None:
         if ticket in self._queue:
@@ -245,6 +255,7 @@ class Compiler:
     def _ended(self, ending: Ending, instance: CompilerProcess) -> Ending:
         self._all.discard(instance)
         self._gone += not instance.asked
+        self._abandoned += instance.abandoned
         if instance is self._spare:
             self._spare = None
             if instance.proven and not self._stopping:
@@ -308,6 +319,7 @@ class Compiler:
             recycles=self._recycles,
             crashes=self._crashes,
             timeouts=self._timeouts,
+            abandoned=self._abandoned,
             lost=self._gone,
         )
 

@@ -22,6 +22,8 @@ START_S = 120.0
 """From starting the process to the first answer of its warming, and from each to the next."""
 SLOW_S = 2.0
 """A compilation that takes longer has no claim on being the only one."""
+ABANDONED_S = 0.5
+"""How long a compilation may go on that nobody waits for: most end by then, and leave a warm compiler."""
 
 _COMPLAINT_MAX = 2000
 
@@ -46,6 +48,7 @@ class CompilerProcess:
         ticket: what it is compiling.
         slow: what it compiles has taken `SLOW_S` already.
         overdue: it was killed for taking too long.
+        abandoned: it was killed because nobody waited any more for what it compiled.
         asked: it was killed by us.
         complaint: what it wrote to standard error.
     """
@@ -57,11 +60,12 @@ class CompilerProcess:
         self._warming = 0
         self._timer: IDelayedCall = clock.callLater(START_S, self._stuck)
         self._slow_timer: IDelayedCall | None = None
+        self._leave_timer: IDelayedCall | None = None
         self.jvm = jvm
         self.ready = self.proven = False
         self.compilations = 0
         self.ticket: Ticket | None = None
-        self.slow = self.overdue = False
+        self.slow = self.overdue = self.abandoned = False
         self.asked = False
         self.complaint = ""
         self.on_ready: Callable[[], None] = lambda: None
@@ -90,6 +94,10 @@ class CompilerProcess:
         self._slow_timer = self._clock.callLater(SLOW_S, self._slow)
         self._ask(ticket.sources)
 
+    def abandon(self) -> None:
+        """Nobody waits for what it compiles: it may end that within `ABANDONED_S`, or it is killed."""
+        self._leave_timer = self._clock.callLater(ABANDONED_S, self._left)
+
     def _ask(self, sources: Sequence[Source]) -> None:
         self._number += 1
         self.jvm.write(STDIN, encode_request(self._number, sources))
@@ -104,6 +112,10 @@ class CompilerProcess:
 
     def _late(self) -> None:
         self.overdue = True
+        self.kill()
+
+    def _left(self) -> None:
+        self.abandoned = True
         self.kill()
 
     def kill(self) -> None:
@@ -136,7 +148,7 @@ class CompilerProcess:
             self.on_answer(ticket, answer)
 
     def _rest(self) -> None:
-        for timer in (self._timer, self._slow_timer):
+        for timer in (self._timer, self._slow_timer, self._leave_timer):
             if timer is not None and timer.active():
                 timer.cancel()
         self.slow = False

@@ -21,6 +21,8 @@ class JavaSnapshot:
     recycles: int
     crashes: int
     timeouts: int
+    abandoned: int
+    """Compilers that were ended because whoever they compiled for had left."""
     classes_hits: int
     classes_joined: int
     warm_starts: int
@@ -59,6 +61,7 @@ def snapshot_of(
         recycles=compiling.recycles if compiling else 0,
         crashes=compiling.crashes if compiling else 0,
         timeouts=compiling.timeouts if compiling else 0,
+        abandoned=compiling.abandoned if compiling else 0,
         classes_hits=classes.hits if classes else 0,
         classes_joined=classes.joined if classes else 0,
         warm_starts=machines.warm_starts if machines else 0,

@@ -55,7 +55,12 @@ _JAVA_COUNTERS = {
     "classes_hits": "Programs whose classes were known (J4).",
     "classes_joined": "Programs that shared a compilation under way.",
 }
-_COMPILER_RESTARTS = {"recycles": "age", "crashes": "crash", "timeouts": "timeout"}
+_COMPILER_RESTARTS = {
+    "recycles": "age",
+    "crashes": "crash",
+    "timeouts": "timeout",
+    "abandoned": "abandoned",
+}
 
 
 def java_readings(snapshot: Mapping[str, float]) -> Iterator[Reading]:

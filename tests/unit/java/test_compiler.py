@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from cluster.java.cgroup import Toll
 from cluster.java.compiler import SPARE_AFTER_S, UNAVAILABLE, Compiler
-from cluster.java.compiler_process import SLOW_S, WARM_ROUNDS
+from cluster.java.compiler_process import ABANDONED_S, SLOW_S, WARM_ROUNDS
 from cluster.java.frames import CRASHED, SUCCEEDED, Answer
 from cluster.java.jvm import Jvm
 from cluster.java.rehearsal import PROGRAMS
@@ -238,6 +238,86 @@ def test_a_cancelled_compilation_leaves_the_queue() -> None:
     assert isinstance(scene.results[0], Failure)
     assert scene.results[0].check(CancelledError)
     assert scene.compiler.snapshot().queued == 0
+
+
+def test_a_compilation_that_its_client_left_is_ended_soon() -> None:
+    """W9, S5: its slot is somebody else's already, who would wait for all of its limit."""
+    scene = spared()
+    left = scene.compile()
+    scene.compile()
+    left.cancel()
+    scene.clock.advance(ABANDONED_S / 2)
+    assert scene.machines[0].fake.kills == 0, "it may end by itself"
+    scene.clock.advance(ABANDONED_S / 2)
+    assert scene.machines[0].fake.kills == 1
+    scene.machines[0].fake.end()
+    scene.machines[1].answer()
+    assert isinstance(scene.results[0], Failure)
+    assert [answer.status for answer in scene.results[1:]] == [SUCCEEDED]
+    assert scene.capacity == [True]
+    assert len(scene.machines) == 3, "the next spare is starting"
+    told = scene.compiler.snapshot()
+    assert (told.abandoned, told.lost, told.timeouts, told.crashes) == (1, 0, 0, 0)
+
+
+def test_a_compilation_that_its_client_left_and_that_ends_in_time_costs_nothing() -> None:
+    scene = spared()
+    left = scene.compile()
+    scene.compile()
+    left.cancel()
+    scene.machines[0].answer()
+    scene.clock.advance(ABANDONED_S)
+    assert scene.machines[0].fake.kills == 0, "what it compiles now is somebody else's"
+    scene.machines[0].answer()
+    assert scene.results[1].status == SUCCEEDED
+    assert scene.compiler.snapshot().abandoned == 0
+    assert len(scene.machines) == 2
+
+
+def test_a_slow_compilation_that_was_left_alone_and_is_left_is_ended_too() -> None:
+    scene = spared()
+    left = scene.compile()
+    scene.compile()
+    scene.clock.advance(SLOW_S)
+    left.cancel()
+    scene.clock.advance(ABANDONED_S)
+    assert (scene.machines[0].fake.kills, scene.machines[1].fake.kills) == (1, 0)
+    scene.machines[0].fake.end()
+    scene.machines[1].answer()
+    assert scene.results[1].status == SUCCEEDED
+    assert len(scene.machines) == 3
+
+
+def test_a_second_try_that_waits_or_is_made_is_left_like_the_first() -> None:
+    scene = Scene()
+    scene.machines[0].warm()
+    waiting, tried = scene.compile(), scene.compile()
+    scene.machines[0].fake.end(signal=9)
+    waiting.cancel()
+    assert scene.compiler.snapshot().queued == 1
+    scene.machines[1].warm()
+    scene.machines[1].fake.end(signal=9)
+    scene.machines[2].warm()
+    tried.cancel()
+    scene.compile()
+    scene.clock.advance(ABANDONED_S)
+    assert scene.machines[2].fake.kills == 1
+    scene.machines[2].fake.end()
+    scene.machines[3].warm()
+    scene.machines[3].answer()
+    assert [type(result) for result in scene.results] == [Failure, Failure, Answer]
+    assert scene.compiler.snapshot().abandoned == 1
+
+
+def test_a_compilation_that_was_left_and_whose_compiler_dies_is_not_tried_again() -> None:
+    scene = spared()
+    scene.compile().cancel()
+    scene.machines[0].fake.end(signal=9)
+    scene.clock.advance(ABANDONED_S)
+    assert scene.compiler.snapshot().queued == 0
+    scene.compile()
+    scene.machines[1].answer()
+    assert scene.results[1].status == SUCCEEDED
 
 
 def test_a_worn_compiler_serves_until_its_spare_is_warm() -> None:
