@@ -1,7 +1,8 @@
 """The warm compiler (J1): one long-lived virtual machine that compiles and never runs what it compiled.
 
-Losing it never loses a job: what it was compiling is given once more to the next one, and what waits,
-waits for it. A spare is kept warm, so that it takes a moment and not the seconds of a start.
+Losing it never loses a job: what it was compiling is given once more to the next one, unless it filled the
+heap, and what waits, waits for it. A spare is kept warm, so that it takes a moment and not the seconds of a
+start.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from twisted.logger import Logger
 
 from cluster.errors import HostExhausted
 from cluster.java.compiler_process import CompilerProcess, Ticket
+from cluster.java.flags import OUT_OF_MEMORY
 from cluster.java.frames import CRASHED, Answer
 from cluster.java.jvm import Ending, Jvm
 from cluster.java.scarcity import fault_of, says_so
@@ -285,13 +287,18 @@ class Compiler:
             self._timeouts += 1
             late = self._clock.seconds() >= ticket.deadline
             ticket.result.callback("expired" if late else "compile")
+        elif ending.exit_code == OUT_OF_MEMORY:  # no other compiler's heap is larger
+            self._blame(ticket, "the compiler ran out of memory on this source")
         elif ticket.tries >= TRIES and ending.killed and not _full(instance.jvm):
             ticket.result.callback(UNAVAILABLE)
         elif ticket.tries >= TRIES:
-            self._crashes += 1
-            ticket.result.callback(Answer(0, CRASHED, "the compiler crashed on this source", (), "", {}))
+            self._blame(ticket, "the compiler crashed on this source")
         else:
             self._queue.appendleft(ticket)
+
+    def _blame(self, ticket: Ticket, why: str) -> None:
+        self._crashes += 1
+        ticket.result.callback(Answer(0, CRASHED, why, (), "", {}))
 
     def stop(self) -> Deferred[None]:
         """Kill it; fires when it is reaped. Nobody may wait for a compilation any more."""

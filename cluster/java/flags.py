@@ -26,6 +26,10 @@ START_CPU_S = 10
 
 COMPILER_THREADS = 64
 
+OUT_OF_MEMORY = 3
+"""Exit status with which `ExitOnOutOfMemoryError` ends a compiler whose heap or metaspace is full;
+nothing else does."""
+
 _REGIONS = 24
 """Into about as many equal parts the heap is divided; what is larger than half of one fills whole ones."""
 _REGION_MAX = 32 * MIB

@@ -74,6 +74,26 @@ def test_a_source_that_exhausts_the_compiler_ends_soon_and_the_compiler_goes_on(
     assert compiled(java, ("", f"public class A {{ {RUN} }}")).verdict is Verdict.OK
 
 
+_DOUBLED = " ".join(f"static final String S{n + 1} = S{n} + S{n};" for n in range(24))
+
+
+def test_a_source_that_fills_the_compilers_heap_costs_one_compiler(java: JavaDriver) -> None:
+    """C3, J1: it is not tried on the spare, which would end in the same way."""
+    before = java.snapshot().snapshot
+    source = f'public class Doubled {{ static final String S0 = "0123456789abcdef"; {_DOUBLED} {RUN} }}'
+    outcome = compiled(java, ("", source))
+    assert outcome.verdict is Verdict.COMPILE_ERROR
+    assert outcome.message == "the compiler ran out of memory on this source"
+    assert outcome.compilation is not None
+    assert outcome.compilation.crashed, "no cache may keep it"
+    assert compiled(java, ("", f"public class A {{ {RUN} }} // after Doubled")).verdict is Verdict.OK
+    after = java.snapshot().snapshot
+    assert before is not None
+    assert after is not None
+    for what in ("crashes", "compilers_lost"):
+        assert after[what] == before[what] + 1
+
+
 def test_a_compilation_over_its_limit_ends_and_the_compiler_is_replaced(java: JavaDriver) -> None:
     """C3: inference that doubles with each level."""
     nested = "a"

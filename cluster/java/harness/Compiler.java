@@ -61,6 +61,12 @@ public final class Compiler {
     private static final long STACK_BYTES = 4L << 20;
     private static final long AGAIN_MAX_NS = 2_000_000_000L;
 
+    /** Exit status; 3 is the machine's own, when its heap is full (flags.py). */
+    private static final int BROKEN = 4;
+
+    private static final String NO_MEMORY = "the compiler ran out of memory on this source";
+    private static final String NO_STACK = "the compiler ran out of stack: the source nests too deeply";
+
     private static final byte SUCCEEDED = 0;
     private static final byte FAILED = 1;
     private static final byte CRASHED = 2;
@@ -108,7 +114,7 @@ public final class Compiler {
             }
         } catch (Throwable broken) {
             broken.printStackTrace();
-            Runtime.getRuntime().halt(3);
+            Runtime.getRuntime().halt(BROKEN);
         }
     }
 
@@ -191,14 +197,17 @@ public final class Compiler {
             }
         }
 
+        /**
+         * Tells how it went. An OutOfMemoryError is met only where a library throws it by itself, for what is larger
+         * than any array or string: when the heap is full the machine ends at once, and the node says so.
+         */
         byte perform(Warm warm) {
             try {
                 files.owner = this;
                 int length = sources.stream().mapToInt(source -> source.text.length()).sum();
                 success = warm.compile(log, files, this, sources, length, met -> context = met);
             } catch (OutOfMemoryError | StackOverflowError exhausted) {
-                crash = "the compiler ran out of "
-                        + (exhausted instanceof OutOfMemoryError ? "memory" : "stack: the source nests too deeply");
+                crash = exhausted instanceof OutOfMemoryError ? NO_MEMORY : NO_STACK;
             } catch (RuntimeException | AssertionError bug) {
                 crash = cut("the compiler crashed: " + bug, MESSAGE_MAX);
             }
@@ -211,9 +220,9 @@ public final class Compiler {
             if (crash.isEmpty()) {
                 String said = log.toString();
                 crash = said.contains("StackOverflowError")
-                        ? "the compiler ran out of stack: the source nests too deeply"
+                        ? NO_STACK
                         : said.contains("OutOfMemoryError")
-                                ? "the compiler ran out of memory"
+                                ? NO_MEMORY
                                 : "the compiler gave up: " + said.lines().findFirst().orElse("it did not say why");
             }
             return CRASHED;

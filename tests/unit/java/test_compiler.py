@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from cluster.java.cgroup import Toll
 from cluster.java.compiler import SPARE_AFTER_S, UNAVAILABLE, Compiler
 from cluster.java.compiler_process import ABANDONED_S, SLOW_S, WARM_ROUNDS
+from cluster.java.flags import OUT_OF_MEMORY
 from cluster.java.frames import CRASHED, SUCCEEDED, Answer
 from cluster.java.jvm import Jvm
 from cluster.java.rehearsal import PROGRAMS
@@ -108,9 +109,24 @@ def test_a_source_that_ends_two_compilers_is_to_blame() -> None:
     scene.compile()
     for machine in range(2):
         scene.machines[machine].warm()
-        scene.machines[machine].fake.end(3)
+        scene.machines[machine].fake.end(1)
     assert isinstance(scene.results[0], Answer)
     assert scene.results[0].status == CRASHED
+
+
+def test_a_source_that_fills_a_compilers_heap_is_to_blame_at_once() -> None:
+    """It would take down the spare as well, and every other node's compilers."""
+    scene = spared()
+    scene.compile()
+    scene.compile()
+    scene.machines[0].fake.end(OUT_OF_MEMORY)
+    scene.machines[1].answer()
+    first, second = scene.results
+    assert (first.status, first.crash) == (CRASHED, "the compiler ran out of memory on this source")
+    assert second.status == SUCCEEDED
+    assert scene.capacity == [True]
+    told = scene.compiler.snapshot()
+    assert (told.crashes, told.lost) == (1, 1)
 
 
 def test_a_source_whose_compilers_something_killed_is_not_to_blame() -> None:
@@ -171,7 +187,7 @@ def test_after_a_time_out_or_crash_the_spare_serves_at_once() -> None:
     assert (scene.results[0], scene.results[1].status) == ("compile", SUCCEEDED)
     scene.machines[2].warm()
     scene.compile()
-    scene.machines[1].fake.end(3)
+    scene.machines[1].fake.end(1)
     scene.machines[2].answer()
     assert scene.results[2].status == SUCCEEDED
     assert scene.capacity == [True]
