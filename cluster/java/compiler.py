@@ -160,7 +160,7 @@ class Compiler:
         active = self._active
         if active is None or not active.ready or active.ticket is not None:
             return
-        if active.compilations >= self._recycle_after:
+        if active.worn or active.compilations >= self._recycle_after:
             if self._spare is None and self._retry is None:
                 self._start_spare()
             elif self._spare is not None and self._spare.ready:
@@ -197,7 +197,7 @@ class Compiler:
         self._spare = instance
         self._all.add(instance)
         instance.on_ready = self._promote
-        instance.on_slow = self._next
+        instance.on_slow = instance.on_worn = self._next
         instance.on_answer = partial(self._answered, instance)
         jvm.ended.addCallback(self._ended, instance)
         instance.warm()
@@ -247,7 +247,7 @@ class Compiler:
         if answer.status == CRASHED:
             self._crashes += 1
             # It survived, but is not trusted for long: it serves until a fresh one is warm.
-            instance.compilations = self._recycle_after
+            instance.worn = True
         if not ticket.result.called:
             ticket.result.callback(answer)
         if instance is self._relieved:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from cluster.wire.jobs import Outcome, Program, Source, Verdict
-from tests.support.java_driver import JavaDriver, program
+from tests.support.java_driver import ANSWER_S, JavaDriver, program
 
 RUN = 'public String run() { return "fine"; }'
 
@@ -92,6 +94,30 @@ def test_a_source_that_fills_the_compilers_heap_costs_one_compiler(java: JavaDri
     assert after is not None
     for what in ("crashes", "compilers_lost"):
         assert after[what] == before[what] + 1
+
+
+def _large(number: int) -> str:
+    methods = " ".join(f"int m{n}(int a) {{ return a * {number} + {n}; }}" for n in range(40))
+    return "class Large {" + "\n".join(f"class C{n} {{ {methods} }}" for n in range(1000)) + "}"
+
+
+@pytest.mark.exhaustive
+def test_a_compiler_that_large_sources_left_large_is_replaced(java: JavaDriver) -> None:
+    """J1: what they took is given back, and no job waits for that."""
+    before = after = java.snapshot().snapshot
+    assert before is not None
+    deadline = time.monotonic() + ANSWER_S  # noqa: TID251  (a test that waits for real processes)
+    number = 0
+    while after is None or after["recycles"] == before["recycles"]:
+        assert time.monotonic() < deadline, after  # noqa: TID251
+        if number < 4:
+            number += 1
+            outcome = java.outcome(program(_large(number), compile_s=30.0))
+            assert "nothing to start" in outcome.message
+        time.sleep(0.1)
+        after = java.snapshot().snapshot
+    assert compiled(java, ("", f"public class A {{ {RUN} }} // after Large")).verdict is Verdict.OK
+    assert after["compilers_lost"] == before["compilers_lost"]
 
 
 def test_a_compilation_over_its_limit_ends_and_the_compiler_is_replaced(java: JavaDriver) -> None:

@@ -12,12 +12,13 @@ from twisted.python.failure import Failure
 
 from cluster.java.cgroup import Toll
 from cluster.java.compiler import SPARE_AFTER_S, UNAVAILABLE, Compiler
-from cluster.java.compiler_process import ABANDONED_S, SLOW_S, WARM_ROUNDS
+from cluster.java.compiler_process import ABANDONED_S, GROWN, LOOK_AFTER_S, SLOW_S, WARM_ROUNDS
 from cluster.java.flags import OUT_OF_MEMORY
 from cluster.java.frames import CRASHED, SUCCEEDED, Answer
-from cluster.java.jvm import Jvm
+from cluster.java.jvm import Jvm, Usage
 from cluster.java.rehearsal import PROGRAMS
 from cluster.java.sandbox import STDERR, STDIN, STDOUT
+from cluster.limits import MIB
 from cluster.wire.jobs import Source
 from tests.unit.java.fakes import FakeJvm
 
@@ -34,6 +35,7 @@ class Machine:
         self.fake.ended = real.ended
         real.write = self.fake.write  # type: ignore[method-assign]
         real.kill = self.fake.kill  # type: ignore[method-assign]
+        real.usage = self.fake.usage  # type: ignore[method-assign]
 
     def number(self) -> int:
         """Of the last request."""
@@ -354,6 +356,86 @@ def test_a_worn_compiler_serves_until_its_spare_is_warm() -> None:
     assert len(scene.results) == 3
     assert scene.capacity == [True]
     assert scene.compiler.snapshot().recycles == 1
+
+
+def grown(scene: Scene, by: float) -> Machine:
+    """The active compiler after an answer that left it with that many times the memory of its beginning."""
+    first = scene.machines[0]
+    first.fake.used = Usage(resident=80 * MIB)
+    first.warm()
+    scene.compile()
+    first.fake.used = Usage(resident=int(by * 80 * MIB))
+    first.answer()
+    return first
+
+
+def test_a_compiler_that_grew_serves_until_its_spare_is_warm() -> None:
+    """J1: what large sources leave in it is not kept for good."""
+    scene = Scene()
+    first = grown(scene, GROWN + 0.1)
+    scene.clock.advance(LOOK_AFTER_S)
+    scene.compile()
+    first.answer()
+    assert len(scene.machines) == 2
+    assert first.fake.kills == 0
+    scene.machines[1].warm()
+    assert first.fake.kills == 1
+    scene.compile()
+    first.fake.end()
+    scene.machines[1].answer()
+    assert [answer.status for answer in scene.results] == [SUCCEEDED] * 3
+    assert scene.capacity == [True]
+    told = scene.compiler.snapshot()
+    assert (told.recycles, told.lost) == (1, 0)
+
+
+def test_a_compiler_that_grew_and_has_a_spare_is_replaced_while_nobody_waits() -> None:
+    scene = Scene()
+    scene.machines[0].fake.used = Usage(resident=80 * MIB)
+    scene.machines[0].warm()
+    scene.clock.advance(SPARE_AFTER_S)
+    scene.machines[1].warm()
+    scene.compile()
+    scene.machines[0].fake.used = Usage(resident=800 * MIB)
+    scene.machines[0].answer()
+    assert scene.machines[0].fake.kills == 0
+    scene.clock.advance(LOOK_AFTER_S)
+    assert scene.machines[0].fake.kills == 1
+
+
+def test_a_compiler_that_grew_as_ordinary_work_has_it_is_kept() -> None:
+    scene = Scene()
+    first = grown(scene, GROWN)
+    scene.clock.advance(LOOK_AFTER_S)
+    assert len(scene.machines) == 1
+    assert first.fake.kills == 0
+
+
+def test_a_host_that_tells_no_memory_keeps_its_compiler() -> None:
+    scene = Scene()
+    scene.machines[0].fake.used = None
+    scene.machines[0].warm()
+    scene.compile()
+    scene.machines[0].fake.used = Usage(resident=800 * MIB)
+    scene.machines[0].answer()
+    scene.clock.advance(LOOK_AFTER_S)
+    assert len(scene.machines) == 1
+
+
+def test_nobody_waits_for_a_look_at_the_memory() -> None:
+    """It comes after the answer, and once for all answers of a moment."""
+    scene = Scene()
+    first = grown(scene, 1.0)
+    looks = first.fake.looks
+    for _ in range(10):
+        scene.compile()
+        first.answer()
+    assert len(scene.results) == 11
+    assert first.fake.looks == looks
+    scene.clock.advance(LOOK_AFTER_S)
+    assert first.fake.looks == looks + 1
+    scene.clock.advance(10 * LOOK_AFTER_S)
+    assert first.fake.looks == looks + 1, "nothing was compiled since"
 
 
 def test_a_compiler_that_crashed_is_replaced() -> None:
