@@ -95,10 +95,9 @@ public final class Launcher {
             throw failure;
         }
         if (value instanceof String text) {
-            int length = Letter.length(text, text.length(), task.valueMax);
-            letter.send(length > task.valueMax ? 'L' : 'V', high, low, -1, length > task.valueMax ? "" : text);
+            letter.send('V', high, low, -1, text, task.valueMax);
         } else {
-            letter.send('D', high, low, -1, "");
+            letter.send('D', high, low, -1, "", 0);
         }
     }
 
@@ -193,7 +192,7 @@ public final class Launcher {
         } catch (Throwable noMemory) {
             text = kind == 0 ? "" : OUT_OF_MEMORY;
         }
-        letter.send('X', high, low, kind, text);
+        letter.send('X', high, low, kind, text, 4 * MESSAGE_MAX);
     }
 
     /** Whether its text, cause and frames are told by the JDK's own methods, as those of most exceptions are. */
@@ -252,12 +251,18 @@ public final class Launcher {
          * Kind, length, nonce, perhaps one octet more, and a text; nobody else writes meanwhile.
          *
          * @param sort the one octet; negative for none
+         * @param most octets of text: of one that has more, only that is told
          */
-        void send(int kind, long high, long low, int sort, String text) {
+        void send(int kind, long high, long low, int sort, String text, int most) {
             synchronized (Launcher.class) {
                 int end = kind == 'X' ? firstLine(text) : text.length();
+                int length = length(text, end, most);
+                if (length > most) {
+                    kind = 'L';
+                    end = length = 0;
+                }
                 put(kind, 1);
-                put(2 * Long.BYTES + (sort < 0 ? 0 : 1) + length(text, end, Integer.MAX_VALUE - 64), Integer.BYTES);
+                put(2 * Long.BYTES + (sort < 0 ? 0 : 1) + length, Integer.BYTES);
                 put(high, Long.BYTES);
                 put(low, Long.BYTES);
                 if (sort >= 0) {
