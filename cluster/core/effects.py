@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import typing
 
-import attrs
+import msgspec
 
 from cluster.core.events import ChannelId
 from cluster.core.record import Record
@@ -18,46 +18,40 @@ from cluster.wire.jobs import Job, Outcome, Refusal
 from cluster.wire.messages import Datagram, Frame, Progressed
 
 
-@attrs.frozen
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """Send a datagram."""
 
     to: NodeId
     message: Datagram
 
 
-@attrs.frozen
-class SendFrame:
+class SendFrame(msgspec.Struct, frozen=True):
     """Send a frame on a channel; one that is already closed swallows it."""
 
     channel: ChannelId
     frame: Frame
 
 
-@attrs.frozen
-class Dial:
+class Dial(msgspec.Struct, frozen=True):
     """Keep a channel to this node open, with reconnection, until `HangUp`; there is one at most."""
 
     to: NodeId
 
 
-@attrs.frozen
-class HangUp:
+class HangUp(msgspec.Struct, frozen=True):
     """Stop dialling, and close the channel that was dialled."""
 
     reason: str
 
 
-@attrs.frozen
-class Close:
+class Close(msgspec.Struct, frozen=True):
     """Close a channel; `ChannelClosed` follows."""
 
     channel: ChannelId
     reason: str
 
 
-@attrs.frozen
-class Persist:
+class Persist(msgspec.Struct, frozen=True):
     """Make the record durable, then perform `then`, then report `Persisted(token)` (N4).
 
     What follows them is performed in this order. Those asked for while one is being written may be one
@@ -69,8 +63,7 @@ class Persist:
     then: tuple[Effect, ...] = ()
 
 
-@attrs.frozen
-class StartRun:
+class StartRun(msgspec.Struct, frozen=True):
     """Compile and run; `RunFinished` follows, always.
 
     Attributes:
@@ -81,15 +74,13 @@ class StartRun:
     remaining_s: float
 
 
-@attrs.frozen
-class StopRun:
+class StopRun(msgspec.Struct, frozen=True):
     """Stop it now; `RunFinished` follows, with `cancelled` unless it was done already."""
 
     job: str
 
 
-@attrs.frozen
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """The one answer to an HTTP request.
 
     Attributes:
@@ -104,15 +95,13 @@ class Answer:
     age_s: float = 0.0
 
 
-@attrs.frozen
-class RepeatProgress:
+class RepeatProgress(msgspec.Struct, frozen=True):
     """Tell the progress of this run again, from its beginning (W13)."""
 
     job: str
 
 
-@attrs.frozen
-class ShowProgress:
+class ShowProgress(msgspec.Struct, frozen=True):
     """Let these requests see what their job's run has come to (W13)."""
 
     requests: tuple[int, ...]
@@ -126,16 +115,14 @@ class Level(enum.Enum):
     VERBOSE = "verbose"
 
 
-@attrs.frozen
-class Log:
+class Log(msgspec.Struct, frozen=True):
     """One line for people; the words of the original where it had the same line (H3)."""
 
     level: Level
     text: str
 
 
-@attrs.frozen
-class Stopped:
+class Stopped(msgspec.Struct, frozen=True):
     """Everything owed is done: the process may exit (W10)."""
 
 
@@ -159,38 +146,33 @@ Effect = (
 # --- decisions: from one part of the core to the node that composes it -----------------------------
 
 
-@attrs.frozen
-class Elected:
+class Elected(msgspec.Struct, frozen=True):
     """The ballot is over (E5): `candidate` should lead. It opens the handshake; the others wait for it."""
 
     candidate: NodeId
 
 
-@attrs.frozen
-class BecameLeader:
+class BecameLeader(msgspec.Struct, frozen=True):
     """A quorum promised: this node leads `epoch` (L2). Whether it may act is another question (L3)."""
 
     epoch: Epoch
 
 
-@attrs.frozen
-class LostLeadership:
+class LostLeadership(msgspec.Struct, frozen=True):
     """This node no longer leads `epoch` (L5)."""
 
     epoch: Epoch
     reason: str
 
 
-@attrs.frozen
-class Following:
+class Following(msgspec.Struct, frozen=True):
     """This node follows a leader's own heartbeat (E6)."""
 
     leader: NodeId
     epoch: Epoch
 
 
-@attrs.frozen
-class LostLeader:
+class LostLeader(msgspec.Struct, frozen=True):
     """Nobody is followed any longer (L7)."""
 
     leader: NodeId
@@ -198,50 +180,43 @@ class LostLeader:
     reason: str
 
 
-@attrs.frozen
-class StateChanged:
+class StateChanged(msgspec.Struct, frozen=True):
     """For the logs and the facts: `switching from FOLLOWING to LOOKING`."""
 
     old: State
     new: State
 
 
-@attrs.frozen
-class MemberFailed:
+class MemberFailed(msgspec.Struct, frozen=True):
     """Gossip's verdict, by this node's own clock (G3)."""
 
     node: NodeId
 
 
-@attrs.frozen
-class MemberRecovered:
+class MemberRecovered(msgspec.Struct, frozen=True):
     """A node that was suspected, failed or unknown is alive."""
 
     node: NodeId
 
 
-@attrs.frozen
-class FetchFacts:
+class FetchFacts(msgspec.Struct, frozen=True):
     """The gap is larger than a datagram: ask over a channel, if there is one (G5)."""
 
     peer: NodeId
     known: tuple[tuple[int, int, int], ...]
 
 
-@attrs.frozen
-class HandshakeFailed:
+class HandshakeFailed(msgspec.Struct, frozen=True):
     """The handshake reached its deadline: the election cools this candidate down (E4)."""
 
 
-@attrs.frozen
-class HigherEpochProven:
+class HigherEpochProven(msgspec.Struct, frozen=True):
     """A channel frame proved a higher established epoch (L5, L6)."""
 
     epoch: Epoch
 
 
-@attrs.frozen
-class LeaderChannelBroke:
+class LeaderChannelBroke(msgspec.Struct, frozen=True):
     """The channel to the followed leader broke: a hint that it is gone (L7)."""
 
     leader: NodeId

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import attrs
+import msgspec
 
 from cluster.identity import Boot, NodeId, Role
 from cluster.wire.jobs import Compilation, Outcome, Piece, Program
@@ -14,8 +14,7 @@ ChannelId = int
 OWN_CHANNEL: ChannelId = 0
 
 
-@attrs.frozen
-class DatagramArrived:
+class DatagramArrived(msgspec.Struct, frozen=True):
     """An authentic, fresh datagram (N6: older boots and repeated sequences are already dropped)."""
 
     sender: NodeId
@@ -24,8 +23,7 @@ class DatagramArrived:
     message: Datagram
 
 
-@attrs.frozen
-class ChannelOpened:
+class ChannelOpened(msgspec.Struct, frozen=True):
     """A channel to `peer` is up, its certificate checked (X2).
 
     Attributes:
@@ -39,69 +37,60 @@ class ChannelOpened:
     dialled: bool
 
 
-@attrs.frozen
-class ChannelClosed:
+class ChannelClosed(msgspec.Struct, frozen=True):
     """The channel broke or was closed, by either side; `reason` is for people."""
 
     channel: ChannelId
     reason: str
 
 
-@attrs.frozen
-class DialFailed:
+class DialFailed(msgspec.Struct, frozen=True):
     """A connection that `Dial` asked for could not be made; the adapter tries again by itself."""
 
     peer: NodeId
     reason: str
 
 
-@attrs.frozen
-class FrameArrived:
+class FrameArrived(msgspec.Struct, frozen=True):
     """A decoded frame."""
 
     channel: ChannelId
     frame: Frame
 
 
-@attrs.frozen
-class ChannelMoved:
+class ChannelMoved(msgspec.Struct, frozen=True):
     """Bytes of a frame that takes long went in or out: the other end lives; told now and then."""
 
     channel: ChannelId
 
 
-@attrs.frozen
-class Persisted:
+class Persisted(msgspec.Struct, frozen=True):
     """The record that `Persist` number `token` asked for is durable."""
 
     token: int
 
 
-@attrs.frozen
-class PersistFailed:
+class PersistFailed(msgspec.Struct, frozen=True):
     """It is not, and nothing is known of the disk's state."""
 
     token: int
     reason: str
 
 
-@attrs.frozen
-class RunFinished:
+class RunFinished(msgspec.Struct, frozen=True):
     """The runner is done with a job that `StartRun` gave it; its slot is free."""
 
     job: str
     outcome: Outcome
 
 
-@attrs.frozen
-class RunUnstarted:
+class RunUnstarted(msgspec.Struct, frozen=True):
     """The host can't work on a job that `StartRun` gave it, though another may: it is to be handed back."""
 
     job: str
 
 
-@attrs.frozen
-class RunProgressed:
+class RunProgressed(msgspec.Struct, frozen=True):
     """A run whose job asks for its progress is compiled, or has written something (W13)."""
 
     job: str
@@ -109,30 +98,26 @@ class RunProgressed:
     pieces: tuple[Piece, ...] = ()
 
 
-@attrs.frozen
-class CapacityChanged:
+class CapacityChanged(msgspec.Struct, frozen=True):
     """The runner can take `slots` jobs at once now; 0 while nothing works."""
 
     slots: int
 
 
-@attrs.frozen
-class RunnerDescribed:
+class RunnerDescribed(msgspec.Struct, frozen=True):
     """The Java side has started: what it runs on, for the facts (G5) and HELLO (W2)."""
 
     java: str
     sandbox: str
 
 
-@attrs.frozen
-class RunnerTroubled:
+class RunnerTroubled(msgspec.Struct, frozen=True):
     """What this host lacks to run programs, for people (G5); empty: it has it again."""
 
     trouble: str
 
 
-@attrs.frozen
-class RequestArrived:
+class RequestArrived(msgspec.Struct, frozen=True):
     """An HTTP client wants a program's outcome.
 
     Attributes:
@@ -154,22 +139,19 @@ class RequestArrived:
     progress: bool = False
 
 
-@attrs.frozen
-class RequestAbandoned:
+class RequestAbandoned(msgspec.Struct, frozen=True):
     """That client is gone (W9)."""
 
     request: int
 
 
-@attrs.frozen
-class LoopLagged:
+class LoopLagged(msgspec.Struct, frozen=True):
     """The event loop was late by `seconds`: the node suspects itself first (G4)."""
 
     seconds: float
 
 
-@attrs.frozen
-class StopRequested:
+class StopRequested(msgspec.Struct, frozen=True):
     """Drain and stop (W10); the core answers, in its time, with `Stopped`."""
 
 

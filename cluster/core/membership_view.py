@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import attrs
+import msgspec
 
 from cluster.identity import Boot, NodeId, Status
 from cluster.wire.messages import NodeFacts
 
 
-@attrs.frozen
-class MemberView:
+class MemberView(msgspec.Struct, frozen=True):
     """One line of the table; `heartbeat_age_s` is by the local clock, excused silence left out (G4)."""
 
     node: NodeId
@@ -22,8 +21,7 @@ class MemberView:
     facts: NodeFacts | None
 
 
-@attrs.frozen
-class MembershipSnapshot:
+class MembershipSnapshot(msgspec.Struct, frozen=True):
     """What one node knows of all, itself included, in order of node id.
 
     Attributes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import attrs
 import msgspec
 import pytest
 
@@ -181,12 +180,12 @@ def test_c4_no_cache_and_differing_limits_are_not_shared() -> None:
 def test_c4_a_run_is_shared_within_a_tenant_as_it_waits_in_that_ones_lane() -> None:
     """Whoever asks for what a flooder has waiting neither waits in his lane nor shares his refusal (W4)."""
     submission = connected()
-    submission.request(attrs.evolve(request(1, "job1", "same"), tenant="flood"), 0.0)
-    own = attrs.evolve(request(2, "job2", "same"), tenant="good", share=5)
+    submission.request(msgspec.structs.replace(request(1, "job1", "same"), tenant="flood"), 0.0)
+    own = msgspec.structs.replace(request(2, "job2", "same"), tenant="good", share=5)
     (frame,) = frames(submission.request(own, 0.01), Submit)
     assert (frame.job.id, frame.tenant, frame.share) == ("job2", "good", 5)
     for number, tenant in ((3, "flood"), (4, "good")):
-        event = attrs.evolve(request(number, f"job{number}", "same"), tenant=tenant)
+        event = msgspec.structs.replace(request(number, f"job{number}", "same"), tenant=tenant)
         assert frames(submission.request(event, 0.02), Submit) == [], "each tenant's runs once"
     refusal = Refusal(Reason.QUEUE_TIMEOUT, "all 4 slots stayed busy")
     refused = answers(submission.receive(4, Refused(1, "job1", refusal), 10.0))

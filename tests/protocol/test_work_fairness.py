@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 
 import attrs
+import msgspec
 
 from cluster.config import CacheSettings, GatewaySettings, WorkSettings
 from cluster.core.dispatch import Dispatch
@@ -147,7 +148,7 @@ def test_the_gateway_passes_the_tenant_on_and_keeps_places_for_others() -> None:
     gateway.welcomed(1, NodeId(5), EPOCH, 0.0)
 
     def asks(number: int, tenant: str, share: int = 2) -> RequestArrived:
-        return attrs.evolve(request(number, f"{number:032x}"), tenant=tenant, share=share)
+        return msgspec.structs.replace(request(number, f"{number:032x}"), tenant=tenant, share=share)
 
     for number in range(4):
         (frame,) = frames(gateway.request(asks(number, "flood"), 0.0), Submit)
@@ -166,7 +167,7 @@ def test_the_gateway_passes_the_tenant_on_and_keeps_places_for_others() -> None:
 def test_whatever_a_tenant_calls_itself_the_frame_stays_within_its_bounds() -> None:
     gateway = Submission(WorkSettings(), GatewaySettings(), CacheSettings(), GATEWAY)
     gateway.welcomed(1, NodeId(5), EPOCH, 0.0)
-    event = attrs.evolve(request(1, f"{1:032x}"), tenant="t" * 10_000, share=10**9)
+    event = msgspec.structs.replace(request(1, f"{1:032x}"), tenant="t" * 10_000, share=10**9)
     (frame,) = frames(gateway.request(event, 0.0), Submit)
     assert len(frame.tenant) <= 64
     assert frame.share <= 1000

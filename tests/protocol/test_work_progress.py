@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import attrs
 import msgspec
 import pytest
 
@@ -86,7 +85,7 @@ def waiting(*requests: RequestArrived) -> Submission:
 
 
 def asking(number: int, name: str, text: str = "") -> RequestArrived:
-    return attrs.evolve(request(number, name, text), progress=True)
+    return msgspec.structs.replace(request(number, name, text), progress=True)
 
 
 def progressed(attempt: int = 1, epoch: int = 1, key_epoch: int = 1) -> Progressed:

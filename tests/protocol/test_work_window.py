@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-import attrs
+import msgspec
 import pytest
 
 from cluster.config import CacheSettings, GatewaySettings, WorkSettings
@@ -64,7 +64,7 @@ def gateway() -> Submission:
 def large(number: int, size: int = 14 * MIB, tenant: str = "") -> RequestArrived:
     """A request for a program of its own with so much standard input."""
     one = request(number, f"{number:032x}", use_cache=False)
-    return attrs.evolve(one, program=program(f"p{number}", bytes(size)), tenant=tenant)
+    return msgspec.structs.replace(one, program=program(f"p{number}", bytes(size)), tenant=tenant)
 
 
 def submitted(steps: Effects) -> list[int]:

@@ -9,6 +9,7 @@ import random
 from collections import Counter, deque
 
 import attrs
+import msgspec
 
 from cluster.config import CacheSettings, GatewaySettings, WorkSettings
 from cluster.core.dispatch import Dispatch
@@ -112,10 +113,10 @@ class WorkWorld:
         self.answers[number] = []
         text = f"p{self.rng.randrange(max(1, number // 2), number + 1)}"
         event = request(number, f"{number:032x}", text, use_cache=self.rng.random() < 0.3)
-        event = attrs.evolve(
+        event = msgspec.structs.replace(
             event, tenant=self.rng.choice(("", "one", "two")), share=self.rng.randrange(1, 4)
         )
-        event = attrs.evolve(event, progress=self.rng.random() < 0.3)
+        event = msgspec.structs.replace(event, progress=self.rng.random() < 0.3)
         self._gateway(self.submission.request(event, self.now))
 
     def abandon(self) -> None:
