@@ -75,18 +75,21 @@ class Authority:
         """Whether this node may act as the leader at this instant (L3)."""
         return self.leadership.may_act(now)
 
-    def vouched_leader(self, now: float) -> tuple[NodeId | None, Epoch]:
-        """The leader that this node can vouch for: itself while it may act, or whom it follows (I11)."""
+    def shown(self, now: float) -> tuple[State, NodeId | None, Epoch]:
+        """What others are told: `shown_state` and `vouched_leader`, at once."""
         if self.leadership.may_act(now):
-            return self._me, self.leadership.epoch
-        if self.allegiance.leader is not None:
-            return self.allegiance.leader, self.allegiance.epoch
-        return None, NO_EPOCH
+            return State.LEADING, self._me, self.leadership.epoch
+        state = State.LOOKING if self.leadership.leading else self.state
+        leader = self.allegiance.leader
+        return (state, None, NO_EPOCH) if leader is None else (state, leader, self.allegiance.epoch)
 
     def shown_state(self, now: float) -> State:
         """The state for statuses: never LEADING without the lease (I11)."""
-        state = self.state
-        return State.LOOKING if state is State.LEADING and not self.may_act(now) else state
+        return self.shown(now)[0]
+
+    def vouched_leader(self, now: float) -> tuple[NodeId | None, Epoch]:
+        """The leader that this node can vouch for: itself while it may act, or whom it follows (I11)."""
+        return self.shown(now)[1:]
 
     def settle(self, now: float) -> Steps:
         """After each event: say that the state changed, and start or end the ballot."""

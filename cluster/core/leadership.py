@@ -314,16 +314,16 @@ class Leadership:
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
         match self.phase:
+            case Phase.IDLE:
+                return self._resigning[2] if self._resigning else None
+            case Phase.LEADING:
+                return self._heartbeat_at
             case Phase.GUARDED:
                 return self._start_at
             case Phase.WRITING:
                 return self._deadline
             case Phase.PROPOSING:
                 return min(self._propose_at, self._deadline)
-            case Phase.LEADING:
-                return self._heartbeat_at
-            case Phase.IDLE:
-                return self._resigning[2] if self._resigning else None
 
     def snapshot(self, now: float) -> LeadershipSnapshot:
         """What people and metrics see."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
 
@@ -50,6 +51,9 @@ FETCH_ROUNDS = 4
 
 URGENT = frozenset({"state", "leader", "epoch", "slots", "draining"})
 """Facts that others act on: a change does not wait for the next round."""
+
+
+_NODE = attrgetter("node")
 
 
 class Membership:
@@ -206,7 +210,7 @@ class Membership:
         ]
         for row in sorted(silent, key=lambda row: row.asked_at)[:ASKS_MAX]:
             row.asked_at = now
-            accusation = self._entry(row.node, row.boot, row.heartbeat, suspected=True)
+            accusation = self._row_entry(row, suspected=True)
             asked = datagrams(self._own_entry(), (accusation,), self._interval, ask=True)
             yield from (Send(row.node, part) for part in asked)
 
@@ -334,18 +338,17 @@ class Membership:
         return datagrams(self._own_entry(), self._entries(), self._interval, ask=ask)
 
     def _own_entry(self) -> GossipEntry:
-        return self._entry(self._me, self._boot, self._heartbeat)
+        return GossipEntry(self._me, self._boot, self._heartbeat, self._facts.own.version)
 
     def _entries(self) -> list[GossipEntry]:
         """Everybody who was heard of and is not given up (G3)."""
         rows = [row for row in self._table if row.boot and row.status is not Status.FAILED]
-        return [self._row_entry(row) for row in sorted(rows, key=_node)]
+        return [self._row_entry(row) for row in sorted(rows, key=_NODE)]
 
-    def _row_entry(self, row: Row) -> GossipEntry:
-        return self._entry(row.node, row.boot, row.heartbeat, suspected=row.status is Status.SUSPECT)
-
-    def _entry(self, node: NodeId, boot: int, heartbeat: int, *, suspected: bool = False) -> GossipEntry:
-        return GossipEntry(node, boot, heartbeat, self._facts.version(node, boot), suspected)
+    def _row_entry(self, row: Row, *, suspected: bool = False) -> GossipEntry:
+        version = self._facts.version(row.node, row.boot)
+        suspected = suspected or row.status is Status.SUSPECT
+        return GossipEntry(row.node, row.boot, row.heartbeat, version, suspected)
 
     # --- what others may look at --------------------------------------------------------------------
 
@@ -355,6 +358,10 @@ class Membership:
             return Status.ALIVE
         row = self._table.rows.get(node)
         return Status.UNKNOWN if row is None else row.status
+
+    def strangers(self) -> list[NodeId]:
+        """Who is in no member list and made itself known, by node."""
+        return sorted(self._table.rows.keys() - self._table.configured)
 
     def facts(self, node: NodeId) -> NodeFacts | None:
         """The newest facts held about a node, itself included."""
@@ -383,10 +390,6 @@ class Membership:
         self._facts.validate(self._table.rows)
         assert self._me not in self._cycle, "a node gossips with others"
         assert math.isfinite(self.next_deadline()), "gossip never stops (S38)"
-
-
-def _node(row: Row) -> NodeId:
-    return row.node
 
 
 def _ms(now: float) -> int:

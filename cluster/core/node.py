@@ -129,7 +129,8 @@ class NodeCore:
         self._absorb(steps, effects, now)
         if self.work.holds and self.authority.may_act(now):
             self._absorb(self.work.release_held(now), effects, now)
-        self._absorb(self.authority.settle(now), effects, now)
+        if changed := self.authority.settle(now):
+            self._absorb(changed, effects, now)
         self._publish_facts(now)
         if self._stopping_since is not None:
             self._absorb(self._finish_stopping(now), effects, now)
@@ -250,7 +251,7 @@ class NodeCore:
         self.authority.allegiance.leader = None
         awaited = frozenset(
             node
-            for node in (*self._settings.workers, *self._joined(now))
+            for node in (*self._settings.workers, *self._joined())
             if node != replaced and self.membership.status(node) in WORTH_WAITING_FOR
         )
         self._suspects_at = now  # the next tick also looks for workers that joined under the last leader
@@ -262,22 +263,20 @@ class NodeCore:
         if self.work.dispatch is None or now < self._suspects_at:
             return
         self._suspects_at = now + self._settings.gossip.interval_s
-        joined = self._joined(now)
+        joined = self._joined()
         self.authority.leadership.audience = (*self._settings.members, *joined)
         workers = (*self._settings.workers, *joined)
         suspects = frozenset(n for n in workers if self.membership.status(n) is Status.SUSPECT)
         self.work.dispatch.suspect(suspects)
 
-    def _joined(self, now: float) -> tuple[NodeId, ...]:
+    def _joined(self) -> tuple[NodeId, ...]:
         """Workers that are in no member list and made themselves known by gossip: capacity, never votes."""
-        configured = {self._me, *self._settings.members}
         return tuple(
-            view.node
-            for view in self.membership.snapshot(now).members
-            if view.node not in configured
-            and view.status is not Status.FAILED
-            and view.facts is not None
-            and view.facts.role is Role.WORKER
+            node
+            for node in self.membership.strangers()
+            if self.membership.status(node) is not Status.FAILED
+            and (facts := self.membership.facts(node)) is not None
+            and facts.role is Role.WORKER
         )
 
     def _learn_jdks(self, now: float) -> None:
@@ -288,7 +287,7 @@ class NodeCore:
         self._jdks_at = now + self._settings.gossip.interval_s
         alive = (
             self.membership.facts(node)
-            for node in (*self._settings.workers, *self._joined(now))
+            for node in (*self._settings.workers, *self._joined())
             if self.membership.status(node) is Status.ALIVE
         )
         jdks = {facts.java for facts in alive if facts is not None and facts.java}
@@ -320,12 +319,11 @@ class NodeCore:
     def _publish_facts(self, now: float) -> None:
         """What this node says of itself in gossip: nothing that is not so (G5, I11)."""
         load, draining = self.work.load(), self._stopping_since is not None
-        state, vouched = self.authority.shown_state(now), self.authority.vouched_leader(now)
-        published = (state, vouched, load, draining)
+        state, leader, epoch = self.authority.shown(now)
+        published = (state, leader, epoch, load, draining)
         if published == self._published:
             return  # as after most events
         self._published = published
-        leader, epoch = vouched
         self.membership.update_facts(
             now,
             state=state,

@@ -11,9 +11,8 @@ or forgotten when it resigns; gateways and workers still have everything (L3).
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import attrs
+import msgspec
 
 from cluster.config import CacheSettings, GatewaySettings, WorkSettings
 from cluster.core.dispatch import Dispatch, DispatchSnapshot
@@ -81,7 +80,7 @@ FROM_LEADER = (Welcome, Assign, CancelRun, Recount, Release, Ping)
 """Frames that go to the worker's half when they travel on `OWN_CHANNEL`."""
 
 
-class Load(NamedTuple):
+class Load(msgspec.Struct, frozen=True):
     """Slots of this node, how many are busy, and (leader) how many jobs wait."""
 
     slots: int

@@ -26,6 +26,9 @@ INTERVAL_MAX_MS = 2**31
 INTEGER_MAX = 9
 """Bytes of the longest integer in MessagePack."""
 
+ROW_MAX = NUMBERS * INTEGER_MAX
+"""Bytes of the longest row."""
+
 Numbers = tuple[int, int, int, int]
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -91,6 +94,9 @@ def cut(
     own: GossipEntry, rows: Sequence[GossipEntry], interval_ms: int, room: int
 ) -> Iterator[tuple[GossipEntry, ...]]:
     """All rows, ascending by node, in stretches of at most `room` bytes packed, `own` in front of each."""
+    if (len(rows) + 1) * ROW_MAX + INTEGER_MAX <= room:
+        yield (own, *rows)  # few enough, whatever they say
+        return
     sizes = [len(_encode(numbers)) - 1 for numbers in _differences((own, *rows), interval_ms)]
     room -= sizes[0] + INTEGER_MAX  # the first node of a stretch is told from `own`, not from the one before
     start, left = 0, room
