@@ -287,7 +287,8 @@ class Checks:
 
     def heard(self, host: Host, life: Life, sender: int, boot: int) -> None:
         """N6: no core hears of a life that is over once it has heard of the next."""
-        demand(boot >= life.boots.get(sender, 0), f"N6 node {host.id} hears life {boot} of {sender} again")
+        if boot < life.boots.get(sender, 0):
+            raise Violation(f"N6 node {host.id} hears life {boot} of {sender} again")
         life.boots[sender] = boot
 
     # --- after every event ------------------------------------------------------------------------------
@@ -305,7 +306,7 @@ class Checks:
             demand(
                 not (self.quiet and self.strict), f"liveness: node {host.id} stopped leading in quiet times"
             )
-        if self._leading:
+        if host.id in self._leading:
             self._authority(host, life)
         election = authority.election
         if election.looking:

@@ -195,9 +195,11 @@ class Cluster:
         self._tick_if_due(host, life)
 
     def _feed(self, host: Host, life: Life, event: ev.Event) -> None:
-        self._note_lag(host, life)
-        if not life.is_over():
-            self._step(host, life, event)
+        if life.expected is not None:
+            self._note_lag(host, life)
+            if life.is_over():
+                return
+        self._step(host, life, event)
 
     def _step(self, host: Host, life: Life, event: ev.Event) -> None:
         if type(event) is ev.DatagramArrived:
@@ -213,9 +215,8 @@ class Cluster:
         self._after(host, life)
 
     def _note_lag(self, host: Host, life: Life) -> None:
-        if life.expected is None:
-            return
-        late = host.now(self.now) - life.expected
+        """Report a late timer first, once (G4)."""
+        late = 0.0 if life.expected is None else host.now(self.now) - life.expected
         life.expected = None
         if late > LAG_S:
             self.probes["late loop reported"] += 1

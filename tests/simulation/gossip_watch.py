@@ -7,7 +7,7 @@ import attrs
 from cluster.core.membership_view import MembershipSnapshot
 from cluster.identity import Status
 from tests.simulation.clock import SECOND
-from tests.simulation.violation import demand
+from tests.simulation.violation import Violation
 
 BURIED_NS = 5 * SECOND
 """After so long nothing that a dead node sent is under way any more, whatever the seed."""
@@ -40,9 +40,11 @@ class GossipWatch:
             before, status = self._shown.get((observer, of), ((0, 0), Status.UNKNOWN))
             if key == (0, 0):
                 continue  # removed, but for its tombstone
-            demand(key >= before, f"I12 node {observer} shows {of} at {key}: was {before}")
+            if key < before:
+                raise Violation(f"I12 node {observer} shows {of} at {key}: was {before}")
             died = self._died.get(of)
             revived = view.status is Status.ALIVE and status is not Status.ALIVE
             buried = died is not None and now - died > BURIED_NS
-            demand(not (revived and buried), f"I12 node {observer} shows the dead {of} as alive again")
+            if revived and buried:
+                raise Violation(f"I12 node {observer} shows the dead {of} as alive again")
             self._shown[observer, of] = (key, view.status)
