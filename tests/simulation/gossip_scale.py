@@ -284,10 +284,14 @@ def as_text(rows: list[Row], stood: list[tuple[int, int, int]]) -> str:
 
 def as_hours(nodes: int, parts: list[Endured]) -> str:
     """What came of the long times, a row for each loss, in Markdown."""
+    minutes: Counter[float] = Counter()
+    for part in parts:
+        minutes[part.loss] += round(part.minutes)
+    asked = " ".join(f"{loss:g}:{minutes[loss]}" for loss in sorted(minutes))
     lines = [
         "# Gossip for an hour",
         "",
-        "Written by `python -m tests.simulation.gossip_scale --endure 0.2:60 0:10 --processes 2` from",
+        f"Written by `python -m tests.simulation.gossip_scale --endure {asked} --processes 2` from",
         f"simulation: {nodes} nodes, T = 1 s, fan-out 3, delays of 0.2 to 10 ms. Each half minute of virtual",
         f"time a node is killed, and comes back after {DETECT_S:.0f} s, so that there is something to be",
         "wrong about. *Knows* and *know* are rounds of T from a kill until it is FAILED: to one of the",
@@ -298,13 +302,13 @@ def as_hours(nodes: int, parts: list[Endured]) -> str:
         f"| {' | '.join(HOUR_COLUMNS)} |",
         "| ---: " * len(HOUR_COLUMNS) + "|",
     ]
-    for loss in sorted({part.loss for part in parts}):
+    for loss in sorted(minutes):
         of = [part for part in parts if part.loss == loss]
         heard = sum((Counter(part.heard) for part in of), Counter())
         known = sorted(tenths / 10 for tenths in heard.elements())
         everybody = sorted((rounds for part in of for rounds in part.everybody), key=lambda r: (r < 0, r))
         lines.append(
-            f"| {loss:.0%} | {sum(part.minutes for part in of):g} | {len(everybody)} "
+            f"| {loss:.0%} | {minutes[loss]} | {len(everybody)} "
             f"| {_quantile(known, 0.5):.1f} | {_quantile(known, 0.99):.1f} "
             f"| {_quantile(everybody, 0.99):.1f} | {everybody[-1]:.1f} "
             f"| {sum(part.chances for part in of)} | {sum(part.false for part in of)} |"
