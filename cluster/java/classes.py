@@ -45,8 +45,9 @@ class _Waiter:
 
 @attrs.define(eq=False)
 class _Flight:
-    """A compilation under way, and all who wait for it; the first one's limits are its own."""
+    """A compilation under way, and all who wait for it; its limits are those of `owner`, who may be gone."""
 
+    owner: _Waiter
     waiters: list[_Waiter]
     work: Deferred[Answer | str] | None = None
 
@@ -98,7 +99,7 @@ class CompiledClasses:
             left = max(waiter.deadline - self._clock.seconds(), 0)
             waiter.timer = self._clock.callLater(left, self._expire, key, waiter)
             return
-        flight = self._flights[key] = _Flight([waiter])
+        flight = self._flights[key] = _Flight(waiter, [waiter])
         left = waiter.deadline - self._clock.seconds()
         flight.work = self._compiler.compile(waiter.sources, waiter.limit_s, left)
         flight.work.addCallbacks(
@@ -124,12 +125,10 @@ class CompiledClasses:
         self._flights.pop(key, None)
         if isinstance(answer, Answer) and answer.status != CRASHED:
             self._keep(key, answer)
-        first, *others = flight.waiters
-        _settle(first, answer)
-        for waiter in others:
-            if isinstance(answer, Answer):
+        for waiter in flight.waiters:
+            if isinstance(answer, Answer) or waiter is flight.owner:
                 _settle(waiter, answer)
-            else:  # the first one's limits ended it, and these have their own
+            else:  # the owner's limits ended it, and these have their own
                 _stop(waiter)
                 self._board(key, waiter)
 

@@ -41,6 +41,7 @@ _CLONE_THREAD = 0x0001_0000
 _CLONE_NEW = (0x0002_0000, 0x0200_0000, 0x0400_0000, 0x0800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000, 0x80)
 _AF_UNIX = 1
 _PR_SET_SECCOMP = 22
+_F_GETLK, _F_OFD_GETLK = 5, 36
 _F_SETLEASE, _F_NOTIFY, _F_SETPIPE_SZ = 1024, 1026, 1031
 _INT = 0xFFFF_FFFF
 """What the kernel looks at of an argument that is an `int`."""
@@ -72,9 +73,9 @@ def filter_program() -> bytes:
     )
     # Each filter would be memory of the kernel's, as are lists of who may what with a file (`setxattr`).
     rules.add_rule(refuse, "prctl", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _INT, _PR_SET_SECCOMP))
-    # Programs of different tenants see the same files of the host: they would hear each other (also `flock`).
-    # And a pipe's buffer would be larger than others' are.
-    for command in (_F_SETLEASE, _F_NOTIFY, _F_SETPIPE_SZ):
+    # Programs of different tenants see the same files of the host: they would hear each other (also by
+    # `flock`, and by asking who holds a lock). And a pipe's buffer would be larger than others' are.
+    for command in (_F_GETLK, _F_OFD_GETLK, _F_SETLEASE, _F_NOTIFY, _F_SETPIPE_SZ):
         rules.add_rule(refuse, "fcntl", pyseccomp.Arg(1, pyseccomp.MASKED_EQ, _INT, command))
     # Both would hold memory that RLIMIT_DATA does not count.
     for flags in (_MAP_SHARED_ANONYMOUS, _MAP_GROWSDOWN):

@@ -624,7 +624,7 @@ _SECCOMP = "needs code of its own that is no Java: unit/java/test_seccomp.py run
 _GATEWAY = "a matter of the request: the gateway's tests show it"
 
 ELSEWHERE = {
-    "T13": "unit/java/test_limits.py",
+    "T13": "unit/gateway/test_programs.py",
     "M16": "hostile/test_catalogue.py",
     "P13": "unit/java/test_seccomp.py",
     "P14": "unit/java/test_seccomp.py",

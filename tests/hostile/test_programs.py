@@ -104,6 +104,16 @@ def test_no_single_entry_point_is_a_compile_error_that_names_candidates(
     assert words in outcome.message
 
 
+def test_an_error_is_told_however_many_warnings_come_before_it(java: JavaDriver) -> None:
+    """R1."""
+    warned = "".join(f"Object o{n} = new Integer({n});" for n in range(110))
+    outcome = java.outcome(program(f'public class M {{ {warned} int x = "t"; }}'))
+    assert outcome.compilation is not None
+    severities = [found.severity for found in outcome.compilation.diagnostics]
+    assert (len(severities), severities.count("error"), severities[-1]) == (100, 1, "error")
+    assert "incompatible types" in outcome.message
+
+
 def test_diagnostics_are_in_the_words_of_plain_javac(java: JavaDriver, tmp_path: Path) -> None:
     """R1."""
     text = (
@@ -131,6 +141,10 @@ PLAIN = {
     "lambda": main_class("List.of(1).forEach(x -> { throw new RuntimeException(); });"),
     "recursion": main_class("again(1);", "static int again(int n) { return again(n + 1) + 1; }"),
     "memory": main_class("int[] much = new int[Integer.MAX_VALUE / 2];"),
+    "memory, as a cause": main_class(
+        "try { int[] much = new int[Integer.MAX_VALUE / 2]; }"
+        ' catch (OutOfMemoryError e) { throw new RuntimeException("w", e); }'
+    ),
     "hostile": main_class(
         "throw new RuntimeException() { @Override public String toString() { return null; } };"
     ),

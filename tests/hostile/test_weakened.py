@@ -49,6 +49,15 @@ runpy.run_module("cluster.bench.alone", run_name="__main__", alter_sys=True)
 """
 """A node that sets no limit on the number of processes, whether from outside or (`PROCESSES`) inside."""
 
+_TALKATIVE = """
+import runpy, sys
+from cluster.java import oneshot
+take = oneshot._Stream.take
+oneshot._Stream.take = lambda self, data, limit: take(self, data, 3 * limit)
+sys.argv[1:] = sys.argv[4:]  # python -m module
+runpy.run_module("cluster.bench.alone", run_name="__main__", alter_sys=True)
+"""
+"""A node that keeps three times the output."""
 
 COMPILER_AND_WAITING = 2
 
@@ -77,6 +86,12 @@ class Unbound(JavaDriver):
     prefix = (sys.executable, "-c", _UNBOUND)
 
 
+class Talkative(JavaDriver):
+    """`_TALKATIVE`."""
+
+    prefix = (sys.executable, "-c", _TALKATIVE)
+
+
 @pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("cases", "driver_type", "rows"),
@@ -84,8 +99,9 @@ class Unbound(JavaDriver):
         (SECCOMP, JavaDriver, {"P1c", "N3"}),
         (PROCESSES, Unbound, {"P2b"}),
         (FILES, JavaDriver, {"F8a"}),
+        ("", Talkative, {"O2a"}),
     ],
-    ids=["seccomp", "processes", "files"],
+    ids=["seccomp", "processes", "files", "output"],
 )
 def test_a_weaker_sandbox_fails_these_rows(cases: str, driver_type: type[JavaDriver], rows: set[str]) -> None:
     with weakened(cases, driver_type) as driver:

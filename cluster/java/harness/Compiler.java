@@ -232,6 +232,7 @@ public final class Compiler {
         public void report(Diagnostic<? extends JavaFileObject> diagnostic) {
             if (diagnostic.getKind() == Diagnostic.Kind.ERROR) {
                 errors++;
+                makeRoom();
             }
             if (diagnostics.size() < DIAGNOSTICS_MAX) {
                 messages.add(cut(message(diagnostic), MESSAGE_MAX));
@@ -239,6 +240,20 @@ public final class Compiler {
             }
             if (rendered.length() < TEXT_MAX) {
                 rendered.append(cut(text(diagnostic), TEXT_MAX)).append('\n');
+            }
+        }
+
+        /** However many warnings there are, an error is told. */
+        private void makeRoom() {
+            if (diagnostics.size() < DIAGNOSTICS_MAX) {
+                return;
+            }
+            for (int at = diagnostics.size() - 1; at >= 0; at--) {
+                if (diagnostics.get(at).getKind() != Diagnostic.Kind.ERROR) {
+                    diagnostics.remove(at);
+                    messages.remove(at);
+                    return;
+                }
             }
         }
 

@@ -156,7 +156,10 @@ public final class Launcher {
     private static void hideOurselves(Throwable failure) {
         int depth = 0;
         Throwable t = failure;
-        for (; t instanceof VirtualMachineError && depth < CAUSES_MAX && plain(t); t = t.getCause(), depth++) {
+        for (; t != null && depth < CAUSES_MAX && plain(t); t = t.getCause(), depth++) {
+            if (!(t instanceof VirtualMachineError)) {
+                continue;
+            }
             StackTraceElement[] frames = t.getStackTrace();
             int end = frames.length;
             if (end == 0 || !frames[end - 1].getClassName().equals(Launcher.class.getName())) {

@@ -136,3 +136,18 @@ def test_one_who_joined_expires_by_its_own_deadline() -> None:
     scene.compiler.work[0].callback(answer())
     assert first == [answer()]
     assert scene.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("why", ["compile", "expired"])
+def test_the_limits_of_one_who_left_are_nobodys(why: str) -> None:
+    """Whoever joined is compiled for anew, by limits of his own (R2, J4)."""
+    scene = Scene()
+    scene.ask(limit_s=0.5, remaining_s=1)
+    leaving = scene.last
+    others = [scene.ask(limit_s=10), scene.ask(limit_s=10)]
+    leaving.cancel()
+    scene.compiler.work[0].callback(why)
+    assert others == [[], []]
+    assert [limit for _, limit, _ in scene.compiler.asked] == [0.5, 10]
+    scene.compiler.work[1].callback(answer())
+    assert others == [[answer()], [answer()]]
