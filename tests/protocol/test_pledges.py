@@ -1,0 +1,147 @@
+"""What a voter owes whom, in orders of events that no scenario has (N4, N5, L1-L6)."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from cluster.core.effects import Persist
+from cluster.identity import Epoch
+from cluster.wire.messages import Heartbeat, HeartbeatAck, Promise, Propose, Refuse, Resign
+from tests.support.voter import THREE, TIMING, TWO, VOTERS, Voter
+
+NONCE = 77
+
+
+def proposal(epoch: int) -> Propose:
+    return Propose(Epoch(epoch), NONCE, VOTERS.hash)
+
+
+def beat(epoch: int, seq: int = 1, lease_s: float = TIMING.lease_s) -> Heartbeat:
+    return Heartbeat(Epoch(epoch), seq, lease_s)
+
+
+def free(**record: object) -> Voter:
+    """Long after its start: nothing is guarded."""
+    voter = Voter(**record)
+    voter.until(2 * TIMING.guard_s)
+    voter.said.clear()
+    return voter
+
+
+def test_n5_who_has_lost_its_vote_promises_nothing_and_refuses_nothing() -> None:
+    voter = free(may_vote=False)
+    voter.hear(TWO, proposal(5))
+    voter.until(voter.now + 2 * TIMING.guard_s)
+    assert not voter.sayings(Promise)
+    assert not voter.sayings(Refuse)
+    assert not [effect for effect in voter.effects if isinstance(effect, Persist)]
+
+
+def test_n4_no_heartbeat_is_acknowledged_before_the_fence_is_durable() -> None:
+    """Not the second one either, of a leader that is followed already."""
+    voter = free()
+    voter.disk = "waits"
+    for seq in (1, 2, 3):
+        voter.hear(TWO, beat(1, seq))
+    assert not voter.sayings(HeartbeatAck)
+    voter.disk = "works"
+    for write in voter.writes:
+        voter.write(write)
+    voter.hear(TWO, beat(1, 4))
+    assert [ack.seq for ack in voter.sayings(HeartbeatAck) if isinstance(ack, HeartbeatAck)] == [1, 4]
+
+
+@pytest.mark.parametrize("lease_s", [0.0, -1.0, 1.01 * TIMING.follower_timeout_s, 1e9, math.inf, math.nan])
+def test_l3_a_lease_longer_than_f_or_none_is_nobodys_heartbeat(lease_s: float) -> None:
+    """A follower would guard it for as long (L4)."""
+    voter = free()
+    voter.hear(TWO, beat(1, lease_s=lease_s))
+    assert voter.core.allegiance.leader is None
+    assert not voter.sayings(HeartbeatAck)
+
+
+def test_l1_a_refusal_tells_what_is_accepted_on_disk() -> None:
+    """N4: what may yet be lost in a crash is said to nobody."""
+    voter = free()
+    voter.disk = "waits"
+    voter.hear(TWO, proposal(5))
+    voter.hear(THREE, proposal(4))
+    assert [said.accepted for said in voter.sayings(Refuse) if isinstance(said, Refuse)] == [0]
+
+
+def test_l6_a_follower_goes_over_to_the_leader_of_a_higher_epoch() -> None:
+    voter = free()
+    voter.hear(TWO, beat(1))
+    voter.hear(THREE, beat(2))
+    assert (voter.core.allegiance.leader, voter.core.allegiance.epoch) == (THREE, 2)
+    voter.hear(TWO, beat(1, 2))
+    assert voter.core.allegiance.leader == THREE
+
+
+def test_l1_a_proposal_that_outlived_its_handshake_while_it_waited_is_not_answered() -> None:
+    voter = Voter()
+    voter.hear(THREE, proposal(9))
+    seq = 0
+    while voter.now < TIMING.handshake_s:
+        seq += 1
+        voter.hear(TWO, beat(1, seq))
+        voter.until(voter.now + TIMING.heartbeat_s)
+    voter.until(voter.now + 2 * TIMING.follower_timeout_s)
+    assert not voter.sayings(Promise)
+    assert not voter.sayings(Refuse)
+
+
+def test_l4_not_even_the_own_leaders_proposal_ends_the_hold_off_after_a_start() -> None:
+    voter = Voter()
+    voter.hear(TWO, beat(1))
+    voter.hear(TWO, proposal(2))
+    voter.until(TIMING.guard_s - 0.02)
+    assert not voter.sayings(Promise)
+    voter.until(TIMING.guard_s + 0.02)
+    assert voter.sayings(Promise)
+
+
+def test_l5_resign_is_said_three_times_to_everybody() -> None:
+    voter = free()
+    voter.establish()
+    voter.perform(voter.core.stop("stopping"))
+    assert len(voter.sayings(Resign)) == 2
+    voter.until(voter.now + 10 * TIMING.heartbeat_s)
+    assert len(voter.sayings(Resign)) == 3 * 2
+
+
+def test_l5_a_leader_whose_renewal_nobody_promises_resigns() -> None:
+    voter = free()
+    voter.establish()
+    voter.note(accepted=voter.core.leadership.epoch + 3)
+    assert not voter.lost()
+    voter.until(voter.now + TIMING.handshake_s + 0.1)
+    assert voter.lost()
+    assert not voter.core.leadership.leading
+
+
+def test_n4_a_candidate_whose_disk_fails_gives_up_at_once() -> None:
+    voter = free()
+    voter.disk = "fails"
+    while not voter.core.leadership.handshakes:
+        voter.note()
+        voter.until(voter.now + 0.05)
+    assert not voter.core.leadership.in_handshake
+    assert not voter.sayings(Propose)
+
+
+def test_l5_a_new_leader_has_f_for_its_first_acknowledgement() -> None:
+    voter = free()
+    voter.until(20 * TIMING.follower_timeout_s)
+    while not voter.sayings(Propose):
+        voter.note()
+        voter.until(voter.now + 0.05)
+    said = voter.sayings(Propose)[-1]
+    assert isinstance(said, Propose)
+    voter.hear(TWO, Promise(said.epoch, said.nonce, VOTERS.hash))
+    voter.until(voter.now + 0.9 * TIMING.follower_timeout_s)
+    assert voter.core.leadership.leading
+    voter.until(voter.now + 0.2 * TIMING.follower_timeout_s)
+    assert voter.lost()
