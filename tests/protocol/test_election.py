@@ -231,6 +231,36 @@ def test_e5_a_quorum_that_is_gone_at_the_deadline_decides_nothing() -> None:
     assert not decided(made.tick(0.06))
 
 
+def test_e5_the_vote_of_one_who_follows_meanwhile_counts_no_longer() -> None:
+    mine = election(accepted=5, fence_epoch=5)
+    mine.receive(TWO, Boot(1), 1, note(ME), 0.0)
+    mine.receive(TWO, Boot(1), 2, note(ME, state=State.FOLLOWING), 0.01)
+    assert not decided(mine.tick(TIMING.finalize_s + 0.01))
+
+
+def test_e5_the_vote_of_one_who_fell_silent_counts_no_longer() -> None:
+    """Also when another is heard, so that a quorum is (E1)."""
+    mine = election(accepted=5, fence_epoch=5)
+    mine.receive(THREE, Boot(1), 1, note(THREE, eligible=False), 0.0)
+    mine.receive(TWO, Boot(1), 1, note(ME, resend_s=0.001), 0.0)
+    assert not decided(mine.tick(TIMING.finalize_s + 0.01))
+
+
+def test_e5_who_is_no_candidate_is_not_decided_for_by_others_votes() -> None:
+    mine = election(accepted=5, fence_epoch=5)
+    mine.cool_down(0.0)
+    mine.receive(TWO, Boot(1), 1, note(ME, round=mine.round, eligible=False), 0.0)
+    moment = TIMING.finalize_s + 0.001
+    assert moment < TIMING.cool_down_min_s
+    assert not decided(mine.tick(moment))
+
+
+def test_e4_that_it_is_no_candidate_any_longer_is_said_at_once() -> None:
+    mine = election()
+    mine.stopping = True
+    assert [message.eligible for _, message in said(mine.tick(0.001))] == [False, False]
+
+
 def test_e5_without_a_proposal_within_a_second_the_next_round_begins() -> None:
     made = election()
     made.receive(TWO, Boot(1), 1, note(TWO), 0.0)

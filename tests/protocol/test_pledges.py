@@ -7,9 +7,12 @@ import math
 import pytest
 
 from cluster.core.effects import Persist
-from cluster.identity import Epoch
-from cluster.wire.messages import Heartbeat, HeartbeatAck, Promise, Propose, Refuse, Resign
-from tests.support.voter import THREE, TIMING, TWO, VOTERS, Voter
+from cluster.core.ledger import Ledger
+from cluster.core.quorum import Electorate
+from cluster.core.record import Record
+from cluster.identity import Boot, Epoch
+from cluster.wire.messages import Heartbeat, HeartbeatAck, Probe, ProbeReply, Promise, Propose, Refuse, Resign
+from tests.support.voter import ME, THREE, TIMING, TWO, VOTERS, Voter
 
 NONCE = 77
 
@@ -117,9 +120,10 @@ def test_l5_a_leader_whose_renewal_nobody_promises_resigns() -> None:
     voter.establish()
     voter.note(accepted=voter.core.leadership.epoch + 3)
     assert not voter.lost()
-    voter.until(voter.now + TIMING.handshake_s + 0.1)
-    assert voter.lost()
-    assert not voter.core.leadership.leading
+    while not voter.lost():
+        assert not voter.core.may_act(voter.now)
+        voter.until(voter.now + 0.05)
+    assert [loss.reason for loss in voter.lost()] == ["the renewal was not promised in time"]
 
 
 def test_n4_a_candidate_whose_disk_fails_gives_up_at_once() -> None:
@@ -145,3 +149,55 @@ def test_l5_a_new_leader_has_f_for_its_first_acknowledgement() -> None:
     assert voter.core.leadership.leading
     voter.until(voter.now + 0.2 * TIMING.follower_timeout_s)
     assert voter.lost()
+
+
+def test_l1_who_promises_another_counts_no_promise_for_itself_any_longer() -> None:
+    voter = free()
+    while not voter.sayings(Propose):
+        voter.note()
+        voter.until(voter.now + 0.05)
+    mine = voter.sayings(Propose)[-1]
+    assert isinstance(mine, Propose)
+    voter.hear(THREE, proposal(mine.epoch + 1))
+    assert voter.sayings(Promise)
+    voter.hear(TWO, Promise(mine.epoch, mine.nonce, VOTERS.hash))
+    assert not voter.core.leadership.leading
+
+
+def test_n5_a_vote_is_not_gained_while_the_disk_is_broken() -> None:
+    voter = free(may_vote=False)
+    voter.disk = "fails"
+    voter.hear(TWO, beat(1))
+    assert voter.ledger.broken
+    voter.until(voter.now + 2 * TIMING.resend_s)
+    asked = voter.sayings(Probe)[-1]
+    assert isinstance(asked, Probe)
+    for other in (TWO, THREE):
+        voter.hear(other, ProbeReply(asked.nonce, Epoch(0), Epoch(0), VOTERS.hash))
+    assert not [e for e in voter.effects if isinstance(e, Persist) and e.record.may_vote]
+
+
+def test_n1_a_probe_of_another_list_of_voters_is_not_answered() -> None:
+    voter = free()
+    voter.hear(TWO, Probe(NONCE, Electorate.of("d", (ME, TWO, THREE)).hash))
+    assert not voter.sayings(ProbeReply)
+    voter.hear(TWO, Probe(NONCE, VOTERS.hash))
+    assert voter.sayings(ProbeReply)
+
+
+def test_n4_a_probe_is_answered_with_what_is_on_disk() -> None:
+    voter = free()
+    voter.disk = "waits"
+    voter.hear(TWO, proposal(5))
+    voter.hear(THREE, Probe(NONCE, VOTERS.hash))
+    assert [said.accepted for said in voter.sayings(ProbeReply) if isinstance(said, ProbeReply)] == [0]
+
+
+def test_n4_a_disk_is_mended_when_the_last_write_asked_for_is_there() -> None:
+    ledger = Ledger(Record("c", ME, VOTERS.hash, boot=1, may_vote=True))
+    lost, first, last = (ledger.accept(Epoch(number), TWO, Boot(1)) for number in (1, 2, 3))
+    ledger.failed(lost.token, 0.0)
+    ledger.persisted(first.token)
+    assert ledger.broken
+    ledger.persisted(last.token)
+    assert not ledger.broken

@@ -94,5 +94,5 @@ class Voter:
         assert isinstance(beat, Heartbeat)
         self.hear(TWO, HeartbeatAck(beat.epoch, beat.seq))
 
-    def lost(self) -> list[object]:
+    def lost(self) -> list[LostLeadership]:
         return [effect for effect in self.effects if isinstance(effect, LostLeadership)]
