@@ -8,7 +8,7 @@ from cluster.config import CacheSettings, GatewaySettings, WorkSettings
 from cluster.core.submission import Submission
 from cluster.identity import Epoch
 from cluster.wire.jobs import Outcome, Reason, Refusal, Verdict
-from cluster.wire.messages import Refused, Result, Submit
+from cluster.wire.messages import LossCounted, Refused, Result, Submit
 from tests.support.work import EPOCH, GATEWAY, LEADER, answers, frames, outcome, request
 
 
@@ -101,3 +101,24 @@ def test_leaving_twice_or_without_having_come_does_nothing() -> None:
     assert submission.abandon(1, 0.2) == ()
     assert submission.abandon(9, 0.2) == ()
     assert submission.next_deadline() is None
+
+
+def test_w8_a_refusal_of_a_leader_below_the_one_followed_is_not_passed_on() -> None:
+    submission = make()
+    submission.welcomed(4, LEADER, Epoch(3), 0.0)
+    submission.request(request(1, "a"), 0.0)
+    refusal = Refusal(Reason.OVERLOADED, "full", 3.0)
+    assert submission.receive(4, Refused(2, "a", refusal), 0.1) == ()
+    assert submission.snapshot().stale == 1
+    assert answers(submission.receive(4, Result(3, "a", outcome()), 0.2))
+
+
+def test_w6_the_gateway_never_counts_fewer_lost_workers() -> None:
+    """A leader that has just taken the job on may know of fewer."""
+    submission = make()
+    submission.welcomed(4, LEADER, EPOCH, 0.0)
+    submission.request(request(1, "a"), 0.0)
+    for losses in (2, 1):
+        submission.receive(4, LossCounted(EPOCH, "a", losses, 7), 0.1)
+    (again,) = frames(submission.welcomed(5, LEADER, Epoch(2), 1.0), Submit)
+    assert again.losses == 2
