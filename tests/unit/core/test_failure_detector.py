@@ -98,3 +98,16 @@ def test_a_deaf_node_accuses_nobody_until_its_doubt_is_largest_g4() -> None:
     assert mine.stretch == 8.0
     assert mine.judge(Status.ALIVE, 0.0, 79.0) is Status.SUSPECT
     assert mine.judge(Status.ALIVE, 0.0, 80.0) is Status.FAILED
+
+
+def test_who_doubts_itself_buries_nobody_sooner_g3_g4() -> None:
+    mine = detector()
+    assert mine.to_be_removed(20.0)
+    mine.stretch = 2.0
+    assert not mine.to_be_removed(39.9)
+    assert mine.to_be_removed(40.0)
+
+
+def test_two_signs_of_life_support_each_other_within_ten_rounds_g2() -> None:
+    assert detector().believes_in_a_return(9.9)
+    assert not detector().believes_in_a_return(10.0)

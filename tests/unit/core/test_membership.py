@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
+from cluster.config import GossipSettings
 from cluster.core.effects import Level
-from cluster.identity import NodeId, Status
+from cluster.core.membership import Membership
+from cluster.identity import Boot, NodeId, Role, Status
+from cluster.wire.messages import NodeFacts
 from tests.support.gossip_net import GossipNet
 
 
@@ -161,3 +166,17 @@ def test_status_speaks_for_strangers_and_for_the_node_itself() -> None:
     assert net.nodes[0].status(NodeId(0)) is Status.ALIVE
     assert net.nodes[0].status(NodeId(1)) is Status.UNKNOWN
     assert net.nodes[0].status(NodeId(99)) is Status.UNKNOWN
+
+
+def test_what_stood_still_holds_that_time_against_nobody_g4() -> None:
+    """A minute of our own standing still and four rounds of real silence are four rounds of silence."""
+    other = NodeId(2)
+    facts = NodeFacts(NodeId(1), Boot(1), 1, Role.PEER)
+    mine = Membership(GossipSettings(interval_s=1.0), facts, frozenset({other}), random.Random(1), 0.0)
+    mine.heard(other, Boot(1), 1.0)
+    mine.lagged(60.0, 61.0)
+    now = 61.0
+    while now < 65.0:
+        now = max(now, mine.next_deadline())
+        mine.tick(now)
+    assert mine.status(other) is Status.ALIVE

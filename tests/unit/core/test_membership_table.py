@@ -122,3 +122,11 @@ def test_an_older_life_of_a_sender_is_no_sign_of_life_n6() -> None:
     assert mine.touch(NodeId(1), Boot(6), 5.0) is None
     assert mine.rows[NodeId(1)].since == 1.0
     assert mine.drops["older_boot"] == 1
+
+
+def test_hearsay_of_a_life_ten_years_ahead_is_refused_s41() -> None:
+    years = 10 * 366 * 86400
+    mine = table()
+    assert mine.merge(NodeId(2), (1 + years + 1, 1), 1.0, DETECTOR) is None
+    assert mine.drops["absurd_boot"] == 1
+    assert mine.merge(NodeId(2), (1 + years, 1), 1.0, DETECTOR) is not None
