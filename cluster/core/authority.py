@@ -118,7 +118,7 @@ class Authority:
             case Promise():
                 return self.leadership.promised(sender, message, now)
             case Refuse():
-                self.leadership.refused(message)
+                self.leadership.refused(sender, message)
             case Heartbeat():
                 return self._on_heartbeat(sender, boot, message, now)
             case HeartbeatAck():

@@ -190,9 +190,10 @@ class Leadership:
         self._promises.add(sender)
         return self._count(now)
 
-    def refused(self, message: Refuse) -> None:
-        """A refusal does not end the handshake (L1); its accepted epoch is worth knowing."""
-        self.saw_epoch(message.accepted)
+    def refused(self, sender: NodeId, message: Refuse) -> None:
+        """A voter's refusal does not end the handshake (L1); its accepted epoch is worth knowing."""
+        if sender in self._electorate:
+            self.saw_epoch(message.accepted)
 
     def _count(self, now: float) -> Steps:
         if not self._electorate.is_quorum(self._promises):

@@ -149,8 +149,8 @@ def test_l1_a_refusal_tells_what_is_accepted_and_who_is_heard() -> None:
 def test_l1_refusals_do_not_end_the_handshake_but_its_deadline_does() -> None:
     """M10: only the deadline cools a candidate down."""
     made, proposal = candidate()
-    made.refused(Refuse(1, proposal.nonce, 0, -1, 0))
-    made.refused(Refuse(1, proposal.nonce, 0, -1, 0))
+    made.refused(TWO, Refuse(1, proposal.nonce, 0, -1, 0))
+    made.refused(TWO, Refuse(1, proposal.nonce, 0, -1, 0))
     assert made.in_handshake
     assert _sent(made.tick(LONG_UP + 0.05)), "it proposes again each 50 ms"
     assert made.tick(LONG_UP + 1.0) == (HandshakeFailed(),)

@@ -10,7 +10,7 @@ from cluster.core.effects import Persist
 from cluster.core.ledger import Ledger
 from cluster.core.quorum import Electorate
 from cluster.core.record import Record
-from cluster.identity import Boot, Epoch
+from cluster.identity import NO_EPOCH, Boot, Epoch, NodeId
 from cluster.wire.messages import Heartbeat, HeartbeatAck, Probe, ProbeReply, Promise, Propose, Refuse, Resign
 from tests.support.voter import ME, THREE, TIMING, TWO, VOTERS, Voter
 
@@ -201,3 +201,14 @@ def test_n4_a_disk_is_mended_when_the_last_write_asked_for_is_there() -> None:
     assert ledger.broken
     ledger.persisted(last.token)
     assert not ledger.broken
+
+
+def test_l1_what_a_node_without_a_vote_refuses_raises_no_epoch() -> None:
+    """E3: it is never counted."""
+    voter = free()
+    for sender in (NodeId(9), TWO):
+        voter.hear(sender, Refuse(Epoch(1), NONCE, Epoch(700 if sender == 9 else 70), -1, NO_EPOCH))
+    while not voter.sayings(Propose):
+        voter.note()
+        voter.until(voter.now + 0.05)
+    assert [said.epoch for said in voter.sayings(Propose) if isinstance(said, Propose)][:1] == [71]

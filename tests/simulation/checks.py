@@ -176,6 +176,7 @@ class Checks:
     def _sent_promise(self, host: Host, life: Life, to: int, message: Promise) -> None:
         me, disk = host.id, host.disk.durable
         demand(disk.accepted >= message.epoch, f"I2 node {me} promises {message.epoch}, on disk {disk}")
+        demand(disk.may_vote, f"I8 node {me} promises {message.epoch} without its vote")
         if disk.accepted == message.epoch:
             candidate, boot = disk.promised_node, disk.promised_boot
         else:  # its record waited for the disk together with that of a later epoch (N4)
