@@ -52,8 +52,7 @@ FETCH_ROUNDS = 4
 URGENT = frozenset({"state", "leader", "epoch", "slots", "draining"})
 """Facts that others act on: a change does not wait for the next round."""
 
-
-_NODE = attrgetter("node")
+_by_node = attrgetter("node")
 
 
 class Membership:
@@ -343,7 +342,7 @@ class Membership:
     def _entries(self) -> list[GossipEntry]:
         """Everybody who was heard of and is not given up (G3)."""
         rows = [row for row in self._table if row.boot and row.status is not Status.FAILED]
-        return [self._row_entry(row) for row in sorted(rows, key=_NODE)]
+        return [self._row_entry(row) for row in sorted(rows, key=_by_node)]
 
     def _row_entry(self, row: Row, *, suspected: bool = False) -> GossipEntry:
         version = self._facts.version(row.node, row.boot)

@@ -139,12 +139,7 @@ def test_n4_a_candidate_whose_disk_fails_gives_up_at_once() -> None:
 def test_l5_a_new_leader_has_f_for_its_first_acknowledgement() -> None:
     voter = free()
     voter.until(20 * TIMING.follower_timeout_s)
-    while not voter.sayings(Propose):
-        voter.note()
-        voter.until(voter.now + 0.05)
-    said = voter.sayings(Propose)[-1]
-    assert isinstance(said, Propose)
-    voter.hear(TWO, Promise(said.epoch, said.nonce, VOTERS.hash))
+    voter.promise(voter.propose())
     voter.until(voter.now + 0.9 * TIMING.follower_timeout_s)
     assert voter.core.leadership.leading
     voter.until(voter.now + 0.2 * TIMING.follower_timeout_s)
@@ -153,14 +148,10 @@ def test_l5_a_new_leader_has_f_for_its_first_acknowledgement() -> None:
 
 def test_l1_who_promises_another_counts_no_promise_for_itself_any_longer() -> None:
     voter = free()
-    while not voter.sayings(Propose):
-        voter.note()
-        voter.until(voter.now + 0.05)
-    mine = voter.sayings(Propose)[-1]
-    assert isinstance(mine, Propose)
+    mine = voter.propose()
     voter.hear(THREE, proposal(mine.epoch + 1))
     assert voter.sayings(Promise)
-    voter.hear(TWO, Promise(mine.epoch, mine.nonce, VOTERS.hash))
+    voter.promise(mine)
     assert not voter.core.leadership.leading
 
 
@@ -208,7 +199,4 @@ def test_l1_what_a_node_without_a_vote_refuses_raises_no_epoch() -> None:
     voter = free()
     for sender in (NodeId(9), TWO):
         voter.hear(sender, Refuse(Epoch(1), NONCE, Epoch(700 if sender == 9 else 70), -1, NO_EPOCH))
-    while not voter.sayings(Propose):
-        voter.note()
-        voter.until(voter.now + 0.05)
-    assert [said.epoch for said in voter.sayings(Propose) if isinstance(said, Propose)][:1] == [71]
+    assert voter.propose().epoch == 71

@@ -74,21 +74,12 @@ def test_l5_without_its_lease_a_higher_accepted_epoch_makes_it_resign() -> None:
 
 def test_l1_the_epoch_is_above_every_one_that_a_refusal_told_of() -> None:
     voter = Voter()
-    while not voter.sayings(Propose):
-        voter.note()
-        voter.until(voter.now + 0.05)
-    proposal = voter.sayings(Propose)[-1]
-    assert isinstance(proposal, Propose)
+    proposal = voter.propose()
     voter.hear(TWO, Refuse(proposal.epoch, proposal.nonce, 41, -1, 0))
     while voter.core.leadership.in_handshake:
         voter.until(voter.now + 0.05)
     voter.said.clear()
-    while not voter.sayings(Propose):
-        voter.note()
-        voter.until(voter.now + 0.05)
-    again = voter.sayings(Propose)[0]
-    assert isinstance(again, Propose)
-    assert again.epoch == 42
+    assert voter.propose().epoch == 42
 
 
 def test_l1_who_promises_another_at_the_end_of_its_guard_proposes_itself_no_more() -> None:

@@ -342,8 +342,7 @@ class Checks:
 
     def _authority(self, host: Host, life: Life) -> None:
         """At most one may act at any instant (I6): it can only begin at an event of the node itself."""
-        mine = self._leading.get(host.id)
-        if mine is None or mine[1] is not life:
+        if self._leading[host.id][1] is not life:
             return
         at = self._cluster.now
         if not life.core.authority.may_act(host.now(at)):

@@ -78,14 +78,22 @@ class Voter:
         for voter in (TWO, THREE):
             self.hear(voter, replace(word, **changes))
 
-    def establish(self) -> None:
-        """Win the ballot and the handshake, and have a heartbeat acknowledged."""
+    def propose(self) -> Propose:
+        """Win the ballot."""
         while not self.sayings(Propose):
             self.note()
             self.until(self.now + 0.05)
         proposal = self.sayings(Propose)[-1]
         assert isinstance(proposal, Propose)
+        return proposal
+
+    def promise(self, proposal: Propose) -> None:
+        """Hear another voter's promise, which makes a quorum."""
         self.hear(TWO, Promise(proposal.epoch, proposal.nonce, VOTERS.hash))
+
+    def establish(self) -> None:
+        """Win the ballot and the handshake, and have a heartbeat acknowledged."""
+        self.promise(self.propose())
         self.acknowledge()
         assert self.core.may_act(self.now)
 
