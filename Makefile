@@ -54,8 +54,8 @@ test: $(VENV)/.development system ## every test that needs neither root nor othe
 
 .PHONY: sim
 sim: $(VENV)/.development ## whole clusters under simulated faults, an invariant each event; SEEDS=20000 for more
-	@$(BIN)/python -m tests.simulation gossip
-	@$(BIN)/python -m tests.simulation sweep --seeds $(or $(SEEDS),2000)
+	@$(BIN)/python -m tests.simulation sweep --compiled build/simulation --seeds $(or $(SEEDS),2000)
+	@$(BIN)/python -m tests.simulation gossip --compiled build/simulation
 
 .PHONY: namespaces
 namespaces: $(VENV)/.development system ## real nodes cut off, stopped and killed in network namespaces, all of it (root, 6 min)

@@ -20,10 +20,12 @@ from tests.simulation.say import say
 from tests.simulation.schedule import Schedule, dump, load
 from tests.simulation.shrink import shrink
 from tests.simulation.simulation import Report, run
-from tests.simulation.sweep import PART, Summary, as_text, run_seed, sweep_on
+from tests.simulation.sweep import PART, Summary, as_text, machine_code, run_seed, sweep_on
 
 COMMAND = "python -m tests.simulation"
 SAY_EVERY = 1000
+WORTH = 1500
+"""So many seeds as machine code save the time that its compilation takes."""
 HASH_SEEDS = ("0", "1", "4242")
 USAGE = 2
 INTERRUPTED = 130
@@ -56,7 +58,9 @@ def main() -> int:
     four = parts.add_parser("determinism", help="run seeds twice, under different hash seeds")
     four.add_argument("--seeds", type=number, default=50, help="how many, from 0 (50)")
     six = parts.add_parser("compile", help="a copy of cores and simulator as machine code: faster sweeps")
-    six.add_argument("directory", type=Path, help="made anew; run the sweep in there")
+    six.add_argument("directory", type=Path, help="for `sweep --compiled` and `gossip --compiled`")
+    for part in (one, seven):
+        part.add_argument("--compiled", type=Path, help="as machine code, which is kept here")
     five = parts.add_parser("traces", help="print the trace of each seed (what `determinism` compares)")
     five.add_argument("--seeds", type=number, default=50, help="how many, from 0 (50)")
     given = parser.parse_args()
@@ -71,7 +75,7 @@ def main() -> int:
     except BrokenPipeError:  # as `head` leaves it; Python would complain of it once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, compiled.OtherHistories) as error:
         say(f"{COMMAND}: {error}")
         return USAGE
 
@@ -98,6 +102,9 @@ def number(text: str) -> int:
 
 
 def _do(given: argparse.Namespace) -> int:
+    copy: Path | None = getattr(given, "compiled", None)
+    if copy and not machine_code() and compile_for(given.seeds, copy):
+        return compiled.run(copy, sys.argv[1:])
     match given.part:
         case "sweep":
             return _sweep(given)
@@ -110,11 +117,27 @@ def _do(given: argparse.Namespace) -> int:
         case "determinism":
             return _determinism(given.seeds)
         case "compile":
-            return compiled.make(given.directory)
+            return 0 if compile_for(WORTH, given.directory) else 1
         case _:
             for seed in range(given.seeds):
                 say(f"{seed} {run_seed(seed).trace}")
             return 0
+
+
+def compile_for(seeds: int, directory: Path) -> bool:
+    """Whether there is a copy as machine code in there; one is made if so many seeds earn it back.
+
+    Raises:
+        OtherHistories: it does not do what the interpreter does.
+    """
+    if seeds < WORTH and not compiled.is_current(directory):
+        return False
+    try:
+        compiled.make(directory)
+    except compiled.CannotCompile as error:
+        say(f"not compiled, so a seed takes twice as long: {error}")
+        return False
+    return True
 
 
 def _sweep(given: argparse.Namespace) -> int:

@@ -133,6 +133,11 @@ def code() -> str:
     return digest.hexdigest()[:16]
 
 
+def machine_code() -> bool:
+    """Whether this is the compiled copy."""
+    return str(node.__file__).endswith(".so")
+
+
 def built() -> str:
     """Of which commit, where that is known, and whether the cores are machine code."""
     asked = subprocess.run(
@@ -140,7 +145,7 @@ def built() -> str:
     )
     kept = ROOT / COMMIT
     commit = kept.read_text(encoding="utf-8") if kept.exists() else asked.stdout.strip()
-    kind = "compiled" if str(node.__file__).endswith(".so") else "interpreted"
+    kind = "compiled" if machine_code() else "interpreted"
     return f"{commit}, {kind}" if commit else kind
 
 

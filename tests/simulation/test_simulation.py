@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -15,7 +16,8 @@ import pytest
 from cluster.core.allegiance import Allegiance
 from cluster.core.membership_view import MembershipSnapshot, MemberView
 from cluster.identity import Boot, NodeId, Status
-from tests.simulation import absence_sweep, gossip_sweep
+from tests.simulation import __main__ as cli
+from tests.simulation import absence_sweep, compiled, gossip_sweep
 from tests.simulation.canaries import CANARIES, hunt
 from tests.simulation.chance import Chance
 from tests.simulation.clock import SECOND, Clock
@@ -221,3 +223,42 @@ def test_a_gateway_that_was_away_as_long_as_its_jobs_are_kept_gets_each_answer(s
 def test_a_mutation_is_noticed(name: str) -> None:
     """All of them: `python -m tests.simulation canaries`; here those that show early."""
     assert hunt(name, 60).seeds, CANARIES[name].breaks
+
+
+def test_machine_code_is_believed_only_of_these_sources_and_after_it_told_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy"
+    said = "1 ab\n"
+    monkeypatch.setattr(compiled, "_compile", lambda _directory: None)
+    monkeypatch.setattr(compiled, "_traces", lambda directory: said if directory == copy else "1 ab\n")
+    assert not compiled.is_current(copy)
+    compiled.make(copy)
+    assert compiled.is_current(copy)
+    monkeypatch.setattr(compiled, "code", lambda: "of other sources")
+    assert not compiled.is_current(copy)
+    said = "1 cd\n"
+    with pytest.raises(compiled.OtherHistories, match="DIFFERENT"):
+        compiled.make(copy)
+    assert not compiled.is_current(copy)
+
+
+def test_a_directory_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("all of it")
+    with pytest.raises(FileExistsError):
+        compiled.make(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "all of it"
+
+
+def test_without_a_compiler_a_sweep_is_interpreted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    assert not cli.compile_for(cli.WORTH, tmp_path / "copy")
+    assert "no C compiler" in capsys.readouterr().out
+    assert not (tmp_path / "copy").exists()
+
+
+def test_few_seeds_do_not_wait_for_a_compilation(tmp_path: Path) -> None:
+    assert not cli.compile_for(cli.WORTH - 1, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
