@@ -17,8 +17,8 @@ from cluster.java.sandbox import STDERR, STDIN, STDOUT
 from cluster.wire.jobs import Source
 
 WARM_ROUNDS = 24
-"""How often the representative programs are compiled before the node reports ready: after eight times the first
-hundred programs with streams still took an eighth longer."""
+"""How often the representative programs are compiled before the node reports ready: after eight times, the
+first hundred programs with streams still took an eighth longer."""
 START_S = 120.0
 """From starting the process to the first answer of its warming, and from each to the next."""
 SLOW_S = 2.0

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.simulation.say import say
@@ -85,7 +86,9 @@ def make(directory: Path) -> None:
     for name in ("cluster", "tests"):
         shutil.copytree(ROOT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     _compile(directory)
-    if _traces(directory) != _traces(ROOT):
+    with ThreadPoolExecutor() as both:
+        machine_code, interpreted = both.map(_traces, (directory, ROOT))
+    if machine_code != interpreted:
         raise OtherHistories(f"{SEEDS_COMPARED} seeds, compiled and interpreted: DIFFERENT histories")
     say(f"{SEEDS_COMPARED} seeds, compiled and interpreted: the same histories")
     (directory / PROVEN).write_text(_identity(), encoding="utf-8")
