@@ -44,7 +44,10 @@ FOREIGN_ANSWER_S = 1.0
 """E3: a node that does not vote is answered at most this often."""
 
 FOREIGN_MAX = 256
-"""Nodes without a vote that are remembered for that."""
+"""Nodes without a vote, or with another list of voters, that are remembered for that."""
+
+FOREIGN_TOLD_S = 60.0
+"""N1: that a node has another list of voters is told at most this often."""
 
 
 @attrs.frozen
@@ -59,7 +62,12 @@ class Heard:
 
 @attrs.frozen
 class ElectionSnapshot:
-    """For status, metrics and logs."""
+    """For status, metrics and logs.
+
+    Attributes:
+        dropped: words of voters that were old, repeated or implausible.
+        foreign_lists: words dropped because their sender has another list of voters (N1).
+    """
 
     looking: bool
     round: Round
@@ -68,6 +76,7 @@ class ElectionSnapshot:
     cooling: bool
     ballots: int
     dropped: int
+    foreign_lists: int
 
 
 class Election:
@@ -92,6 +101,7 @@ class Election:
         self.vote = me
         self.ballots = 0
         self.dropped = 0
+        self.foreign_lists = 0
         self._heard: dict[NodeId, Heard] = {}
         self._tally: dict[NodeId, NodeId] = {}
         self._said: tuple[NodeId, bool, bool] | None = None
@@ -102,6 +112,7 @@ class Election:
         self._wait_until: float | None = None
         self._step_at = -math.inf
         self._foreign: dict[NodeId, float] = {}
+        self._foreign_told: dict[NodeId, float] = {}
 
     # --- what the node tells us -----------------------------------------------------------------------
 
@@ -127,6 +138,8 @@ class Election:
 
     def receive(self, sender: NodeId, boot: Boot, sequence: int, note: Notification, now: float) -> Steps:
         """A notification from a voter (E2). Only LOOKING nodes come here; others `answer`."""
+        if note.voters != self._electorate.hash:
+            return self._foreign_list(sender, now)
         if not self._is_news(sender, boot, sequence, note):
             self.dropped += 1
             return ()
@@ -134,7 +147,7 @@ class Election:
         self._heard[sender] = Heard(boot, sequence, until, note)
         if not self.looking:
             return ()
-        self._period = self._settings.resend_s
+        self._hurry(now)
         if note.state is not State.LOOKING:
             self._tally.pop(sender, None)
             return self._settle(now)
@@ -155,6 +168,8 @@ class Election:
         """FOLLOWING and LEADING nodes answer a LOOKING one with what they follow (E6, E3)."""
         if note.state is not State.LOOKING:
             return ()
+        if note.voters != self._electorate.hash:
+            return self._foreign_list(sender, now)
         if sender not in self._electorate:
             if now < self._foreign.get(sender, 0.0):
                 return ()
@@ -164,13 +179,30 @@ class Election:
         return (Send(sender, reply),)
 
     def _is_news(self, sender: NodeId, boot: Boot, sequence: int, note: Notification) -> bool:
-        """Whether the word is of a voter of my list, plausible, and newer than what I have (N6, N1)."""
-        if sender not in self._electorate or note.voters != self._electorate.hash:
+        """Whether the word is of a voter, plausible, and newer than what I have (N6)."""
+        if sender not in self._electorate or note.vote not in self._electorate:
             return False
-        if note.vote not in self._electorate or not note.resend_s > 0:  # also NaN
+        if not note.resend_s > 0:  # also NaN
             return False
         known = self._heard.get(sender)
         return known is None or (boot, sequence) > (known.boot, known.sequence)
+
+    def _foreign_list(self, sender: NodeId, now: float) -> Steps:
+        """A word of somebody who has another list of voters is dropped and shown (N1)."""
+        self.foreign_lists += 1
+        if now < self._foreign_told.get(sender, 0.0):
+            return ()
+        if len(self._foreign_told) >= FOREIGN_MAX:
+            self._foreign_told.clear()
+        self._foreign_told[sender] = now + FOREIGN_TOLD_S
+        text = f"{self._me}: server {sender} has another list of voters; its votes are dropped"
+        return (Log(Level.SUMMARY, text),)
+
+    def _hurry(self, now: float) -> None:
+        """A sign of life: what was put off is said soon (E3)."""
+        self._period = self._settings.resend_s
+        if self._resend_at > now + self._period * (1 + JITTER):
+            self._resend_at = self._next_resend(now)
 
     # --- time -----------------------------------------------------------------------------------------
 
@@ -255,9 +287,12 @@ class Election:
     def _say(self, now: float) -> Steps:
         """The notification to all other voters, and when to repeat it (E3)."""
         self._said = (self.vote, self.hears_quorum(), self.is_eligible())
-        self._resend_at = now + self._period * self._rng.uniform(1 - JITTER, 1 + JITTER)
+        self._resend_at = self._next_resend(now)
         note = self.notification()
         return tuple(Send(voter, note) for voter in self._electorate.others(self._me))
+
+    def _next_resend(self, now: float) -> float:
+        return now + self._period * self._rng.uniform(1 - JITTER, 1 + JITTER)
 
     def notification(
         self, state: State = State.LOOKING, leader: NodeId | None = None, epoch: int = 0
@@ -300,6 +335,7 @@ class Election:
             bool(self._cool_until),
             self.ballots,
             self.dropped,
+            self.foreign_lists,
         )
 
     def validate(self) -> None:

@@ -136,6 +136,24 @@ def test_e3_any_sign_of_life_makes_it_quick_again() -> None:
     assert deadline - 20.0 <= TIMING.resend_s * 1.2
 
 
+def test_e3_a_sign_of_life_brings_what_was_put_off_forward() -> None:
+    """Also one that changes nothing: of five voters, hearing one more is no quorum."""
+    five = Electorate.of("c", [NodeId(node) for node in range(1, 6)])
+    ledger = Ledger(Record("c", ME, five.hash, boot=1, may_vote=True))
+    made = Election(TIMING, ME, five, ledger, random.Random(1))
+    made.start(0.0)
+    moment = 0.0
+    while made._period < TIMING.resend_max_s:
+        moment = made.next_deadline() or moment
+        made.tick(moment)
+    made.tick(moment := made.next_deadline() or moment)
+    assert not said(made.receive(TWO, Boot(1), 1, note(TWO, voters=five.hash, hears_quorum=False), moment))
+    deadline = made.next_deadline()
+    assert deadline is not None
+    assert TIMING.resend_s * 0.8 <= deadline - moment <= TIMING.resend_s * 1.2
+    assert said(made.tick(deadline))
+
+
 def test_e3_a_change_is_said_at_once() -> None:
     """Hearing a quorum is told when it happens, not at the next resend (V4)."""
     made = election()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
 import msgspec
 import pytest
 
-from cluster.config import parse
-from cluster.core.effects import Persist, Send
+from cluster.config import TimingSettings, parse
+from cluster.core.effects import Log, Persist, Send, Steps
+from cluster.core.election import Election
 from cluster.core.hello import Peer, Terms
 from cluster.core.ledger import Ledger
 from cluster.core.quorum import Electorate, quorum_of
@@ -98,6 +101,38 @@ def test_n1_a_voter_with_another_list_is_not_heard() -> None:
     stranger.election._electorate = Electorate.of("world", [NodeId(2), NodeId(3), NodeId(4)])
     assert world.run_until(world.has_leader, 5)
     assert world.leader() == NodeId(2)
+
+
+@pytest.mark.parametrize("looking", [True, False])
+def test_n1_a_word_of_another_list_is_dropped_and_shown(looking: bool) -> None:
+    """Neither counted nor answered, whether this node looks for a leader or has one; told once a minute."""
+    voters = [NodeId(1), NodeId(2), NodeId(3)]
+    electorate = Electorate.of("c", voters)
+    election = Election(
+        TimingSettings(),
+        NodeId(1),
+        electorate,
+        Ledger(Record("c", NodeId(1), electorate.hash, boot=1, may_vote=True)),
+        random.Random(1),
+    )
+    election.start(0.0)
+    mine = election.notification()
+    if not looking:
+        election.stop()
+    theirs = msgspec.structs.replace(mine, voters=Electorate.of("c", [*voters, NodeId(4)]).hash)
+
+    def hear(now: float) -> Steps:
+        if looking:
+            return election.receive(NodeId(2), Boot(1), int(now) + 1, theirs, now)
+        return election.answer(NodeId(2), theirs, mine, now)
+
+    (told,) = hear(0.0)
+    assert isinstance(told, Log)
+    assert "server 2 has another list of voters" in told.text
+    assert [hear(now) for now in (1.0, 59.0)] == [(), ()]
+    assert len(hear(61.0)) == 1
+    assert election.snapshot().foreign_lists == 4
+    assert not election.hears_quorum()
 
 
 def test_n1_a_single_voter_leads_and_works() -> None:
