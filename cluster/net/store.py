@@ -20,11 +20,13 @@ from twisted.python.threadpool import ThreadPool
 from cluster.core.group_commit import GroupCommit
 from cluster.core.record import Record
 from cluster.errors import EnvironmentFault, LocalProtocolError, StorageError
+from cluster.identity import MAX_BOOT
 from cluster.net.files import SECRET_MODE, Disk, make_directory, replace_file
 from cluster.net.reactor import utc
 
 RECORD = "record.json"
 LOCK = "lock"
+ADVICE = "move it away and run `javacluster init`: the node then watches until it may vote again (N5)"
 
 
 class Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -134,16 +136,31 @@ class RecordStore:
         """Take the directory, and begin a new life: the boot is raised, and that is durable on return.
 
         Raises:
-            EnvironmentFault: no record, another process's directory, or another node's record.
-            StorageError: the record is damaged or can't be written.
+            EnvironmentFault: no record, another process's directory, another node's record, or a clock
+                that is centuries ahead.
+            StorageError: the record is damaged or can't be written, or its node has no boot left.
         """
         if utc_seconds is None:
             utc_seconds = int(utc().timestamp())
         self._take_lock()
         record = self._read(cluster, node, voters)
-        record = msgspec.structs.replace(record, boot=max(record.boot + 1, utc_seconds))
+        record = msgspec.structs.replace(record, boot=self._next_boot(record.boot, utc_seconds))
         self._replace(record)
         return record
+
+    def _next_boot(self, stored: int, utc_seconds: int) -> int:
+        """One that the others hear: they refuse what is above `MAX_BOOT`, and none ever goes back (N3)."""
+        if stored >= MAX_BOOT:
+            raise StorageError(
+                f"{self._path}: no node hears a boot above {MAX_BOOT}, and it has {stored}; {ADVICE}"
+            )
+        if utc_seconds > MAX_BOOT:
+            # Nothing is written: with its clock set right the node goes on as if this had never been.
+            raise EnvironmentFault(
+                f"this machine's clock is beyond the year 2242 ({utc_seconds} s of Unix time): no other "
+                "node hears one that starts at such a time; set the clock, then start again"
+            )
+        return max(stored + 1, utc_seconds)
 
     def write(self, record: Record) -> Deferred[None]:
         """Make a record durable, off the reactor's thread; a newer one will do (it holds all of this one).
@@ -264,13 +281,12 @@ class RecordStore:
         return record
 
     def _decode(self, raw: bytes) -> Record:
-        advice = "move it away and run `javacluster init`: the node then watches until it may vote again (N5)"
         try:
             stored = msgspec.json.decode(raw, type=Stored)
         except (ValueError, RecursionError) as error:
-            raise StorageError(f"{self._path}: damaged ({error}); {advice}") from error
+            raise StorageError(f"{self._path}: damaged ({error}); {ADVICE}") from error
         if hashlib.sha256(bytes(stored.record)).hexdigest() != stored.checksum:
-            raise StorageError(f"{self._path}: damaged (its checksum is wrong); {advice}")
+            raise StorageError(f"{self._path}: damaged (its checksum is wrong); {ADVICE}")
         try:
             return msgspec.json.decode(stored.record, type=Record)
         except (ValueError, RecursionError) as error:

@@ -22,6 +22,7 @@ from twisted.python.threadpool import ThreadPool
 
 from cluster.core.record import Record
 from cluster.errors import EnvironmentFault, LocalProtocolError, StorageError
+from cluster.identity import MAX_BOOT
 from cluster.net.files import Disk
 from cluster.net.store import LOCK, RECORD, RecordStore
 from tests.support.deferreds import failure_result_of, success_result_of
@@ -160,6 +161,23 @@ def test_n3_boot_rises_with_each_life_whatever_the_wall_clock_says(directory: Pa
         UTC + 2,
         UTC + 9,
     ]
+
+
+def test_n3_a_clock_centuries_ahead_is_refused_and_leaves_nothing_behind(directory: Path) -> None:
+    """The others would not hear that boot, and none ever goes back: it would be the node's end."""
+    load(directory)
+    year_2300 = 10_413_792_000
+    with pytest.raises(EnvironmentFault, match="set the clock"):
+        load(directory, year_2300)
+    assert load(directory).boot == UTC + 1
+
+
+def test_n3_the_last_boot_that_others_hear_is_used_and_none_above_it(directory: Path) -> None:
+    assert load(directory, MAX_BOOT).boot == MAX_BOOT
+    before = (directory / RECORD).read_bytes()
+    with pytest.raises(StorageError, match="javacluster init"):
+        load(directory)
+    assert (directory / RECORD).read_bytes() == before
 
 
 def test_n3_the_boot_is_durable_before_load_returns(directory: Path) -> None:
