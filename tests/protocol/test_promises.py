@@ -10,10 +10,12 @@ from msgspec.structs import replace
 from cluster.config import WorkSettings
 from cluster.core.admission import Admission
 from cluster.core.effects import Send
+from cluster.core.events import DatagramArrived
 from cluster.core.ledger import Ledger
 from cluster.core.record import Record
-from cluster.identity import MAX_EPOCH_JUMP
+from cluster.identity import MAX_EPOCH_JUMP, NodeId
 from cluster.wire.messages import (
+    Datagram,
     Heartbeat,
     Probe,
     ProbeReply,
@@ -22,8 +24,9 @@ from cluster.wire.messages import (
     Refuse,
     Resign,
 )
-from tests.support.scenarios import followers_of, settled
+from tests.support.scenarios import cut_both, followers_of, said_by, settled
 from tests.support.voter import ME, THREE, TIMING, TWO, VOTERS, Voter
+from tests.support.world import World
 
 
 def test_n4_l5_a_leader_resigns_at_the_storage_error_not_when_its_lease_is_over() -> None:
@@ -93,6 +96,30 @@ def test_l1_who_promises_another_at_the_end_of_its_guard_proposes_itself_no_more
     voter.until(voter.core.allegiance.guard_until + 0.02)
     assert voter.sayings(Promise)
     assert not voter.sayings(Propose)
+
+
+def test_l1_who_follows_another_in_its_handshake_is_made_no_leader_by_later_promises() -> None:
+    """The others' promises were under way as it heard of a leader; both are of epochs that it may follow."""
+    world = World(3)
+    assert world.run_until(lambda: any(isinstance(sent.message, Propose) for sent in world.sent), 3)
+    candidate = world.sent[-1].sender
+    leader, other = [peer for peer in world.peers if peer != candidate]
+    proposal = world.sent[-1].message
+    assert isinstance(proposal, Propose)
+    cut_both(world, candidate, leader, other)
+
+    def hears(sender: NodeId, sequence: int, message: Datagram) -> None:
+        boot = world.lives[sender].boot
+        world.feed(candidate, DatagramArrived(sender, boot, sequence, message))
+
+    hears(leader, 10_001, Heartbeat(proposal.epoch + 1, 1, TIMING.lease_s))
+    world.run(0.01)
+    world.sent.clear()
+    for sequence, sender in enumerate((leader, other), 10_002):
+        hears(sender, sequence, Promise(proposal.epoch, proposal.nonce, proposal.voters))
+    world.run(TIMING.follower_timeout_s / 2)
+    assert not [said for said in said_by(world, candidate) if isinstance(said, Heartbeat | Propose)]
+    assert world.lives[candidate].core.snapshot(world.now).leader == leader
 
 
 def test_l1_who_leads_by_the_end_of_its_guard_has_forgotten_what_waited_for_it() -> None:
