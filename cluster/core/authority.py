@@ -36,6 +36,9 @@ from cluster.wire.messages import (
 
 P = ParamSpec("P")
 
+OF_A_LIST = (Notification, Propose, Promise, Probe, ProbeReply)
+"""Datagrams that carry the hash of their sender's voter list (N1)."""
+
 
 class Authority:
     """One node's part in deciding who leads."""
@@ -59,6 +62,8 @@ class Authority:
         self.admission = Admission(timing, me, electorate, ledger, rng, now)
         self._parts = (self._ledger, self.allegiance, self.leadership, self.admission, self.election)
         self._state = State.OBSERVING
+        self.other_lists = 0
+        self._misled: dict[NodeId, Boot] = {}
 
     # --- what is so now -------------------------------------------------------------------------------
 
@@ -108,7 +113,22 @@ class Authority:
     # --- datagrams ------------------------------------------------------------------------------------
 
     def receive(self, event: DatagramArrived, now: float) -> Steps:
-        """An election or leadership datagram."""
+        """An election or leadership datagram. Of another voter list it is shown; the parts drop it (N1)."""
+        message = event.message
+        if isinstance(message, OF_A_LIST) and message.voters != self._electorate.hash:
+            return (*self._show_other_list(event.sender, event.boot), *self._dispatch(event, now))
+        return self._dispatch(event, now)
+
+    def _show_other_list(self, sender: NodeId, boot: Boot) -> Steps:
+        """Counted each time, and told once in each life of the sender."""
+        self.other_lists += 1
+        if self._misled.get(sender) == boot:
+            return ()
+        self._misled[sender] = boot
+        text = f"server {sender} has another list of voters and is not heard: give all nodes the same members"
+        return (Log(Level.SUMMARY, f"{self._me}: WARNING: {text} (N1)"),)
+
+    def _dispatch(self, event: DatagramArrived, now: float) -> Steps:
         sender, boot, message = event.sender, event.boot, event.message
         match message:
             case Notification():

@@ -44,10 +44,7 @@ FOREIGN_ANSWER_S = 1.0
 """E3: a node that does not vote is answered at most this often."""
 
 FOREIGN_MAX = 256
-"""Nodes without a vote, or with another list of voters, that are remembered for that."""
-
-FOREIGN_TOLD_S = 60.0
-"""N1: that a node has another list of voters is told at most this often."""
+"""Nodes without a vote that are remembered for that."""
 
 
 @attrs.frozen
@@ -66,7 +63,6 @@ class ElectionSnapshot:
 
     Attributes:
         dropped: words of voters that were old, repeated or implausible.
-        foreign_lists: words dropped because their sender has another list of voters (N1).
     """
 
     looking: bool
@@ -76,7 +72,6 @@ class ElectionSnapshot:
     cooling: bool
     ballots: int
     dropped: int
-    foreign_lists: int
 
 
 class Election:
@@ -101,7 +96,6 @@ class Election:
         self.vote = me
         self.ballots = 0
         self.dropped = 0
-        self.foreign_lists = 0
         self._heard: dict[NodeId, Heard] = {}
         self._tally: dict[NodeId, NodeId] = {}
         self._said: tuple[NodeId, bool, bool] | None = None
@@ -112,7 +106,6 @@ class Election:
         self._wait_until: float | None = None
         self._step_at = -math.inf
         self._foreign: dict[NodeId, float] = {}
-        self._foreign_told: dict[NodeId, float] = {}
 
     # --- what the node tells us -----------------------------------------------------------------------
 
@@ -139,7 +132,7 @@ class Election:
     def receive(self, sender: NodeId, boot: Boot, sequence: int, note: Notification, now: float) -> Steps:
         """A notification from a voter (E2). Only LOOKING nodes come here; others `answer`."""
         if note.voters != self._electorate.hash:
-            return self._foreign_list(sender, now)
+            return ()  # another list's: counted and told by who dispatches (N1)
         if not self._is_news(sender, boot, sequence, note):
             self.dropped += 1
             return ()
@@ -169,7 +162,7 @@ class Election:
         if note.state is not State.LOOKING:
             return ()
         if note.voters != self._electorate.hash:
-            return self._foreign_list(sender, now)
+            return ()  # another list's: counted and told by who dispatches (N1)
         if sender not in self._electorate:
             if now < self._foreign.get(sender, 0.0):
                 return ()
@@ -186,17 +179,6 @@ class Election:
             return False
         known = self._heard.get(sender)
         return known is None or (boot, sequence) > (known.boot, known.sequence)
-
-    def _foreign_list(self, sender: NodeId, now: float) -> Steps:
-        """A word of somebody who has another list of voters is dropped and shown (N1)."""
-        self.foreign_lists += 1
-        if now < self._foreign_told.get(sender, 0.0):
-            return ()
-        if len(self._foreign_told) >= FOREIGN_MAX:
-            self._foreign_told.clear()
-        self._foreign_told[sender] = now + FOREIGN_TOLD_S
-        text = f"{self._me}: server {sender} has another list of voters; its votes are dropped"
-        return (Log(Level.SUMMARY, text),)
 
     def _hurry(self, now: float) -> None:
         """A sign of life: what was put off is said soon (E3)."""
@@ -335,7 +317,6 @@ class Election:
             bool(self._cool_until),
             self.ballots,
             self.dropped,
-            self.foreign_lists,
         )
 
     def validate(self) -> None:

@@ -378,6 +378,7 @@ class NodeCore:
             storage_ok=not self._ledger.broken,
             stopping=self._stopping_since is not None,
             record=self._ledger.record,
+            other_lists=authority.other_lists,
             election=authority.election.snapshot(),
             allegiance=authority.allegiance.snapshot(now),
             leadership=authority.leadership.snapshot(now),

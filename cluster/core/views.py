@@ -77,6 +77,7 @@ class NodeSnapshot:
         epoch: that leader's; 0 without one.
         may_act: whether this node may act as leader right now (L3).
         storage_ok: false while the durable record can't be written (N4).
+        other_lists: election datagrams of another voter list, dropped since the start (N1).
     """
 
     me: NodeId
@@ -88,6 +89,7 @@ class NodeSnapshot:
     storage_ok: bool
     stopping: bool
     record: Record
+    other_lists: int
     election: ElectionSnapshot
     allegiance: AllegianceSnapshot
     leadership: LeadershipSnapshot

@@ -115,8 +115,8 @@ def _authority(snapshot: NodeSnapshot) -> Iterator[Reading]:
     yield _gauge("boot", text, snapshot.record.boot)
     yield _gauge("storage_ok", "0 while the durable record can't be written.", snapshot.storage_ok)
     yield _counter("ballots", "Elections decided as seen here (E5).", snapshot.election.ballots)
-    text = "Words of elections dropped because their sender has another list of voters (N1)."
-    yield _counter("foreign_lists", text, snapshot.election.foreign_lists)
+    text = "Election datagrams dropped: their sender has another list of voters (N1)."
+    yield _counter("other_voter_lists", text, snapshot.other_lists)
     yield _counter("handshakes", "Handshakes opened by this node (L1).", snapshot.leadership.handshakes)
     yield _counter("leaderships", "Epochs that this node has led.", snapshot.leadership.established)
     yield _counter("resignations", "Epochs that it gave up (L5).", snapshot.leadership.resigned)

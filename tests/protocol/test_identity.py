@@ -6,9 +6,10 @@ import random
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from cluster.config import TimingSettings, parse
-from cluster.core.effects import Log, Persist, Send, Steps
+from cluster.core.effects import Log, Persist, Send
 from cluster.core.election import Election
 from cluster.core.hello import Peer, Terms
 from cluster.core.ledger import Ledger
@@ -17,6 +18,7 @@ from cluster.core.record import Record
 from cluster.errors import ConfigError
 from cluster.identity import Boot, Epoch, NodeId, Role, Round, State, Status, voters_hash
 from cluster.wire.messages import (
+    Datagram,
     FactsDelta,
     Gossip,
     GossipEntry,
@@ -25,9 +27,13 @@ from cluster.wire.messages import (
     Hello,
     NodeFacts,
     Notification,
+    Probe,
+    ProbeReply,
     Promise,
+    Propose,
 )
 from tests.support.scenarios import settled
+from tests.support.voter import TWO, VOTERS, Voter
 from tests.support.world import World
 
 NODE_YML = """
@@ -104,35 +110,49 @@ def test_n1_a_voter_with_another_list_is_not_heard() -> None:
 
 
 @pytest.mark.parametrize("looking", [True, False])
-def test_n1_a_word_of_another_list_is_dropped_and_shown(looking: bool) -> None:
-    """Neither counted nor answered, whether this node looks for a leader or has one; told once a minute."""
+def test_n1_a_word_of_another_list_is_neither_counted_nor_answered(looking: bool) -> None:
+    """Whether this node looks for a leader or has one."""
     voters = [NodeId(1), NodeId(2), NodeId(3)]
     electorate = Electorate.of("c", voters)
-    election = Election(
-        TimingSettings(),
-        NodeId(1),
-        electorate,
-        Ledger(Record("c", NodeId(1), electorate.hash, boot=1, may_vote=True)),
-        random.Random(1),
-    )
+    ledger = Ledger(Record("c", NodeId(1), electorate.hash, boot=1, may_vote=True))
+    election = Election(TimingSettings(), NodeId(1), electorate, ledger, random.Random(1))
     election.start(0.0)
     mine = election.notification()
-    if not looking:
+    theirs = replace(mine, voters=Electorate.of("c", [*voters, NodeId(4)]).hash)
+    if looking:
+        assert election.receive(NodeId(2), Boot(1), 1, theirs, 0.0) == ()
+    else:
         election.stop()
-    theirs = msgspec.structs.replace(mine, voters=Electorate.of("c", [*voters, NodeId(4)]).hash)
-
-    def hear(now: float) -> Steps:
-        if looking:
-            return election.receive(NodeId(2), Boot(1), int(now) + 1, theirs, now)
-        return election.answer(NodeId(2), theirs, mine, now)
-
-    (told,) = hear(0.0)
-    assert isinstance(told, Log)
-    assert "server 2 has another list of voters" in told.text
-    assert [hear(now) for now in (1.0, 59.0)] == [(), ()]
-    assert len(hear(61.0)) == 1
-    assert election.snapshot().foreign_lists == 4
+        assert election.answer(NodeId(2), theirs, mine, 0.0) == ()
     assert not election.hears_quorum()
+
+
+OF_ANOTHER_LIST: list[Datagram] = [
+    Propose(1, 1, "another"),
+    Promise(1, 1, "another"),
+    Probe(1, "another"),
+    ProbeReply(1, 0, 0, "another"),
+    replace(Voter().core.election.notification(), voters="another"),
+]
+
+
+@pytest.mark.parametrize("message", OF_ANOTHER_LIST, ids=lambda message: type(message).__name__)
+def test_n1_a_datagram_of_another_list_is_counted_and_told_once(message: Datagram) -> None:
+    """Who has given one node other members finds that in its log, and in what it counts."""
+    voter = Voter()
+    for _ in range(3):
+        voter.hear(TWO, message)
+    assert voter.core.other_lists == 3
+    told = [effect.text for effect in voter.effects if isinstance(effect, Log) and "voters" in effect.text]
+    assert len(told) == 1
+    assert f"server {TWO} has another list of voters" in told[0]
+
+
+def test_n1_a_datagram_of_the_same_list_is_not_shown_as_of_another() -> None:
+    voter = Voter()
+    for message in OF_ANOTHER_LIST:
+        voter.hear(TWO, replace(message, voters=VOTERS.hash))
+    assert voter.core.other_lists == 0
 
 
 def test_n1_a_single_voter_leads_and_works() -> None:
