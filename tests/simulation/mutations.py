@@ -13,7 +13,7 @@ from cluster.core.allegiance import Allegiance
 from cluster.core.assignments import Absence
 from cluster.core.authority import Authority
 from cluster.core.dispatch import Dispatch
-from cluster.core.effects import Answer, Effect, Effects, Persist, Steps
+from cluster.core.effects import Answer, Dial, Effect, Effects, Persist, Steps
 from cluster.core.election import Election
 from cluster.core.execution import Execution
 from cluster.core.failure_detector import FailureDetector
@@ -21,13 +21,14 @@ from cluster.core.gossip_table import Rise, Row, Table
 from cluster.core.group_commit import GroupCommit
 from cluster.core.leadership import Leadership, Phase
 from cluster.core.ledger import Ledger
+from cluster.core.links import Links
 from cluster.core.node import NodeCore
 from cluster.core.office import Office
 from cluster.core.pending import Pending
 from cluster.core.quorum import Electorate, quorum_of
 from cluster.core.record import Record
 from cluster.core.submission import Submission
-from cluster.identity import Boot, Epoch, NodeId, State, Status, voters_hash
+from cluster.identity import Boot, Epoch, NodeId, Round, State, Status, voters_hash
 from cluster.wire.messages import (
     Assign,
     AttemptKey,
@@ -227,6 +228,26 @@ def _never_outrun(_self: Leadership, _accepted: int, _now: float) -> Steps:
     return ()
 
 
+def _round_forgotten(self: Election, now: float) -> Steps:
+    """Each ballot begins at round 1, as if the node had just been started."""
+    self.round = Round(0)
+    return _real_start(self, now)
+
+
+_real_start = Election.start
+
+# --- what is shown ----------------------------------------------------------------------------------
+
+
+def _office_shown(self: Authority, now: float) -> tuple[State, NodeId | None, Epoch]:
+    """Whoever was established and did not resign says that it leads, with its lease or without."""
+    if self.leadership.leading:
+        return State.LEADING, self._me, self.leadership.epoch
+    return _real_shown(self, now)
+
+
+_real_shown = Authority.shown
+
 # --- admission --------------------------------------------------------------------------------------
 
 _real_admission = Admission.__init__
@@ -270,6 +291,32 @@ def _no_fence(
     return _real_execution_receive(self, channel, leader, leader_boot, frame, now)
 
 
+def _old_epochs_taken(
+    self: Execution,
+    channel: int,
+    leader: NodeId,
+    leader_boot: Boot,
+    frame: Assign | CancelRun | Release,
+    now: float,
+) -> Effects:
+    """An order of a higher epoch raises the fence, and one of a lower is taken all the same."""
+    if isinstance(frame, Assign):
+        return self._assign(channel, leader, leader_boot, frame, now)
+    return _real_execution_receive(self, channel, leader, leader_boot, frame, now)
+
+
+def _old_leader_kept(self: Links, leader: NodeId, epoch: Epoch) -> Steps:
+    """What `_old_epochs_taken` needs to be sent any: channels to earlier leaders stay as well."""
+    steps = _real_follow(self, leader, epoch)
+    if not steps:
+        return ()
+    self.dialled = next((c for c, peer in self._peers.items() if peer.node == leader and peer.dialled), None)
+    return (Dial(leader),)
+
+
+_real_follow = Links.follow
+
+
 def _fence_not_durable(_self: Ledger, then: tuple[Effect, ...]) -> tuple[Effect, ...]:
     return then
 
@@ -282,6 +329,12 @@ def _dropped_without_lease(self: Office, event: Any, now: float, *, may_act: boo
     if self.dispatch is not None and not may_act:
         return ()
     return _real_arrived(self, event, now, may_act=may_act)
+
+
+def _acts_without_lease(self: Office, event: Any, now: float, *, may_act: bool) -> Steps:
+    """What arrives at a leader is acted on, whether its lease holds or not."""
+    del may_act
+    return _real_arrived(self, event, now, may_act=True)
 
 
 def _results_not_offered(self: Execution, channel: int, _epoch: Epoch, _now: float) -> Effects:
@@ -399,6 +452,10 @@ MUTATIONS: dict[str, tuple[str, tuple[tuple[Any, str, Any], ...]]] = {
     "silence counts as a leader": ("N5", ((Admission, "tick", _silence_counts),)),
     "amnesiac votes": ("N5", ((Admission, "__init__", _amnesiac_votes),)),
     "no fence": ("L6", ((Execution, "receive", _no_fence),)),
+    "lower epochs taken": (
+        "L6",
+        ((Execution, "receive", _old_epochs_taken), (Links, "follow", _old_leader_kept)),
+    ),
     "work before the fence is durable": ("L6, N4", ((Ledger, "when_durable", _fence_not_durable),)),
     "lease by timer": ("L3", ((Leadership, "may_act", _lease_by_timer),)),
     "lease from receipt": ("L3", ((Leadership, "acknowledged", _lease_from_receipt),)),
@@ -414,7 +471,10 @@ MUTATIONS: dict[str, tuple[str, tuple[tuple[Any, str, Any], ...]]] = {
     "leader grants": ("L1", ((Authority, "_on_propose", _leader_grants),)),
     "wait for silence": ("E5", ((Election, "receive", _wait_for_silence),)),
     "vote never withdrawn": ("E4", ((Election, "_best_candidate", _vote_never_withdrawn),)),
+    "round forgotten": ("E1, N2", ((Election, "start", _round_forgotten),)),
     "never outrun": ("L5", ((Leadership, "outrun", _never_outrun),)),
+    "office shown without lease": ("L3", ((Authority, "shown", _office_shown),)),
+    "acts without lease": ("L3", ((Office, "arrived", _acts_without_lease),)),
     "frames dropped without lease": ("L3", ((Office, "arrived", _dropped_without_lease),)),
     "results not offered again": ("W5, W7", ((Execution, "welcomed", _results_not_offered),)),
     "pending jobs not sent again": ("W7", ((Submission, "_let_wait", _not_sent_again),)),

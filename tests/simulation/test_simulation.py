@@ -219,7 +219,16 @@ def test_a_gateway_that_was_away_as_long_as_its_jobs_are_kept_gets_each_answer(s
     assert absence_sweep.run_seed(seed) == ""
 
 
-@pytest.mark.parametrize("name", ["no fsync", "promise not durable", "attempt not checked"])
+SHOWN_EARLY = (
+    "no fsync",
+    "promise not durable",
+    "office shown without lease",
+    "acts without lease",
+    "attempt not checked",
+)
+
+
+@pytest.mark.parametrize("name", SHOWN_EARLY)
 def test_a_mutation_is_noticed(name: str) -> None:
     """All of them: `python -m tests.simulation canaries`; here those that show early."""
     assert hunt(name, 60).seeds, CANARIES[name].breaks
