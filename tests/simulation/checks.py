@@ -31,6 +31,7 @@ from cluster.wire.messages import (
     ProbeReply,
     Promise,
     Propose,
+    Refuse,
     Refused,
     Resign,
     Result,
@@ -88,6 +89,7 @@ class Checks:
         self._watched: dict[type[Any], Callable[[Host, Life, int, Any], None]] = {
             Promise: self._sent_promise,
             Propose: self._sent_proposal,
+            Refuse: self._sent_refusal,
             HeartbeatAck: self._sent_acknowledgement,
             Heartbeat: self._sent_heartbeat,
             Notification: self._sent_notification,
@@ -193,6 +195,17 @@ class Checks:
         demand(disk.accepted >= message.epoch, f"I2 node {me} proposes {message.epoch}, on disk {disk}")
         self.proposals.add((me, message.epoch))
         life.lease.promised = max(life.lease.promised, message.epoch)
+
+    def _sent_refusal(self, host: Host, _life: Life, _to: int, message: Refuse) -> None:
+        """What it has accepted is on disk; the leader that it hears did lead that epoch."""
+        me, disk, leader = host.id, host.disk.durable, message.leader
+        demand(
+            message.accepted <= disk.accepted, f"I2 node {me} refuses for {message.accepted}, on disk {disk}"
+        )
+        led = self.led.get(message.leader_epoch, (-1, 0))[0]
+        demand(
+            leader in {-1, led}, f"E6 node {me} hears {leader} lead {message.leader_epoch}, which {led} led"
+        )
 
     def _sent_acknowledgement(self, host: Host, life: Life, _to: int, message: HeartbeatAck) -> None:
         disk = host.disk.durable

@@ -13,7 +13,7 @@ from cluster.core.allegiance import Allegiance
 from cluster.core.assignments import Absence
 from cluster.core.authority import Authority
 from cluster.core.dispatch import Dispatch
-from cluster.core.effects import Answer, Dial, Effect, Effects, Persist, Steps
+from cluster.core.effects import Answer, Dial, Effect, Effects, Persist, Send, Steps
 from cluster.core.election import Election
 from cluster.core.execution import Execution
 from cluster.core.failure_detector import FailureDetector
@@ -36,6 +36,7 @@ from cluster.wire.messages import (
     HeartbeatAck,
     Notification,
     Propose,
+    Refuse,
     Release,
     Result,
 )
@@ -91,6 +92,20 @@ def _proposal_before_durable(self: Leadership, now: float) -> Steps:
 
 
 _real_propose_myself = Leadership._propose_myself
+
+
+def _refusal_before_durable(self: Allegiance, sender: NodeId, message: Propose) -> Steps:
+    """It tells what was decided, which may still be on its way to the disk."""
+    accepted = self._ledger.record.accepted
+    leader, epoch = (-1, 0) if self.leader is None else (self.leader, self.epoch)
+    return (Send(sender, Refuse(message.epoch, message.nonce, accepted, leader, epoch)),)
+
+
+def _refusal_names_promised(self: Allegiance, sender: NodeId, message: Propose) -> Steps:
+    """It names whom it promised, who may never have led."""
+    told = self._ledger.durable
+    refusal = Refuse(message.epoch, message.nonce, told.accepted, told.promised_node, told.accepted)
+    return (Send(sender, refusal),)
 
 
 # --- quorum -----------------------------------------------------------------------------------------
@@ -446,6 +461,8 @@ MUTATIONS: dict[str, tuple[str, tuple[tuple[Any, str, Any], ...]]] = {
     "boots ignored": ("N6", ((Lives, "refusal", _boots_ignored),)),
     "promise not durable": ("N4, L1", ((Allegiance, "proposed", _promise_before_durable),)),
     "proposal not durable": ("N4, L1", ((Leadership, "_propose_myself", _proposal_before_durable),)),
+    "refusal not durable": ("N4, L1", ((Allegiance, "refuse", _refusal_before_durable),)),
+    "refusal names the promised": ("E6, L1", ((Allegiance, "refuse", _refusal_names_promised),)),
     "oldest of a batch written": ("N4", ((GroupCommit, "_begin", _oldest_written),)),
     "quorum - 1": ("N1", ((Electorate, "of", classmethod(_electorate_one_less)),)),
     "quorum from gossip": ("N1", ((NodeCore, "tick", _quorum_from_gossip),)),
