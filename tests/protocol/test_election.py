@@ -126,6 +126,26 @@ def test_e3_it_repeats_itself_and_slows_down_to_a_bound_while_nobody_answers() -
     assert gaps[-1] >= TIMING.resend_max_s * 0.8
 
 
+def test_e3_no_two_voters_speak_in_step() -> None:
+    """Each gap is within 20 % of its period, above and below it, and of all voters another one.
+
+    No later than was announced, too: so long the others wait for the next word (E4).
+    """
+    shares: list[list[float]] = []
+    for seed in range(20):
+        made = election(OF_FIVE, seed)
+        shares.append([])
+        while len(shares[-1]) < 10:
+            now = due(made)
+            longest = said(made.tick(now))[0][1].resend_s
+            shares[-1].append((due(made) - now) * 1.2 / longest)
+    of_all = [share for voter in shares for share in voter]
+    assert 0.8 <= min(of_all) < 0.85
+    assert 1.15 < max(of_all) <= 1.2
+    for at_once in zip(*shares, strict=True):
+        assert len(set(at_once)) == len(shares)
+
+
 def test_e3_any_sign_of_life_makes_it_quick_again() -> None:
     made = election()
     for moment in range(1, 20):
