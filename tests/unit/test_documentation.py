@@ -56,6 +56,20 @@ def test_no_link_is_dead(page: Path) -> None:
             assert anchor in _anchors(file), f"{_id(page)}: {target}"
 
 
+def test_every_rule_of_the_protocol_has_a_test_that_is_named_after_it() -> None:
+    """As the page says; W12 is about processes, of which a core knows none."""
+    rules = re.findall(
+        r"^- \*\*([A-Z]\d+)\*\*", (DOCS / "protocol.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    tests = "\n".join(
+        file.read_text(encoding="utf-8") for file in (ROOT / "tests" / "protocol").glob("test_*.py")
+    )
+    names = re.findall(r"^def test_((?:[a-z]\d+_)+)", tests, re.MULTILINE)
+    named = {rule.upper() for name in names for rule in name.split("_")}
+    assert {"N1", "E1", "L1", "G1", "W1"} <= set(rules)
+    assert set(rules) - named == {"W12"}
+
+
 def test_every_page_is_in_the_sites_navigation() -> None:
     listed = re.findall(
         r"^ +- .*: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE
