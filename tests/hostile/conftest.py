@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
-import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from cluster.java.harness import SHARED
-from tests.support.java_driver import ANSWER_S, JavaDriver
+from tests.hostile.rest import KEPT, Adopting, host, more_than_rest
+from tests.support.java_driver import JavaDriver
 
 HELLO = 'public class Hello { public String run() { return "hello"; } }'
 
@@ -42,51 +41,19 @@ def node(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
         JavaDriver.prefix = SCOPE
         required += ["seccomp", "cgroup2"]
     caps = {"wall_s": 60.0 * JavaDriver.stretch, "cpu_s": 5.0 * JavaDriver.stretch}
-    driver = JavaDriver(state, slots=1, caps=caps, sandbox={"require": required})
+    driver = Adopting(state, slots=1, caps=caps, sandbox={"require": required})
     assert driver.start.started, driver.start.text
     yield driver
     assert driver.stop() == 0
     assert [path.name for path in state.iterdir() if not KEPT.fullmatch(path.name)] == []
 
 
-KEPT = re.compile(r"harness-lock|(harness|image|root)-[0-9a-f]{16}(-bare)?(\.[a-z]+)?")
-"""What a node keeps for its next start."""
-
-AT_REST = 1 + 1 + 1
-"""Virtual machines of a node without work: the compiler, perhaps its spare, the waiting one."""
-
-_PLACES = ("/", "/tmp", "/dev/shm")  # noqa: S108  (the host's own, which no program may reach)
-
-
-def _host(node: JavaDriver, state: Path) -> dict[str, object]:
-    """What no program may change: the harness, the mounts, and which files lie about."""
-    mounts = Path(f"/proc/{node.pid}/mounts").read_text().splitlines()
-    kept = sorted(
-        path
-        for place in (state, SHARED)
-        for kind in ("harness-*.jar", "image-*")
-        for path in place.glob(kind)
-    )
-    return {
-        "harness": {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in kept},
-        "mounts": [line for line in mounts if " nsfs " not in line],  # somebody's network, never a program's
-        "places": [sorted(path.name for path in Path(place).glob("mark*")) for place in _PLACES],
-    }
-
-
 @pytest.fixture
 def java(node: JavaDriver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JavaDriver]:
     """The runner; afterwards the next program runs as ever, and nothing of the last is left (S5)."""
     state = next(tmp_path_factory.getbasetemp().glob("state*"))
-    before = _host(node, state)
+    before = host(node, state)
     yield node
     assert node.run(HELLO).value == b"hello"
-    answer = node.snapshot()
-    assert answer.snapshot is not None
-    assert answer.snapshot["running"] == 0
-    assert len(node.machines()) <= AT_REST
-    deadline = time.monotonic() + ANSWER_S  # noqa: TID251  (a test that waits for real processes)
-    while len(node.cells()) > AT_REST:
-        assert time.monotonic() < deadline, node.cells()  # noqa: TID251
-        time.sleep(0.02)
-    assert _host(node, state) == before
+    assert more_than_rest(node) == Counter()
+    assert host(node, state) == before

@@ -19,7 +19,8 @@ from cluster.java.frames import NONCE_BYTES, encode_task
 from cluster.java.harness import LAUNCHER, build, directory
 from cluster.java.jdk import find
 from cluster.wire.jobs import Verdict
-from tests.hostile.conftest import HELLO, KEPT
+from tests.hostile.conftest import HELLO
+from tests.hostile.rest import KEPT
 from tests.support.halfmade import HalfMade
 from tests.support.java_driver import ANSWER_S, JavaDriver, main_class, program
 from tests.support.kept import lend

@@ -6,19 +6,25 @@ in the product can be switched off for a test.
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from cluster.wire.jobs import Run
+from cluster.bench.usage import tree
+from cluster.wire.jobs import Run, Verdict
 from tests.hostile.catalogue import ROWS, holds
+from tests.hostile.conftest import HELLO
+from tests.hostile.rest import Adopting, host, more_than_rest
 from tests.support.java_driver import ANSWER_S, JavaDriver, main_class
 from tests.support.kept import lend
 
@@ -58,6 +64,26 @@ sys.argv[1:] = sys.argv[4:]  # python -m module
 runpy.run_module("cluster.bench.alone", run_name="__main__", alter_sys=True)
 """
 """A node that keeps three times the output."""
+
+_LITTERING = """
+import os, runpy, sys
+from cluster.java import sandbox
+spawn = sandbox.Sandbox.spawn
+def spawn_and_leave(self, *what, **how):
+    if os.fork() == 0:
+        with open(os.devnull, "r+") as none:
+            for fd in range(3):
+                os.dup2(none.fileno(), fd)
+        if os.fork() == 0:
+            os.setsid()
+            os.execv("BWRAP", ["bwrap", "--dev-bind", "/", "/", "--unshare-pid", "--as-pid-1", "sleep", "60"])
+        os._exit(0)
+    return spawn(self, *what, **how)
+sandbox.Sandbox.spawn = spawn_and_leave
+sys.argv[1:] = sys.argv[4:]  # python -m module
+runpy.run_module("cluster.bench.alone", run_name="__main__", alter_sys=True)
+""".replace("BWRAP", shutil.which("bwrap") or "")
+"""A node that leaves a bubblewrap with each start."""
 
 COMPILER_AND_WAITING = 2
 
@@ -157,3 +183,35 @@ def test_a_compiler_among_the_hosts_is_seen() -> None:
     )
     with weakened(spared) as driver:
         assert {"net", "ipc"} <= _shared(driver)
+
+
+class Littering(Adopting):
+    """`_LITTERING`."""
+
+    prefix = (sys.executable, "-c", _LITTERING)
+
+
+def test_what_a_node_leaves_below_it_is_seen() -> None:
+    """S5: what stays is no child of the node's, nor a virtual machine, and not in its process group."""
+    with weakened("", Littering) as driver:
+        assert driver.run(HELLO).value == b"hello"
+        left = more_than_rest(driver, patience_s=1.0)
+        for process in tree([driver.pid]):
+            if process.name == "sleep":
+                os.kill(process.pid, signal.SIGKILL)
+        assert left["sleep"] == left["bwrap"] > 0
+        assert more_than_rest(driver) == Counter()
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("place", ["/tmp", "/dev/shm"])  # noqa: S108  (the host's own)
+def test_what_a_program_leaves_on_the_host_is_seen(tmp_path: Path, place: str) -> None:
+    """S5, F2."""
+    with weakened(f'--chdir) set -- "$@" --bind {place} {place} --chdir ;;') as driver:
+        before = host(driver, tmp_path)
+        left = Path(place) / f"mark-{tmp_path.name}-{os.getpid()}"
+        run = driver.run(main_class(f'Files.writeString(Path.of("{left}"), "x");'))
+        after = host(driver, tmp_path)
+        left.unlink()
+        assert run.verdict is Verdict.OK, run
+        assert {name for name in after if after[name] != before[name]} == {"programs"}
