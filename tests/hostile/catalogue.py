@@ -8,11 +8,13 @@ whole catalogue.
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Callable
 from typing import Any
 
 import attrs
 
+from cluster.java.flags import SHM_BYTES
 from cluster.limits import MIB
 from cluster.wire.jobs import Input, Run, Verdict
 from tests.support.java_driver import main_class
@@ -248,11 +250,18 @@ MEMORY_ROWS = (
         check=_says(b"/tmp/file"),
     ),
     _row(
-        "M10",
+        "M10a",
         'for (String d : new String[] {"/tmp/", "/dev/shm/"}) try { for (int n = 0; ; n++) Files.write(Path.of(d + n), new byte[1 << 20]); } catch (IOException e) { System.out.print(e.getMessage().contains("No space") + " "); }',
         OK,
-        MEMORY,
         limits={"tmp_bytes": 8 * MIB, "cpu_s": 4.0},
+        check=_says(b"true true "),
+    ),
+    _row(
+        "M10b",
+        'for (String d : new String[] {"/tmp", "/dev/shm"}) System.out.print(new File(d).getUsableSpace() + " ");',
+        OK,
+        limits={"tmp_bytes": 8 * MIB},
+        check=lambda run: run.stdout == b"%d %d " % (8 * MIB, SHM_BYTES),
     ),
     _row(
         "M11",
@@ -281,6 +290,15 @@ MEMORY_ROWS = (
         slow=True,
     ),
 )
+
+_TO_ITSELF = """
+    UNSAFE var may = Class.forName("sun.tools.attach.HotSpotVirtualMachine").getDeclaredField("ALLOW_ATTACH_SELF");
+    System.setProperty("sun.tools.attach.attachTimeout", "500");
+    unsafe.ensureClassInitialized(may.getDeclaringClass());
+    unsafe.putBoolean(unsafe.staticFieldBase(may), unsafe.staticFieldOffset(may), true);
+    com.sun.tools.attach.VirtualMachine.attach("1");
+""".replace("UNSAFE", UNSAFE)
+"""The JDK's own refusal to attach to the machine that asks, taken out of the way."""
 
 PROCESS_ROWS = (
     _row("P1a", 'new ProcessBuilder("/bin/sh").start();', FAILED),
@@ -320,8 +338,20 @@ PROCESS_ROWS = (
     _row("P7a", "System.exit(139);", FAILED, check=lambda run: run.exit_code == 139),
     _row("P7b", "System.exit(143);", FAILED, check=lambda run: run.exit_code == 143),
     _row("P7c", "Runtime.getRuntime().halt(143);", FAILED, check=lambda run: run.exit_code == 143),
+    _row(
+        "P7d",
+        "Runtime.getRuntime().halt(137);",
+        SIGNALLED,  # docs/sandbox.md: of all that ends a program, `halt` alone can look like a signal
+        check=lambda run: run.signal == signal.SIGKILL,
+    ),
+    _row("P7e", "System.exit(137);", FAILED, check=lambda run: run.exit_code == 137),
     _row("P8", UNSAFE + "unsafe.putInt(0L, 1);", SIGNALLED, check=lambda run: run.exit_code is None),
-    _row("P9", 'com.sun.tools.attach.VirtualMachine.attach("1");', FAILED),
+    _row(
+        "P9",
+        _TO_ITSELF,
+        FAILED,
+        check=lambda run: run.message.startswith("com.sun.tools.attach.AttachNotSupportedException"),
+    ),
     _row(
         "P11",
         f'sun.misc.Signal.handle(new sun.misc.Signal("TERM"), s -> {{ }}); {_SLEEP}',
@@ -461,10 +491,6 @@ FILE_ROWS = (
         OK,
         check=_says(b"[self]false"),
     ),
-    _denied(
-        "F10",
-        'java.nio.channels.FileChannel.open(Path.of(System.getProperty("java.home"), "lib", "modules")).lock();',
-    ),
     _row(
         "F11",
         'for (int n = 0; ; n++) Files.write(Path.of("/tmp/" + n), new byte[1 << 20]);',
@@ -543,13 +569,43 @@ _FORGER = """
 """.replace("UNSAFE", UNSAFE)
 """All that reflection and Unsafe find by way of objects vouches for no value: it ends the run."""
 
+_MARK = """static class Mark extends java.security.Provider { Mark() { super("Mark", "1", ""); } }
+    static final ThreadLocal<String> OWN = new ThreadLocal<>(); static String kept = "new";
+"""
+_MARKS = """
+    System.out.println(System.getProperty("mark") + "|" + Locale.getDefault() + "|" + TimeZone.getDefault().getID());
+    System.out.println(Thread.getDefaultUncaughtExceptionHandler() + "|" + OWN.get() + "|" + kept);
+    System.out.println(java.security.Security.getProvider("Mark") + "|" + java.net.Authenticator.getDefault());
+    var log = java.util.logging.LogManager.getLogManager().getLogger("");
+    System.out.println(log.getHandlers().length + "|" + log.getLevel() + "|" + java.net.CookieHandler.getDefault());
+    System.out.println(java.util.concurrent.ForkJoinPool.commonPool().getPoolSize() + "|" + Thread.activeCount());
+    System.out.println(java.lang.management.ManagementFactory.getPlatformMBeanServer().getDefaultDomain());
+    System.out.println(System.in.read() + "|" + Thread.currentThread().getPriority() + "|" + Thread.interrupted());
+    System.setProperty("mark", "x"); Locale.setDefault(Locale.JAPAN); TimeZone.setDefault(TimeZone.getTimeZone("JST"));
+    Thread.setDefaultUncaughtExceptionHandler((t, e) -> { }); OWN.set("x"); kept = "x";
+    java.security.Security.addProvider(new Mark()); java.net.CookieHandler.setDefault(new CookieManager());
+    java.net.Authenticator.setDefault(new java.net.Authenticator() { });
+    log.addHandler(new java.util.logging.ConsoleHandler()); log.setLevel(java.util.logging.Level.ALL);
+    URL.setURLStreamHandlerFactory(name -> null); // only once in a machine's life, or it is an Error
+    java.util.concurrent.ForkJoinPool.commonPool().submit(() -> { }).get();
+    Thread.currentThread().setPriority(7); Thread.currentThread().interrupt();
+    System.setIn(new ByteArrayInputStream(new byte[] {7})); System.setOut(System.err);
+"""
+"""Looks for what a program could leave behind in its machine, and then leaves it."""
+
+_UNMARKED = b"""null||UTC
+null|null|new
+null|null
+1|INFO|null
+0|1
+DefaultDomain
+-1|5|false
+"""
+
+_EVERY_SCRIPT = "grüezi 😀 שלום 名"
+
 JAVA_ROWS = (
-    _row(
-        "J1",
-        'System.out.print(System.getProperty("mark") + Locale.getDefault() + Thread.getDefaultUncaughtExceptionHandler()); System.setProperty("mark", "x"); Locale.setDefault(Locale.JAPAN); Thread.setDefaultUncaughtExceptionHandler((t, e) -> { });',
-        OK,
-        check=_says(b"nullnull"),
-    ),
+    *(_row(f"J1{letter}", _MARKS, OK, members=_MARK, check=_says(_UNMARKED)) for letter in "ab"),
     _row("J2a", "", FAILED, members="static { System.exit(5); }", check=lambda run: run.exit_code == 5),
     _row(
         "J2b",
@@ -585,9 +641,13 @@ JAVA_ROWS = (
         check=_says(b"1048576 null"),
     ),
     _row(
-        "J8",
-        'Files.write(Path.of("/tmp/x.so"), new byte[] {127, 69, 76, 70}); System.load("/tmp/x.so");',
+        "J8",  # what a program wrote may be mapped, and gains nothing: namespaces and filter hold for it too
+        'Files.copy(Path.of(System.getProperty("java.home"), "lib", "libprefs.so"), Path.of("/tmp/x.so")); System.load("/tmp/x.so"); System.out.print("loaded"); new ServerSocket(0);',
         FAILED,
+        check=lambda run: (
+            run.stdout == b"loaded"
+            and run.message.startswith("java.net.SocketException: Address family not supported")
+        ),
     ),
     _row(
         "J9",
@@ -601,6 +661,17 @@ JAVA_ROWS = (
         OK,
         limits={"memory_bytes": 200 * MIB},
         check=lambda run: run.stdout == b"148",
+    ),
+    _row(
+        "J10",
+        f'String s = "{_EVERY_SCRIPT}"; System.out.print(s + s.getBytes().length + new Date(0) + String.format("%,.2f", 1234.5) + System.getenv("COLUMNS") + System.getenv("LINES")); System.err.print(s);',
+        OK,
+        check=lambda run: (
+            run.stderr == _EVERY_SCRIPT.encode()
+            and run.stdout
+            == f"{_EVERY_SCRIPT}{len(_EVERY_SCRIPT.encode())}Thu Jan 01 00:00:00 UTC 1970"
+            "1,234.50nullnull".encode()
+        ),
     ),
     _row(
         "J11",
@@ -628,8 +699,10 @@ ELSEWHERE = {
     "M16": "hostile/test_catalogue.py",
     "P13": "unit/java/test_seccomp.py",
     "P14": "unit/java/test_seccomp.py",
+    "P9": "hostile/test_programs.py",
     "O4": "hostile/test_programs.py",
     "O6": "hostile/test_programs.py",
+    "F10": "hostile/test_programs.py",
     "N5": "unit/java/test_seccomp.py",
     "N6": "unit/java/test_seccomp.py",
     "C7": "unit/java/test_entry.py",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from cluster.java.jdk import find
 from cluster.limits import MIB
 from cluster.wire.jobs import DataFile, Input, Program, Source, Verdict
+from tests.hostile.catalogue import UNSAFE
 from tests.support.java_driver import JavaDriver, main_class, program
 
 MAIN = "public static void main(String[] a) {}"
@@ -329,3 +332,110 @@ def test_names_of_one_program_mean_nothing_to_the_next(java: JavaDriver) -> None
     packaged = Program((Source("p/A.java", f"package p; public class A {{ {ok} }}"),))
     assert java.outcome(packaged).verdict is Verdict.OK
     assert java.outcome(program(f"import p.*; public class B {{ {ok} }}")).verdict is Verdict.COMPILE_ERROR
+
+
+_ITSELF = """
+    Thread thread = Thread.currentThread(); ClassLoader loader = M.class.getClassLoader();
+    System.out.println(thread.getName() + "|" + thread.getThreadGroup() + "|" + Thread.activeCount());
+    StackWalker.getInstance().forEach(System.out::println);
+    new Throwable("here").printStackTrace(System.out);
+    System.out.println(loader.getName() + "|" + loader.getClass() + "|" + loader.getParent().getClass());
+    System.out.println(loader == ClassLoader.getSystemClassLoader());
+    System.out.println(loader == thread.getContextClassLoader());
+    System.out.println(System.getProperty("java.class.path") + "|" + System.getProperty("sun.java.command"));
+    System.out.println(M.class.getResource("M.class") + "|" + ClassLoader.getSystemResource("M.class"));
+    System.out.println(M.class.getProtectionDomain().getCodeSource() + "|" + M.class.getModule().isNamed());
+    System.out.println(System.getProperties().toString().contains("javacluster"));
+"""
+
+
+def test_a_program_sees_itself_as_in_plain_java(java: JavaDriver, tmp_path: Path) -> None:
+    """J4, P4: whoever looks around finds the main thread, its own classes, and nothing of ours."""
+    (tmp_path / "M.java").write_text(main_class(_ITSELF))
+    subprocess.run(["javac", "-d", "app", "M.java"], cwd=tmp_path, check=True)
+    argv = ["java", "-cp", f"{tmp_path}/app", "M"]
+    plain = subprocess.run(argv, cwd=tmp_path, capture_output=True, check=True).stdout.decode()
+    outcome = java.outcome(Program((Source("M.java", main_class(_ITSELF)),)))
+    assert outcome.runs[0].stdout.decode() == plain.replace(str(tmp_path), "")
+    told = java.run(main_class("System.out.print(ProcessHandle.current().info());"))
+    assert told.stdout == b"[]", "docs/sandbox.md: nothing is known of processes, its own included"
+
+
+def test_no_two_machines_draw_the_same_lots(java: JavaDriver) -> None:
+    """J1: machines that are made ready alike have randomness of their own."""
+    body = """
+        System.out.println(Math.random()); System.out.println(new Random().nextLong());
+        System.out.println(java.util.concurrent.ThreadLocalRandom.current().nextLong());
+        System.out.println(new SplittableRandom().nextLong()); System.out.println(UUID.randomUUID());
+        System.out.println(new java.security.SecureRandom().nextLong());
+    """
+    first, second = (java.run(main_class(body)).stdout.split() for _ in range(2))
+    assert len(set(first + second)) == 2 * 6
+
+
+def reached(java: JavaDriver) -> str:
+    """What a program is told that tries to attach to each waiting machine and compiler by its real number."""
+    body = """
+        System.setProperty("sun.tools.attach.attachTimeout", "500");
+        System.out.print(com.sun.tools.attach.VirtualMachine.list());
+        for (String pid : args) try {
+            System.out.print(" " + ProcessHandle.of(Long.parseLong(pid)).isPresent() + " ");
+            com.sun.tools.attach.VirtualMachine.attach(pid); System.out.print("attached");
+        } catch (IOException | com.sun.tools.attach.AttachNotSupportedException e) {
+            System.out.print(e.getMessage());
+        }
+    """
+    pids = java.machines()
+    assert len(pids) > 1
+    return java.run(main_class(body), Input(args=tuple(map(str, pids)))).stdout.decode()
+
+
+def test_no_program_reaches_another_machine(java: JavaDriver) -> None:
+    """P9: neither waiting ones nor the compiler, of the same user, though it knows their numbers here."""
+    assert re.fullmatch(r"\[\]( false No such process){2,}", reached(java))
+
+
+_HEARS = """
+    java.lang.reflect.Method lock = null;
+    for (String name : new String[] {"FileDispatcherImpl", "UnixFileDispatcherImpl"}) try {
+        var found = Class.forName("sun.nio.ch." + name);
+        for (var m : found.getDeclaredMethods()) if (m.getName().equals("lock0")) lock = m;
+    } catch (ClassNotFoundException e) { }
+    UNSAFE unsafe.putBoolean(lock, 12L, true); // as setAccessible would
+    var heard = new TreeSet<String>();
+    for (long end = System.nanoTime() + 2_000_000_000L; System.nanoTime() < end; Thread.sleep(10))
+        for (String mode : new String[] {"r", "rw"}) for (boolean shared : new boolean[] {true, false})
+            try (var file = new RandomAccessFile(args[0], mode)) {
+                heard.add(mode + shared + lock.invoke(null, file.getFD(), false, 0L, 9L, shared));
+            } catch (java.lang.reflect.InvocationTargetException e) {
+                heard.add(mode + shared + e.getCause().getMessage());
+            } catch (IOException e) {
+                heard.add(mode + " refused");
+            }
+    System.out.print(String.join("|", heard));
+""".replace("UNSAFE", UNSAFE)
+"""All that can be learnt of others' locks on a file, by what the JDK itself calls, in two seconds."""
+
+_HOLDS = """
+    var held = java.nio.channels.FileChannel.open(Path.of(args[0])).lock(0, 9, true);
+    System.out.print(held.isShared()); Thread.sleep(1000);
+"""
+
+
+def heard_of_locks(java: JavaDriver, path: str) -> str:
+    """What one program hears while another takes a lock on that file, holds it and ends."""
+    programs = [
+        msgspec.structs.replace(program(main_class(body)), inputs=(Input(args=(path,)),))
+        for body in (_HOLDS, _HEARS)
+    ]
+    jobs = [java.submit(each) for each in programs]
+    answers = [java.read() for _ in jobs]
+    told = {answer.id: answer.outcome.runs[0] for answer in answers if answer.outcome}
+    assert told[jobs[0]].stdout == b"true", told
+    return told[jobs[1]].stdout.decode()
+
+
+def test_no_program_hears_anothers_lock(java: JavaDriver) -> None:
+    """F10: who can only read a file may lock it, against nobody: none learns whether it is locked."""
+    modules = find("").home / "lib" / "modules"
+    assert heard_of_locks(java, str(modules)) == "rfalseBad file descriptor|rtrue0|rw refused"

@@ -24,7 +24,8 @@ from cluster.bench.usage import tree
 from cluster.wire.jobs import Run, Verdict
 from tests.hostile.catalogue import ROWS, holds
 from tests.hostile.conftest import HELLO
-from tests.hostile.rest import Adopting, host, more_than_rest
+from tests.hostile.rest import PROGRAMS, Adopting, host, more_than_rest
+from tests.hostile.test_programs import heard_of_locks, reached
 from tests.support.java_driver import ANSWER_S, JavaDriver, main_class
 from tests.support.kept import lend
 
@@ -215,3 +216,24 @@ def test_what_a_program_leaves_on_the_host_is_seen(tmp_path: Path, place: str) -
         left.unlink()
         assert run.verdict is Verdict.OK, run
         assert {name for name in after if after[name] != before[name]} == {"programs"}
+
+
+@pytest.mark.exhaustive
+def test_a_lock_on_a_file_that_programs_may_write_is_heard(tmp_path: Path) -> None:
+    """F10."""
+    place = "/dev/shm"  # noqa: S108  (the host's own)
+    with weakened(f'--chdir) set -- "$@" --bind {place} {place} --chdir ;;') as driver:
+        shared = Path(place) / f"mark-{tmp_path.name}-{os.getpid()}"
+        shared.touch()
+        os.chown(shared, PROGRAMS, -1)
+        heard = heard_of_locks(driver, str(shared)).split("|")
+        shared.unlink()
+    assert {"rwfalse-1", "rwfalse0"} <= set(heard), heard
+
+
+@pytest.mark.exhaustive
+def test_a_machine_among_the_hosts_processes_reaches_others() -> None:
+    """P9: the compiler is asked for a dump of its threads, which is all that comes of it."""
+    spared = '--unshare-all) set -- "$@" --unshare-user --unshare-net --unshare-uts ;;\n    --as-pid-1) ;;'
+    with weakened(spared) as driver:
+        assert "No such process" not in reached(driver)
