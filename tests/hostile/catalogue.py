@@ -692,28 +692,44 @@ ROWS = (*TIME_ROWS, *MEMORY_ROWS, *PROCESS_ROWS, *OUTPUT_ROWS, *FILE_ROWS, *NETW
 
 _NO_PROCESS = "no process can be made: P1 shows that exec and fork are refused"
 _SECCOMP = "needs code of its own that is no Java: unit/java/test_seccomp.py runs the filter itself"
-_GATEWAY = "a matter of the request: the gateway's tests show it"
+
+_PROGRAMS, _SOURCES = "hostile/test_programs.py", "hostile/test_sources.py"
+_REQUESTS, _FILTER = "unit/gateway/test_programs.py", "unit/java/test_seccomp.py"
 
 ELSEWHERE = {
-    "T13": "unit/gateway/test_programs.py",
-    "M16": "hostile/test_catalogue.py",
-    "P13": "unit/java/test_seccomp.py",
-    "P14": "unit/java/test_seccomp.py",
-    "P9": "hostile/test_programs.py",
-    "O4": "hostile/test_programs.py",
-    "O6": "hostile/test_programs.py",
-    "F10": "hostile/test_programs.py",
-    "N5": "unit/java/test_seccomp.py",
-    "N6": "unit/java/test_seccomp.py",
-    "C7": "unit/java/test_entry.py",
-    "C12": "unit/java/test_compiler.py",
-    "J3": "hostile/test_programs.py",
-    "J4": "hostile/test_programs.py",
-    "J5": "hostile/test_sources.py",
-    "J10": "hostile/test_programs.py",
-    "J14": "hostile/test_start.py",
-    **{f"C{row}": "hostile/test_sources.py" for row in (1, 2, 3, 5, 6, 8, 9, 10, 11, 13, 14)},
+    "T13": f"{_REQUESTS}::test_a_bad_limit_is_refused_by_its_path",
+    "M16": "hostile/test_catalogue.py::test_one_program_out_of_memory_disturbs_no_other",
+    "P9": f"{_PROGRAMS}::test_no_program_reaches_another_machine",
+    "P13": f"{_FILTER}::test_what_no_virtual_machine_needs_is_refused",
+    "P14": f"{_FILTER}::test_what_no_virtual_machine_needs_is_refused",
+    "O4": f"{_PROGRAMS}::test_output_is_cut_exactly_at_its_limit",
+    "O6": f"{_PROGRAMS}::test_every_byte_survives",
+    "O13": "unit/gateway/test_events.py::test_a_reader_that_does_not_read_costs_nothing_and_stalls_nobody",
+    "F7": f"{_REQUESTS}::test_what_breaks_the_schema_is_422_with_its_place",
+    "F10": f"{_PROGRAMS}::test_no_program_hears_anothers_lock",
+    "N5": f"{_FILTER}::test_what_no_virtual_machine_needs_is_refused",
+    "N6": f"{_FILTER}::test_what_no_virtual_machine_needs_is_refused",
+    "N7": f"{_REQUESTS}::test_what_breaks_the_schema_is_422_with_its_place",
+    "C1": f"{_SOURCES}::test_a_wrong_source_is_told_where",
+    "C2": f"{_SOURCES}::test_errors_without_number_are_cut",
+    "C3": f"{_SOURCES}::test_a_source_that_exhausts_the_compiler_ends_soon_and_the_compiler_goes_on",
+    "C4": f"{_REQUESTS}::test_what_is_no_such_json_has_its_status",
+    "C5": f"{_SOURCES}::test_no_source_runs_anything_in_the_compiler",
+    "C6": f"{_SOURCES}::test_names_are_names_and_nothing_else",
+    "C7": "unit/java/test_entry.py::test_the_entry_point_follows_the_rules",
+    "C8": f"{_SOURCES}::test_classes_that_differ_in_case_or_nest_stay_apart",
+    "C9": f"{_SOURCES}::test_preview_features_are_off_and_warnings_are_no_errors",
+    "C10": f"{_SOURCES}::test_a_thousand_sources_leave_the_compiler_as_it_was",
+    "C11": f"{_SOURCES}::test_preview_features_are_off_and_warnings_are_no_errors",
+    "C12": "unit/java/test_compiler.py::test_a_source_that_ends_two_compilers_is_to_blame",
+    "C13": f"{_SOURCES}::test_a_source_sees_no_file_of_the_host_and_no_class_of_another",
+    "C14": f"{_SOURCES}::test_the_same_source_again_and_again_at_once_is_right_each_time",
+    "J3": f"{_PROGRAMS}::test_a_stack_trace_is_that_of_plain_java",
+    "J4": f"{_PROGRAMS}::test_a_program_sees_itself_as_in_plain_java",
+    "J5": f"{_SOURCES}::test_names_are_names_and_nothing_else",
+    "J14": "hostile/test_start.py::test_a_jdk_that_is_updated_under_a_running_node_runs_programs",
 }
+"""The test that shows a row, below `tests/`."""
 
 NOT_HERE = {
     "M7": "virtual threads came with JDK 21; there they are heap and nothing else",
@@ -723,12 +739,8 @@ NOT_HERE = {
     "P5": _NO_PROCESS,
     "P10": _SECCOMP,
     "P12": _NO_PROCESS,
-    "O13": _GATEWAY,
     "F3": "the host takes no path from a program: classes, input and output travel by pipes (J3)",
     "F4": "the host takes no path from a program: classes, input and output travel by pipes (J3)",
     "F5": "a program writes to its own copy of its classes; the kept ones are the node's memory",
-    "F7": _GATEWAY,
     "F12": _NO_PROCESS,
-    "N7": _GATEWAY,
-    "C4": _GATEWAY,
 }

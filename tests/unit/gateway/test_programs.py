@@ -100,6 +100,9 @@ def test_a_bad_limit_is_refused_by_its_path(name: str, value: str) -> None:
                 "A.java\n",
                 "a\\A.java",
                 "\0.java",
+                "./A.java",
+                "C:/A.java",
+                "a/" * 2000 + "A.java",
             )
         ),
         ({"source": SOURCE, "args": "x"}, "$.args"),
@@ -117,9 +120,12 @@ def test_a_bad_limit_is_refused_by_its_path(name: str, value: str) -> None:
         ({"source": SOURCE, "tests": [{}], "stdin": ""}, "$.tests"),
         ({"source": SOURCE, "tests": [{}, {"stdin": "", "stdin_base64": ""}]}, "$.tests[1].stdin_base64"),
         ({"source": SOURCE, "tenant": "a b"}, "$.tenant"),
+        ({"source": SOURCE, "network": True}, "$"),
+        ({"source": SOURCE, "limits": {"network": True}}, "$.limits"),
     ],
 )
 def test_what_breaks_the_schema_is_422_with_its_place(body: Any, path: str) -> None:
+    """F7, N7: names that lead anywhere; and there is no switch for a network."""
     problem = refused(json.dumps(body).encode())
     assert (problem.status, problem.path) == (422, path)
 
@@ -135,6 +141,11 @@ def test_what_breaks_the_schema_is_422_with_its_place(body: Any, path: str) -> N
         (b"{}", "text/plain", 415),
         (b"{}", None, 415),
         (json.dumps({"source": "x" * 1001}).encode(), "application/json", 413),
+        (
+            json.dumps({"files": {f"A{i}.java": "x" * 300 for i in range(4)}}).encode(),
+            "application/json",
+            413,
+        ),
     ],
 )
 def test_what_is_no_such_json_has_its_status(body: bytes, kind: str | None, status: int) -> None:
