@@ -180,6 +180,14 @@ _MAPPED = """
 """.replace("UNSAFE", UNSAFE)
 """Memory shared with a device is nobody's to the kernel: only files, whose file systems have sizes, can be mapped."""
 
+_POOLS = """
+    var pools = new TreeMap<String, Long>();
+    for (var pool : java.lang.management.ManagementFactory.getMemoryPoolMXBeans())
+        if (pool.getName().matches("CodeCache|Metaspace|Compressed Class Space"))
+            pools.put(pool.getName(), pool.getUsage().getMax() >> 20);
+    pools.forEach((name, most) -> System.out.println(name + " " + most));
+"""
+
 MEMORY_ROWS = (
     _row(
         "M1",
@@ -280,6 +288,16 @@ MEMORY_ROWS = (
         check=lambda run: 150 * MIB < run.peak_memory_bytes < 320 * MIB,
     ),
     _row("M17a", 'String s = "x".repeat(1 << 30);', MEMORY, detail="heap"),
+    *(
+        _row(
+            f"M17{letter}",
+            _POOLS,
+            OK,
+            limits={"memory_bytes": memory * MIB},
+            check=_says(f"CodeCache {part}\nCompressed Class Space {part}\nMetaspace {part}\n".encode()),
+        )
+        for letter, memory, part in (("c", 48, 16), ("d", 256, 32))
+    ),
     _row(
         "M17b",
         'for (long n = 0; ; n++) all.add(("text" + n).intern());',
@@ -476,6 +494,25 @@ FILE_ROWS = (
             limits={"cpu_s": 20.0, "wall_s": 60.0, "memory_bytes": 32 * MIB, "tmp_bytes": MIB},
         )
         for letter, place in (("c", "/tmp"), ("d", "/dev/shm"), ("e", "/app"))  # noqa: S108  (inside)
+    ),
+    _row(
+        "F6f",
+        'var all = new ArrayList<Object>(); try { while (true) all.add(new FileInputStream("/dev/null")); } catch (IOException e) { System.out.print(all.size() + e.getMessage()); }',
+        OK,
+        check=lambda run: (
+            (told := re.fullmatch(rb"(\d+)/dev/null \(Too many open files\)", run.stdout)) is not None
+            and 480 < int(told[1]) < 512
+        ),
+    ),
+    _row(
+        "F6g",
+        'var f = new RandomAccessFile("/tmp/sparse", "rw"); f.setLength(64L << 20); System.out.print(f.length()); try { f.setLength((64L << 20) + 1); } catch (IOException e) { System.out.print(e.getMessage()); } f.seek(64L << 20); f.write(1);',
+        FAILED,
+        limits={"tmp_bytes": 8 * MIB},
+        check=lambda run: (
+            run.stdout == b"%dFile too large" % (64 * MIB)
+            and run.message == "java.io.IOException: File too large"
+        ),
     ),
     _denied("F8a", 'Files.readString(Path.of("/etc/passwd"));'),
     _denied("F8b", 'Files.readString(Path.of("/proc/1/environ"));'),

@@ -14,7 +14,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import Clock
 
 from cluster.config import SandboxSettings
-from cluster.java.flags import budget, compiler_flags, program_allowance, program_flags
+from cluster.java.flags import budget, compiler_allowance, compiler_flags, program_allowance, program_flags
 from cluster.java.jdk import Jdk
 from cluster.java.kept import Kept
 from cluster.java.sandbox import Sandbox
@@ -40,11 +40,52 @@ def test_flags_follow_the_limits() -> None:
     assert all(flag.startswith("-") for flag in (*flags, *compiler_flags(512 * MIB)))
 
 
+@pytest.mark.parametrize(
+    ("memory", "classes", "code"),
+    [
+        (1, 16, 16),
+        (32, 16, 16),
+        (128, 16, 16),
+        (256, 32, 32),
+        (512, 64, 64),
+        (1024, 128, 64),
+        (4096, 256, 64),
+    ],
+)
+def test_classes_and_machine_code_have_their_parts_of_the_memory(
+    memory: int, classes: int, code: int
+) -> None:
+    """J6, M17: an eighth, neither less than a virtual machine starts with nor more than one needs."""
+    flags = program_flags(Limits(memory_bytes=memory * MIB))
+    told = [flag for flag in flags if "Metaspace" in flag or "ClassSpace" in flag or "CodeCache" in flag]
+    assert sorted(told) == [
+        f"-XX:CompressedClassSpaceSize={classes * MIB}",
+        f"-XX:MaxMetaspaceSize={classes * MIB}",
+        f"-XX:ReservedCodeCacheSize={code * MIB}",
+    ]
+
+
+@pytest.mark.parametrize(("memory", "classes"), [(64, 64), (512, 128), (1024, 256)])
+def test_the_compilers_parts_follow_its_memory(memory: int, classes: int) -> None:
+    """J1, J6."""
+    flags = compiler_flags(memory * MIB)
+    assert f"-XX:MaxMetaspaceSize={classes * MIB}" in flags
+    assert "-XX:ReservedCodeCacheSize=64m" in flags
+
+
+@pytest.mark.parametrize(("tmp", "file"), [(1, 64), (64, 64), (200, 200)])
+def test_one_file_may_fill_what_there_is_to_write_to(tmp: int, file: int) -> None:
+    """S3: and never less than the archive of a small program's classes takes."""
+    assert program_allowance(Limits(tmp_bytes=tmp * MIB)).always["fsize"] == file * MIB
+    assert compiler_allowance(512 * MIB).always["fsize"] == 64 * MIB
+
+
 def test_the_kernel_bounds_threads_files_and_memory() -> None:
     allowance = program_allowance(Limits(processes=64, cpu_s=4.2))
     bounds = allowance.always | allowance.alone
     assert bounds["nproc"] == 88
     assert bounds["core"] == 0
+    assert bounds["nofile"] == compiler_allowance(512 * MIB).always["nofile"] == 512
     assert bounds["data"] > 256 * MIB
     assert bounds["cpu"] >= 5
 
