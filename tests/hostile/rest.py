@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -95,12 +96,11 @@ def _whole(place: Path) -> dict[str, tuple[int, int, int]]:
 
 def _of_programs(place: Path) -> list[str]:
     found = []
-    for path in place.iterdir() if place.is_dir() else ():
-        try:
-            if path.lstat().st_uid == PROGRAMS:
-                found.append(str(path))
-        except OSError:  # somebody's, who has removed it
-            continue
+    if os.access(place, os.R_OK | os.X_OK):  # where a program may not look either, where it is this user
+        for path in place.iterdir():
+            with suppress(FileNotFoundError):  # somebody's, who has removed it
+                if path.lstat().st_uid == PROGRAMS:
+                    found.append(str(path))
     return sorted(found)
 
 
