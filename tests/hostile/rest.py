@@ -45,6 +45,9 @@ PROGRAMS = NOBODY if os.geteuid() == 0 else os.geteuid()
 _ANYBODYS = "/tmp /var/tmp /dev/shm /run /run/lock /home /root /opt /srv /mnt .".split()  # noqa: S108, SIM905
 """Where others leave files meanwhile: only those count that belong to whom programs are."""
 
+_OF_A_ROW = re.compile(r"mark.*|big|file|sparse|x(\.so)?|\d+")
+"""What the catalogue's rows call their files: where programs are this user, only those count."""
+
 
 def _ended(pid: int) -> bool:
     """Whether it is gone, but for a parent that has yet to hear of it: the host's first process would."""
@@ -99,7 +102,8 @@ def _of_programs(place: Path) -> list[str]:
     if os.access(place, os.R_OK | os.X_OK):  # where a program may not look either, where it is this user
         for path in place.iterdir():
             with suppress(FileNotFoundError):  # somebody's, who has removed it
-                if path.lstat().st_uid == PROGRAMS:
+                theirs = path.lstat().st_uid == PROGRAMS
+                if theirs and (PROGRAMS == NOBODY or _OF_A_ROW.fullmatch(path.name)):
                     found.append(str(path))
     return sorted(found)
 

@@ -22,15 +22,17 @@ from tests.support.world import World
 
 ME, TWO, THREE = NodeId(1), NodeId(2), NodeId(3)
 VOTERS = (ME, TWO, THREE)
-HASH = Electorate.of("c", VOTERS).hash
+ELECTORATE = Electorate.of("c", VOTERS)
+OF_FIVE = Electorate.of("c", (*VOTERS, NodeId(4), NodeId(5)))
+HASH = ELECTORATE.hash
 TIMING = TimingSettings()
 
 
-def election(**record: object) -> Election:
-    """Voter 1 of three, LOOKING at time 0."""
-    base = Record("c", ME, HASH, boot=1, may_vote=True)
+def election(voters: Electorate = ELECTORATE, seed: int = 1, **record: object) -> Election:
+    """Voter 1 of these (three, unless said otherwise), LOOKING at time 0."""
+    base = Record("c", ME, voters.hash, boot=1, may_vote=True)
     ledger = Ledger(msgspec.structs.replace(base, **record))
-    made = Election(TIMING, ME, Electorate.of("c", VOTERS), ledger, random.Random(1))
+    made = Election(TIMING, ME, voters, ledger, random.Random(seed))
     made.start(0.0)
     return made
 
@@ -59,6 +61,13 @@ def said(steps: Steps) -> list[tuple[NodeId, Notification]]:
 
 def decided(steps: Steps) -> list[NodeId]:
     return [s.candidate for s in steps if isinstance(s, Elected)]
+
+
+def due(made: Election) -> float:
+    """When it has something to do."""
+    deadline = made.next_deadline()
+    assert deadline is not None
+    return deadline
 
 
 def test_e1_a_looking_voter_raises_its_round_votes_for_itself_and_tells_all_voters() -> None:
@@ -116,10 +125,8 @@ def test_e3_it_repeats_itself_and_slows_down_to_a_bound_while_nobody_answers() -
     made = election()
     now, gaps = 0.0, []
     for _ in range(20):
-        deadline = made.next_deadline()
-        assert deadline is not None
-        gaps.append(deadline - now)
-        now = deadline
+        gaps.append(due(made) - now)
+        now = due(made)
         made.tick(now)
     assert gaps[0] <= TIMING.resend_s * 1.2
     assert max(gaps) <= TIMING.resend_max_s * 1.2
@@ -151,27 +158,20 @@ def test_e3_any_sign_of_life_makes_it_quick_again() -> None:
     for moment in range(1, 20):
         made.tick(float(moment))
     made.receive(TWO, Boot(1), 1, note(TWO), 20.0)
-    deadline = made.next_deadline()
-    assert deadline is not None
-    assert deadline - 20.0 <= TIMING.resend_s * 1.2
+    assert due(made) - 20.0 <= TIMING.resend_s * 1.2
 
 
 def test_e3_a_sign_of_life_brings_what_was_put_off_forward() -> None:
     """Also one that changes nothing: of five voters, hearing one more is no quorum."""
-    five = Electorate.of("c", [NodeId(node) for node in range(1, 6)])
-    ledger = Ledger(Record("c", ME, five.hash, boot=1, may_vote=True))
-    made = Election(TIMING, ME, five, ledger, random.Random(1))
-    made.start(0.0)
+    made = election(OF_FIVE)
     moment = 0.0
     while made._period < TIMING.resend_max_s:
-        moment = made.next_deadline() or moment
-        made.tick(moment)
-    made.tick(moment := made.next_deadline() or moment)
-    assert not said(made.receive(TWO, Boot(1), 1, note(TWO, voters=five.hash, hears_quorum=False), moment))
-    deadline = made.next_deadline()
-    assert deadline is not None
-    assert TIMING.resend_s * 0.8 <= deadline - moment <= TIMING.resend_s * 1.2
-    assert said(made.tick(deadline))
+        made.tick(moment := due(made))
+    made.tick(moment := due(made))
+    word = note(TWO, voters=OF_FIVE.hash, hears_quorum=False)
+    assert not said(made.receive(TWO, Boot(1), 1, word, moment))
+    assert TIMING.resend_s * 0.8 <= due(made) - moment <= TIMING.resend_s * 1.2
+    assert said(made.tick(due(made)))
 
 
 def test_e3_a_change_is_said_at_once() -> None:
