@@ -27,6 +27,9 @@ PACES = ((1, 0.0), (CLIENTS, 0.0), (1, PAUSE_S))
 """Clients, and how long each waits after an answer."""
 SETTLE_S = 20.0
 """What a started engine gets before it is measured: after ten seconds it warms its spare compiler."""
+FIRST = WORKLOADS[:2]
+"""Of these a started engine gets as many as a cell has before all others: what it learns from some hundred
+programs it knows for as long as it runs, so that the other cells show it as it is from then on."""
 COLD_SHARE = 5
 """Commands are measured so many times less often: each is some fifty times slower, and as steady."""
 
@@ -59,7 +62,9 @@ class JavaReport(msgspec.Struct, frozen=True):
         machine: what it was measured on.
         processors: that it has.
         load: the load average before and after: what else the machine did.
+        cells: of engines that have been running for a while.
         memory_mib: by way, while it waits.
+        first: of the first programs after the start.
     """
 
     machine: str
@@ -67,10 +72,13 @@ class JavaReport(msgspec.Struct, frozen=True):
     load: tuple[float, float]
     cells: tuple[Cell, ...]
     memory_mib: dict[str, float]
+    first: tuple[Cell, ...]
 
 
 def measure(jobs: int, base_port: int, say: Callable[[str], None]) -> JavaReport:
-    """Measure every way with every workload, one after another and eight at once; ours also now and then.
+    """Measure every way with every workload, one after another and eight at once.
+
+    Ours also with its first programs, and now and then.
 
     Args:
         jobs: how many a cell has; commands get fewer.
@@ -81,6 +89,7 @@ def measure(jobs: int, base_port: int, say: Callable[[str], None]) -> JavaReport
         ClusterError: the cluster or the engine did not start.
     """
     before = load()
+    first: list[Cell] = []
     cells: list[Cell] = []
     memory: dict[str, float] = {}
     with contextlib.ExitStack() as stack:
@@ -89,6 +98,9 @@ def measure(jobs: int, base_port: int, say: Callable[[str], None]) -> JavaReport
         for make in (_commands, _single_file, _alone, _gateway):
             with make(directory, base_port) as way:
                 count = max(jobs // COLD_SHARE, CLIENTS) if isinstance(way, Commands) else jobs
+                for workload in () if isinstance(way, Commands) else FIRST:
+                    first.append(_cell(way, workload, 1, 0.0, count))
+                    say(f"{line(first[-1])}, the first since the start")
                 for workload in WORKLOADS:
                     for clients, pause_s in PACES[:2] if isinstance(way, Commands) else PACES:
                         cells.append(_cell(way, workload, clients, pause_s, count))
@@ -97,7 +109,12 @@ def measure(jobs: int, base_port: int, say: Callable[[str], None]) -> JavaReport
                 memory[way.name] = round(way.memory_mib(), 1)
     processors = os.cpu_count() or 1
     return JavaReport(
-        f"{machine()}, {platform.release()}", processors, (before, load()), tuple(cells), memory
+        f"{machine()}, {platform.release()}",
+        processors,
+        (before, load()),
+        tuple(cells),
+        memory,
+        tuple(first),
     )
 
 

@@ -19,6 +19,10 @@ is empty: under steady load, also of one client, no program is answered faster t
 work off what it costs in the cluster's processes. The start of the next machine is the larger part of that
 (docs/sandbox.md has the shares)."""
 
+_STARTED = """One client's first programs after the start, one after another. A compiler is warmed before its
+node takes work, and learns some more from its first hundred programs; the other tables were measured after
+those."""
+
 _LEFT, _WIDTH, _BAR, _GAP, _TOP = 190, 640, 15, 26, 64
 _COLOURS = {
     "javac, java": "#9aa5b1",
@@ -46,6 +50,9 @@ def as_page(report: JavaReport) -> str:
         f"One client that waits for {1000 * PAUSE_S:.0f} ms after each answer, as people and bots do."
     )
     parts.append("\n".join(_calm([cell for cell in report.cells if cell.pause_s])))
+    parts.append("## Just started")
+    parts.append(_STARTED)
+    parts.append("\n".join(_calm(list(report.first))))
     parts.append("## What bounds the rest")
     parts.append(_BOUND)
     parts.append("\n".join(_bounds(report)))

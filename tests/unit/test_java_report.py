@@ -16,7 +16,8 @@ def report() -> JavaReport:
         for clients in (1, CLIENTS)
     ]
     cells.append(Cell("cluster, HTTP", "hello", 1, Spread(16, 17, 18, 19, 10), 9.0, 60.0, 0, 0.1))
-    return JavaReport("a machine", 2, (0.1, 1.5), tuple(cells), {"engine alone": 300.0})
+    first = Cell("cluster, HTTP", "hello", 1, Spread(29, 30, 31, 32, 10), 33.0, 61.0, 0)
+    return JavaReport("a machine", 2, (0.1, 1.5), tuple(cells), {"engine alone": 300.0}, (first,))
 
 
 def test_every_way_is_compared_with_what_people_would_type() -> None:
@@ -32,6 +33,14 @@ def test_a_program_now_and_then_has_a_table_of_its_own() -> None:
     assert "100 ms after each answer" in after
     assert "| hello | cluster, HTTP | 16.0 | 17.0 | 18.0 | 60 | 0 |" in after
     assert "| hello | cluster, HTTP | 16.0" not in before
+
+
+def test_the_first_programs_after_the_start_have_a_table_of_their_own() -> None:
+    page = as_page(report())
+    before, _title, after = page.partition("## Just started")
+    assert "| hello | cluster, HTTP | 29.0 | 30.0 | 31.0 | 61 | 0 |" in after
+    assert "were measured after" in after
+    assert "29.0" not in before
 
 
 def test_the_page_says_what_the_processors_allow() -> None:
