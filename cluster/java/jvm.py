@@ -214,16 +214,15 @@ class Jvm(ProcessProtocol):
             pipe.loseConnection()
 
     def bound_cpu(self, seconds: float) -> None:
-        """Have the kernel end it when the watchdog could not: that much processor time from now, rounded up.
+        """Have the kernel end it when the watchdog could not: at that much processor time in all, rounded up.
 
         Where this node may not do that to another user's process, the wider bound of the start stays; so it
         does before bubblewrap has told the number, for to the kernel 0 is whoever asks: this node.
         """
         if not self.pid:
             return
-        used = self.usage() or Usage()
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            lower(self.pid, "cpu", math.ceil(used.cpu_s + seconds) + 1)
+            lower(self.pid, "cpu", math.ceil(seconds) + 1)
 
     def usage(self) -> Usage | None:
         """What it has used until now."""

@@ -203,8 +203,8 @@ class OneShot:
             return  # it died while it waited: `_ended` comes, and the program may have another
         task, limits = self._task, self._task.limits
         nonces = secrets.token_bytes(2 * NONCE_BYTES)
-        self._jvm.bound_cpu(limits.cpu_s)
         self._base = self._usage = self._jvm.usage() or Usage()
+        self._jvm.bound_cpu(self._base.cpu_s + limits.cpu_s)
         self._cell_base = self._jvm.cell_cpu_s()
         self._reader.allow(nonces, max(limits.output_bytes, _MESSAGE_MAX))
         self._handed = True

@@ -51,11 +51,13 @@ class Scene:
 def test_a_program_is_handed_over_when_the_machine_waits_for_it() -> None:
     scene = Scene()
     assert scene.jvm.written == {}
+    scene.jvm.used = Usage(cpu_s=0.25)
     scene.ready()
     assert scene.jvm.written[STDIN] == b"in"
     assert b"class" in scene.jvm.written[CONTROL]
     assert sorted(scene.jvm.closed) == [STDIN, CONTROL]
-    assert scene.jvm.bound == 1.0
+    assert scene.jvm.bound == 0.25 + 1.0, "what its start took is not the program's"
+    assert scene.jvm.looks == 1
 
 
 def test_the_answer_waits_for_the_end_of_the_process() -> None:
