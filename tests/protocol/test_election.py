@@ -15,7 +15,7 @@ from cluster.core.election import Election
 from cluster.core.ledger import Ledger
 from cluster.core.quorum import Electorate
 from cluster.core.record import Record
-from cluster.identity import Boot, NodeId, State
+from cluster.identity import Boot, Epoch, NodeId, State
 from cluster.wire.messages import Datagram, Notification, Propose
 from tests.support.scenarios import cut_both, everybody_but, followers_of, hash_of, settled
 from tests.support.world import World
@@ -93,6 +93,20 @@ def test_e1_the_vote_goes_to_the_highest_epoch_then_the_highest_id(seen: list[tu
     assert made.vote == best[1]
 
 
+def test_n4_e1_an_epoch_whose_fence_is_not_on_disk_is_neither_said_nor_weighs() -> None:
+    """All compare the same number of each voter: the one that it says."""
+    ledger = Ledger(Record("c", ME, HASH, boot=1, may_vote=True))
+    made = Election(TIMING, ME, ELECTORATE, ledger, random.Random(1))
+    fence = ledger.fence(Epoch(9), THREE, Boot(1))
+    made.start(0.0)
+    assert (made.notification().accepted, made.notification().last_epoch) == (0, 0)
+    made.receive(TWO, Boot(1), 1, note(TWO, last_epoch=5), 0.0)
+    assert made.vote == TWO
+    ledger.persisted(fence.token)
+    made.tick(0.01)
+    assert (made.notification().accepted, made.notification().last_epoch, made.vote) == (9, 9, ME)
+
+
 def test_e2_a_higher_round_is_adopted_and_clears_the_tally() -> None:
     """The proposal is then the best of what is heard and myself, not the stale one (S01)."""
     made = election(fence_epoch=5, accepted=5)
@@ -103,12 +117,33 @@ def test_e2_a_higher_round_is_adopted_and_clears_the_tally() -> None:
     assert {message.round for _, message in said(steps)} == {7}
 
 
+def test_e2_a_vote_of_the_round_before_carries_nobody_in_the_next_one() -> None:
+    """Of five voters two are for 3 in the new round: the third was in the old one."""
+    made = election(OF_FIVE)
+    made.receive(TWO, Boot(1), 1, note(THREE, voters=OF_FIVE.hash), 0.0)
+    made.receive(THREE, Boot(1), 1, note(THREE, voters=OF_FIVE.hash, round=2), 0.01)
+    assert (made.round, made.vote) == (2, THREE)
+    assert not decided(made.tick(0.01 + TIMING.finalize_s))
+    made.receive(TWO, Boot(1), 2, note(THREE, voters=OF_FIVE.hash, round=2), 0.1)
+    assert decided(made.tick(0.1 + TIMING.finalize_s)) == [THREE]
+
+
 def test_e2_a_lower_round_is_answered_with_mine_and_not_counted() -> None:
     made = election()
     made.receive(TWO, Boot(1), 1, note(TWO, round=5), 0.0)
     steps = made.receive(THREE, Boot(1), 1, note(THREE, round=3), 0.0)
     assert (THREE, 5) in [(to, message.round) for to, message in said(steps)]
     assert THREE not in made._tally
+
+
+def test_e2_who_is_a_round_behind_is_answered_each_time_and_nobody_else_is() -> None:
+    """Also when its word changes nothing here, which all would be told of (E3)."""
+    made = election()
+    made.receive(TWO, Boot(1), 1, note(TWO, round=5), 0.0)
+    made.receive(THREE, Boot(1), 1, note(THREE, round=3), 0.0)
+    for sequence in (2, 3):
+        steps = made.receive(THREE, Boot(1), sequence, note(THREE, round=3), 0.01)
+        assert [(to, message.round) for to, message in said(steps)] == [(THREE, 5)]
 
 
 def test_e2_of_one_voter_only_the_newest_word_counts() -> None:
@@ -209,6 +244,17 @@ def test_e4_a_vote_is_withdrawn_in_the_same_round_when_the_candidate_falls_silen
     assert {message.vote for _, message in said(steps)} == {TWO}
 
 
+@pytest.mark.parametrize("announced", [1e9, float("inf")])
+def test_e4_nobodys_word_counts_for_longer_than_the_longest_period_allows(announced: float) -> None:
+    """A voter speaks at least each second (E3), whatever it announces."""
+    made = election()
+    made.receive(THREE, Boot(1), 1, note(THREE, resend_s=announced), 0.0)
+    assert made.vote == THREE
+    made.tick(3 * 1.2 * TIMING.resend_max_s + 0.001)
+    assert made.vote == ME
+    assert not made.hears_quorum()
+
+
 def test_e4_a_failed_handshake_cools_its_candidate_down() -> None:
     """Nobody answers 3: it says that it is no candidate, for one second to two."""
     world = World(3)
@@ -238,6 +284,17 @@ def test_e4_who_cools_down_says_so_until_that_is_over() -> None:
     assert made.is_eligible()
 
 
+def test_e4_no_two_candidates_cool_down_for_the_same_time() -> None:
+    """Or two that failed at once would come back at once, and for ever."""
+    ends = set()
+    for seed in range(20):
+        made = election(seed=seed)
+        made.cool_down(0.0)
+        assert TIMING.cool_down_min_s <= made._cool_until <= TIMING.cool_down_max_s
+        ends.add(made._cool_until)
+    assert len(ends) == 20
+
+
 def test_e4_who_stops_or_may_not_vote_announces_it_for_good() -> None:
     stopping = election()
     stopping.stopping = True
@@ -260,6 +317,24 @@ def test_e5_a_better_candidate_starts_the_wait_anew() -> None:
     made.receive(THREE, Boot(1), 1, note(THREE), 0.04)
     assert not decided(made.tick(0.06))
     assert decided(made.tick(0.091)) == [THREE]
+
+
+def test_e5_nobody_waits_for_the_handshake_of_one_that_it_no_longer_votes_for() -> None:
+    made = election()
+    made.receive(TWO, Boot(1), 1, note(TWO), 0.0)
+    assert decided(made.tick(0.051)) == [TWO]
+    made.receive(THREE, Boot(1), 1, note(THREE), 0.1)
+    assert made.vote == THREE
+    assert decided(made.tick(0.151)) == [THREE]
+
+
+def test_e5_a_quorum_that_was_gone_meanwhile_waits_anew() -> None:
+    mine = election(accepted=5, fence_epoch=5)
+    mine.receive(TWO, Boot(1), 1, note(ME), 0.0)
+    mine.receive(TWO, Boot(1), 2, note(TWO), 0.02)
+    mine.receive(TWO, Boot(1), 3, note(ME), 0.04)
+    assert not decided(mine.tick(0.06))
+    assert decided(mine.tick(0.091)) == [ME]
 
 
 def test_e5_a_quorum_that_is_gone_at_the_deadline_decides_nothing() -> None:
