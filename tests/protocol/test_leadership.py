@@ -116,6 +116,41 @@ def test_l1_nothing_is_proposed_before_the_own_promise_is_durable() -> None:
     assert made.phase is Phase.WRITING
 
 
+def test_l1_the_end_of_an_earlier_write_is_not_taken_for_the_own_promise() -> None:
+    """N4: what was asked for before may be on disk long before it."""
+    book = ledger()
+    made = Leadership(TIMING, ME, ELECTORATE, book, (TWO, THREE), random.Random(1))
+    earlier = book.in_turn(())
+    (write,) = made.open(LONG_UP, LONG_UP)
+    assert isinstance(write, Persist)
+    book.persisted(earlier.token)
+    assert made.persisted(earlier.token, LONG_UP) == ()
+    book.persisted(write.token)
+    assert len(_sent(made.persisted(write.token, LONG_UP))) == 2
+
+
+def test_n4_whose_disk_is_broken_does_not_promise_itself_anything() -> None:
+    book = ledger()
+    made = Leadership(TIMING, ME, ELECTORATE, book, (TWO, THREE), random.Random(1))
+    book.failed(book.in_turn(()).token, LONG_UP)
+    assert made.open(LONG_UP, LONG_UP) == ()
+    assert not made.in_handshake
+    assert book.record.accepted == 0
+
+
+def test_l1_each_handshake_has_a_nonce_of_its_own() -> None:
+    """X4: an answer to the one before proves nothing."""
+    made, first = candidate()
+    over = LONG_UP + TIMING.handshake_s
+    assert [type(step) for step in made.tick(over)] == [HandshakeFailed]
+    (write,) = made.open(over, over)
+    assert isinstance(write, Persist)
+    made._ledger.persisted(write.token)
+    (second, _) = _sent(made.persisted(write.token, over))
+    assert isinstance(second, Propose)
+    assert second.nonce != first.nonce
+
+
 def test_l1_the_winner_waits_for_its_own_guard() -> None:
     """M3: a restarted candidate's promise to itself counts like any other."""
     made = Leadership(TIMING, ME, ELECTORATE, ledger(), (TWO, THREE), random.Random(1))
@@ -201,6 +236,29 @@ def test_l2_a_promise_after_the_deadline_is_not_counted() -> None:
     assert made.phase is not Phase.LEADING
 
 
+def test_l1_the_handshake_lasts_its_second_however_long_the_own_promise_took_to_write() -> None:
+    book = ledger()
+    made = Leadership(TIMING, ME, ELECTORATE, book, (TWO, THREE), random.Random(1))
+    (write,) = made.open(LONG_UP, LONG_UP)
+    assert isinstance(write, Persist)
+    written = LONG_UP + 0.9 * TIMING.handshake_s
+    book.persisted(write.token)
+    made.persisted(write.token, written)
+    assert _sent(made.tick(written + 0.5 * TIMING.handshake_s))
+    assert [type(step) for step in made.tick(written + TIMING.handshake_s)] == [HandshakeFailed]
+
+
+def test_l2_a_leader_tells_every_node_of_its_lease_with_each_heartbeat() -> None:
+    """As often as it is set to, and the L that it counts on itself: all others guard that one (L4)."""
+    made = leader()
+    for count in range(1, 5):
+        due = LONG_UP + count * TIMING.heartbeat_s
+        assert made.next_deadline() == pytest.approx(due)
+        beats = [step for step in made.tick(due + 1e-9) if isinstance(step, Send)]
+        assert [step.to for step in beats] == [TWO, THREE, NodeId(100)]
+        assert {step.message for step in beats} == {Heartbeat(1, count + 1, TIMING.lease_s)}
+
+
 def test_l2_a_voter_that_promised_a_higher_epoch_acknowledges_no_lower_one() -> None:
     """M2."""
     made = voter()
@@ -238,6 +296,21 @@ def test_l3_only_voters_and_only_this_epoch_extend_it() -> None:
     made.acknowledged(TWO, HeartbeatAck(2, 1))
     made.acknowledged(TWO, HeartbeatAck(1, 999))
     assert not made.may_act(LONG_UP + 0.01)
+
+
+def test_l3_the_leader_itself_counts_once() -> None:
+    """Whoever says in its name that it has acknowledged makes no quorum of one out of it."""
+    made = leader()
+    made.acknowledged(ME, HeartbeatAck(1, 1))
+    assert not made.may_act(LONG_UP + 0.01)
+
+
+def test_l3_an_acknowledgement_that_was_overtaken_takes_nothing_away() -> None:
+    made = leader()
+    made.tick(LONG_UP + TIMING.heartbeat_s)
+    made.acknowledged(TWO, HeartbeatAck(1, 2))
+    made.acknowledged(TWO, HeartbeatAck(1, 1))
+    assert made.lease_until() == pytest.approx(LONG_UP + TIMING.heartbeat_s + TIMING.lease_s)
 
 
 def test_l3_a_leader_without_its_lease_claims_nothing_and_holds_what_arrives() -> None:
@@ -296,6 +369,15 @@ def test_l4_g_counts_from_the_l_that_the_heartbeat_carries() -> None:
     assert propose(made, TWO, 6, end - 0.001) == []
     steps = made.tick(end)
     assert _sent(_write(made._ledger, steps)) == [Promise(6, 77, ELECTORATE.hash)]
+
+
+def test_l4_a_shorter_lease_of_the_next_leader_shortens_no_guard() -> None:
+    """The one before may still hold the longer one."""
+    made = voter()
+    long = TIMING.follower_timeout_s
+    heartbeat(made, TWO, 1, LONG_UP, lease_s=long)
+    heartbeat(made, THREE, 2, LONG_UP + 0.001)
+    assert made.guard_until >= LONG_UP + long * (1 + TIMING.drift) / (1 - TIMING.drift)
 
 
 def test_l4_nothing_is_promised_for_g_after_a_start() -> None:
@@ -370,6 +452,14 @@ def test_l5_resign_ends_the_guard_for_exactly_that_leader_and_epoch() -> None:
     assert made.guard_until > LONG_UP + 0.4
     made.resigned(THREE, Resign(5), LONG_UP + 0.02)
     assert propose(made, TWO, 6, LONG_UP + 0.03) == [Promise(6, 77, ELECTORATE.hash)]
+
+
+def test_l5_a_resignation_that_comes_late_ends_no_following_of_the_next_epoch() -> None:
+    """The same node leads again."""
+    made = voter()
+    heartbeat(made, TWO, 2, LONG_UP)
+    assert made.resigned(TWO, Resign(1), LONG_UP + 0.01) == ()
+    assert (made.leader, made.epoch) == (TWO, 2)
 
 
 def test_l5_not_even_resign_ends_the_hold_off_after_a_start() -> None:
@@ -484,6 +574,13 @@ def test_l6_of_one_epoch_only_one_leader_is_ever_followed() -> None:
     made.abandon("test")
     assert heartbeat(made, TWO, 5, LONG_UP + 0.01) == ()
     assert made.leader is None
+
+
+def test_e6_a_heartbeat_of_one_who_has_no_vote_is_nobodys() -> None:
+    made = voter()
+    assert heartbeat(made, NodeId(100), 1, LONG_UP) == ()
+    assert made.leader is None
+    assert made._ledger.record.fence_epoch == 0
 
 
 def test_l6_the_fence_survives_a_crash() -> None:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from cluster.config import WorkSettings
 from cluster.core.admission import Admission
-from cluster.core.effects import Send
+from cluster.core.effects import Persist, Send
 from cluster.core.events import DatagramArrived
 from cluster.core.ledger import Ledger
 from cluster.core.record import Record
@@ -73,6 +73,20 @@ def test_l5_without_its_lease_a_higher_accepted_epoch_makes_it_resign() -> None:
     voter.note(accepted=voter.core.leadership.epoch + 3)
     assert voter.lost()
     assert not voter.core.leadership.leading
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_l5_who_has_accepted_the_leaders_own_epoch_disturbs_no_leader(holds: bool) -> None:
+    """A follower that has just lost it, of whom no other was accepted: with the lease, and without."""
+    voter = Voter()
+    voter.establish()
+    if not holds:
+        voter.until(voter.now + TIMING.lease_s + 0.05)
+    epoch, writes = voter.core.leadership.epoch, [e for e in voter.effects if isinstance(e, Persist)]
+    voter.note(accepted=epoch)
+    assert not voter.lost()
+    assert voter.core.may_act(voter.now) == holds
+    assert [e for e in voter.effects if isinstance(e, Persist)] == writes
 
 
 def test_l1_the_epoch_is_above_every_one_that_a_refusal_told_of() -> None:
