@@ -10,9 +10,10 @@ from twisted.internet.task import Clock
 
 from cluster.java.cgroup import Toll
 from cluster.java.entry import Entry
+from cluster.java.flags import data_limit
 from cluster.java.frames import NONCE_BYTES, WARM_ORDER
 from cluster.java.jvm import Usage
-from cluster.java.oneshot import START_S, OneShot, Task
+from cluster.java.oneshot import DYING_S, START_S, WATCH_S, OneShot, Task
 from cluster.java.sandbox import CHANNEL, CONTROL, STDERR, STDIN, STDOUT
 from cluster.limits import MIB, Limits
 from cluster.wire.jobs import Input, Run, Verdict
@@ -265,3 +266,74 @@ def test_what_the_kernel_killed_for_its_memory_ran_out_of_it() -> None:
     scene.jvm.toll = Toll(out_of_memory=1)
     scene.jvm.end(137)
     assert (scene.result.verdict, scene.result.detail) == (Verdict.MEMORY_LIMIT, "native")
+
+
+def test_threads_that_outlive_a_main_that_died_of_memory_have_a_moment() -> None:
+    """R2: they could go on for ever, and what it died of would be told as whatever ended them."""
+    scene = Scene(wall_s=60.0)
+    scene.ready()
+    scene.record(b"X", b"hjava.lang.OutOfMemoryError")
+    assert scene.jvm.kills == 0, "what it prints of its death may still arrive"
+    scene.clock.advance(DYING_S)
+    assert scene.jvm.kills
+    scene.jvm.end()
+    assert (scene.result.verdict, scene.result.detail) == (Verdict.MEMORY_LIMIT, "heap")
+
+
+def test_a_program_near_its_processor_time_is_looked_at_again_when_that_may_be_used_up() -> None:
+    """S3, R2: what is told as the limit is not passed by as much as two looks are apart."""
+    scene = Scene()
+    scene.ready()
+    scene.jvm.used = Usage(cpu_s=0.97)
+    scene.clock.advance(WATCH_S)
+    scene.jvm.used = Usage(cpu_s=1.01)
+    scene.clock.advance(WATCH_S / 2)
+    assert scene.jvm.kills
+    scene.jvm.end()
+    assert (scene.result.verdict, scene.result.detail) == (Verdict.TIME_LIMIT, "cpu")
+
+
+def test_a_value_as_long_as_any_output_may_be_is_believed() -> None:
+    """R1: the longest message of an exception is no bound for it."""
+    scene = Scene(output_bytes=MIB)
+    scene.ready()
+    scene.record(b"V", b"v" * MIB)
+    scene.jvm.end(0)
+    assert (scene.result.verdict, len(scene.result.value or b"")) == (Verdict.OK, MIB)
+
+
+def test_processor_time_that_was_seen_is_not_taken_back() -> None:
+    """R1: the kernel's coarser count, where its finer one can't be had, may be behind."""
+    scene = Scene()
+    scene.ready()
+    scene.jvm.used = Usage(cpu_s=0.5)
+    scene.clock.advance(WATCH_S)
+    scene.jvm.used = Usage(cpu_s=0.49)
+    scene.clock.advance(WATCH_S)
+    scene.jvm.end(0)
+    assert scene.result.cpu_s == 0.5
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(0.95, Verdict.MEMORY_LIMIT), (0.85, Verdict.RUNTIME_ERROR)])
+def test_a_machine_that_gave_up_with_its_memory_full_ran_out_of_it(share: float, verdict: Verdict) -> None:
+    """R2, S3: without a control group, the last look is the evidence."""
+    scene = Scene()
+    scene.ready()
+    scene.jvm.used = Usage(data=int(share * data_limit(scene.limits)))
+    scene.clock.advance(WATCH_S)
+    scene.jvm.end(1)
+    assert scene.result.verdict is verdict
+
+
+@pytest.mark.parametrize(("used", "struck"), [(0.95, False), (0.85, True)])
+def test_a_kill_near_the_processor_time_is_the_kernels_and_an_earlier_one_is_not(
+    used: float, struck: bool
+) -> None:
+    """R2, S3: RLIMIT_CPU stands behind the watchdog."""
+    scene = Scene()
+    scene.ready()
+    scene.jvm.used = Usage(cpu_s=used)
+    scene.clock.advance(WATCH_S)
+    scene.jvm.end(137)
+    expected = (Verdict.SIGNALLED, "") if struck else (Verdict.TIME_LIMIT, "cpu")
+    assert (scene.result.verdict, scene.result.detail, scene.one.struck) == (*expected, struck)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from twisted.internet.defer import succeed
+from twisted.internet.defer import CancelledError, succeed
 from twisted.internet.error import ProcessTerminated
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -28,11 +28,11 @@ from cluster.java.entry import Entry, NoEntry, choosing
 from cluster.java.frames import CRASHED, SUCCEEDED, Answer
 from cluster.java.jvm import Jvm
 from cluster.java.place import Place
-from cluster.java.runner import AGAIN_S, TRIES, JavaRunner
+from cluster.java.runner import AGAIN_MAX_S, AGAIN_S, TRIES, JavaRunner
 from cluster.java.sandbox import INFO
 from cluster.java.threads import in_thread
 from cluster.limits import MIB, Limits
-from cluster.wire.jobs import Job, Outcome, Program, Source, Verdict, deterministic
+from cluster.wire.jobs import Input, Job, Outcome, Program, Source, Verdict, deterministic
 from tests.unit.java.test_pool import Scene
 
 
@@ -102,6 +102,46 @@ def test_a_node_that_starts_without_threads_is_tried_again_until_a_person_is_nee
     assert ended[0].check(EnvironmentFault)
     assert "no JDK" in ended[0].getErrorMessage()
     assert entered == [1]
+
+
+@pytest.fixture
+def threadless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Host, JavaRunner, list[float]]:
+    """A host without threads, a node on it that has begun to start, and when it tried."""
+    host, tries = Host(), list[float]()
+
+    class Counting(JavaRunner):
+        def _try_to_start(self, *_entered: object) -> Any:
+            tries.append(host.seconds())
+            raise MemoryError
+
+    monkeypatch.setattr(cells, "enter", lambda: (None, ""))
+    java = Counting(host, JavaSettings(), SandboxSettings(), tmp_path, 1, Limits(), lambda _slots: None)
+    return host, java, tries
+
+
+def test_the_pauses_between_two_starts_grow_and_not_for_ever(
+    threadless: tuple[Host, JavaRunner, list[float]],
+) -> None:
+    """Decision 9: a host that lacks something is not kept busy, nor its return overlooked for long."""
+    host, java, tries = threadless
+    java.start()
+    host.pump([1.0] * 400)
+    pauses = [after - before for before, after in zip(tries, tries[1:], strict=False)]
+    assert pauses[:3] == [AGAIN_S, 2 * AGAIN_S, 4 * AGAIN_S]
+    assert max(pauses) == AGAIN_MAX_S
+
+
+def test_a_node_that_stops_while_it_waits_for_its_host_tries_no_more(
+    threadless: tuple[Host, JavaRunner, list[float]],
+) -> None:
+    """W10: a try in the middle of the end would leave a compiler that nobody ends."""
+    host, java, tries = threadless
+    ended, stopped = list[Any](), list[Any]()
+    java.start().addErrback(ended.append)
+    java.stop().addCallback(stopped.append)
+    host.pump([AGAIN_MAX_S] * 3)
+    assert ended[0].check(CancelledError)
+    assert (stopped, tries, host.getDelayedCalls()) == ([None], [0.0], [])
 
 
 def test_a_machine_that_no_thread_lets_into_its_control_group_ends_and_says_why(tmp_path: Path) -> None:
@@ -233,3 +273,57 @@ def test_a_crash_of_the_compiler_is_told_as_one(tmp_path: Path) -> None:
     assert outcomes[0] is not None
     assert outcomes[0].verdict is Verdict.COMPILE_ERROR
     assert not deterministic(outcomes[0])
+
+
+def test_a_job_has_no_more_than_its_node_grants_whoever_sent_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3: what a gateway lets pass is another configuration's word."""
+    monkeypatch.setattr(choices, "choosing", entry_of_a)
+    scene, outcomes = Scene(), list[Outcome | None]()
+    scene.full()
+    java = started(scene, tmp_path, Compiled())
+    greedy = Limits(wall_s=1e6, memory_bytes=2**40, processes=10**5, tmp_bytes=2**40)
+    java.run(Job("0" * 32, 1, Program((Source("", "class A {}"),), limits=greedy)), 1e7).addCallback(
+        outcomes.append
+    )
+    taken = next(which for which in range(2) if scene.orders(which))
+    assert scene.pool.snapshot().cold_starts == 0, "of another shape than the node's own most"
+    scene.clock.advance(Limits().wall_s)
+    scene.started[taken].processEnded(Failure(ProcessTerminated(137)))
+    assert outcomes[0] is not None
+    assert (outcomes[0].verdict, outcomes[0].runs[0].detail) == (Verdict.TIME_LIMIT, "wall")
+
+
+def test_what_is_over_for_a_job_is_over_for_its_other_inputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P3, R2: past its deadline no run is told that there was none of."""
+    monkeypatch.setattr(choices, "choosing", entry_of_a)
+    scene, outcomes = Scene(), list[Outcome | None]()
+    scene.full()
+    java = started(scene, tmp_path, Compiled())
+    program = Program((Source("", "class A {}"),), inputs=(Input(), Input(), Input()))
+    java.run(Job("0" * 32, 1, program), 1.0).addCallback(outcomes.append)
+    taken = next(which for which in range(2) if scene.orders(which))
+    scene.clock.advance(1.0)
+    scene.started[taken].processEnded(Failure(ProcessTerminated(137)))
+    assert outcomes[0] is not None
+    assert [run.verdict for run in outcomes[0].runs] == [Verdict.EXPIRED]
+
+
+def test_nobody_gets_another_machine_for_a_job_that_was_cancelled_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W9: one that broke before it had the program is dying when the word comes."""
+    monkeypatch.setattr(choices, "choosing", entry_of_a)
+    scene, outcomes = Scene(), list[Outcome | None]()
+    scene.full()
+    java = started(scene, tmp_path, Compiled())
+    program = Program((Source("", "class A {}"),), limits=Limits(memory_bytes=64 * MIB))
+    java.run(Job("0" * 32, 1, program), 60.0).addCallback(outcomes.append)
+    scene.say(2, b"?")
+    java.cancel("0" * 32)
+    scene.started[2].processEnded(Failure(ProcessTerminated(137)))
+    assert len(outcomes) == 1
+    assert scene.pool.snapshot().cold_starts == 1
