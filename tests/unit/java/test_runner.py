@@ -8,6 +8,7 @@ import struct
 import subprocess
 from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ def test_the_pauses_between_two_starts_grow_and_not_for_ever(
     host, java, tries = threadless
     java.start()
     host.pump([1.0] * 400)
-    pauses = [after - before for before, after in zip(tries, tries[1:], strict=False)]
+    pauses = [after - before for before, after in pairwise(tries)]
     assert pauses[:3] == [AGAIN_S, 2 * AGAIN_S, 4 * AGAIN_S]
     assert max(pauses) == AGAIN_MAX_S
 
