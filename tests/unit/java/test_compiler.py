@@ -571,3 +571,60 @@ def test_jobs_do_not_wait_for_a_compiler_that_can_not_be_started() -> None:
     scene.machines[1].fake.say(STDERR, b"fork: Resource temporarily unavailable")
     scene.machines[1].fake.end(1)
     assert scene.results == [UNAVAILABLE]
+
+
+def test_a_source_whose_compiler_was_lost_goes_before_those_that_came_after_it() -> None:
+    """J1: it has waited longest."""
+    scene = Scene()
+    order: list[str] = []
+    scene.machines[0].warm()
+    for name in ("first", "second"):
+        scene.compile().addCallback(lambda _, name=name: order.append(name))
+    scene.machines[0].fake.end()
+    scene.machines[1].warm()
+    scene.machines[1].answer()
+    assert order == ["first"]
+
+
+def test_a_jobs_deadline_ends_its_compilation_though_its_limit_is_longer() -> None:
+    """W4: nobody waits for it any more, and others may; it is told as what it is."""
+    scene = Scene()
+    scene.machines[0].warm()
+    scene.compile(limit_s=10.0, remaining_s=5.0)
+    scene.clock.advance(4.9)
+    assert scene.machines[0].fake.kills == 0
+    scene.clock.advance(0.1)
+    assert scene.machines[0].fake.kills
+    scene.machines[0].fake.end()
+    assert scene.results == ["expired"]
+
+
+def test_an_answer_to_another_question_is_given_to_nobody() -> None:
+    """R2: a compiler that answers late or twice is no compiler."""
+    scene = Scene()
+    scene.machines[0].warm()
+    scene.compile()
+    stale = struct.pack(">IB", scene.machines[0].number() - 1, SUCCEEDED) + b"\0" * 16
+    scene.machines[0].fake.say(STDOUT, struct.pack(">I", len(stale)) + stale)
+    assert (scene.results, scene.machines[0].fake.kills) == ([], 1)
+    scene.machines[0].fake.end()
+    scene.machines[1].warm()
+    scene.machines[1].answer()
+    assert scene.results[0].status == SUCCEEDED
+
+
+def test_a_compiler_that_was_slow_once_is_not_slow_for_ever() -> None:
+    """J1: only who waits behind a slow compilation gets the spare."""
+    scene = Scene()
+    scene.machines[0].warm()
+    scene.clock.advance(SPARE_AFTER_S)
+    scene.machines[1].warm()
+    scene.compile()
+    scene.clock.advance(SLOW_S)
+    scene.machines[0].answer()
+    scene.compile()
+    scene.compile()
+    scene.machines[0].answer()
+    scene.machines[0].answer()
+    assert len(scene.results) == 3
+    assert (scene.machines[0].fake.kills, len(scene.machines)) == (0, 2)
