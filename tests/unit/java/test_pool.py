@@ -17,7 +17,7 @@ from cluster.java.archive import STEPS
 from cluster.java.frames import WARM_ORDER
 from cluster.java.jvm import Jvm
 from cluster.java.place import Place
-from cluster.java.pool import ADOPT, AFTER_S, CALM_S, LOOK_S, PATIENCE_S, RunnerPool
+from cluster.java.pool import ADOPT, AFTER_S, CALM_S, DEAD, LOOK_S, PATIENCE_S, RunnerPool
 from cluster.java.sandbox import CHANNEL, CONTROL
 from cluster.limits import MIB, Limits
 
@@ -287,4 +287,29 @@ def test_machines_that_die_while_they_start_are_trouble_unless_another_waits() -
     scene.started[1].processEnded(Failure(ProcessTerminated(1)))
     scene.clock.advance(2.0)
     scene.started[4].processEnded(Failure(ProcessTerminated(1)))
+    assert told == ["a virtual machine was killed while it started"]
+
+
+def test_programs_of_another_shape_now_and_then_change_nothing() -> None:
+    """J2: only in a row are they the rule."""
+    scene = Scene()
+    scene.full()
+    for limits in (*[Limits(memory_bytes=64 * MIB)] * (ADOPT - 1), CAPS, Limits(memory_bytes=64 * MIB)):
+        scene.pool.take(limits)
+    assert (scene.pool.snapshot().waiting, scene.pool.snapshot().warm_starts) == (1, 1)
+
+
+def test_a_shape_that_was_given_up_says_nothing_of_the_nodes_own() -> None:
+    """Decision 9: that is in trouble after deaths of its own, as many as ever."""
+    scene = Scene()
+    told: list[str] = []
+    scene.pool.on_trouble = told.append
+    scene.full()
+    for _ in range(ADOPT):
+        scene.pool.take(Limits(memory_bytes=64 * MIB))
+    scene.clock.advance(PATIENCE_S)
+    for number in range(2 * DEAD):
+        assert told == []
+        scene.started[2 + ADOPT + number].processEnded(Failure(ProcessTerminated(1)))
+        scene.clock.advance(1.0)
     assert told == ["a virtual machine was killed while it started"]
