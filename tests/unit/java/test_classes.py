@@ -151,3 +151,24 @@ def test_the_limits_of_one_who_left_are_nobodys(why: str) -> None:
     assert [limit for _, limit, _ in scene.compiler.asked] == [0.5, 10]
     scene.compiler.work[1].callback(answer())
     assert others == [[answer()], [answer()]]
+
+
+def test_what_was_asked_for_last_stays_longest() -> None:
+    """J4."""
+    scene = Scene(kept_bytes=8000)
+    third, fourth = (Source("C.java", "class C {}"),), (Source("D.java", "class D {}"),)
+
+    def compiled(*programs: Sequence[Source]) -> None:
+        for sources in programs:
+            scene.ask(sources)
+            scene.compiler.work[-1].callback(answer(size=1400))
+
+    compiled(ONE, OTHER, third, (Source("E.java", "class E {}"),))
+    scene.ask(ONE)
+    assert scene.classes.hits == 1
+    compiled(fourth)
+    before = len(scene.compiler.asked)
+    scene.ask(ONE)
+    assert len(scene.compiler.asked) == before
+    scene.ask(OTHER)
+    assert len(scene.compiler.asked) == before + 1
