@@ -40,6 +40,25 @@ def test_flags_follow_the_limits() -> None:
     assert all(flag.startswith("-") for flag in (*flags, *compiler_flags(512 * MIB)))
 
 
+@pytest.mark.parametrize("flags", [program_flags(Limits()), compiler_flags(512 * MIB)])
+def test_a_machine_leaves_no_file_and_has_the_size_it_is_told(
+    flags: tuple[str, ...],
+) -> None:
+    """J6: no attach, no performance data, no dump; what it may use is what its limits say."""
+    assert {
+        "-XX:+DisableAttachMechanism",
+        "-XX:-UsePerfData",
+        "-XX:ErrorFile=/dev/null",
+        "-XX:-UseContainerSupport",
+        "-XX:ActiveProcessorCount=1",
+    } <= set(flags)
+
+
+def test_a_thread_has_the_stack_that_plain_java_gives_it() -> None:
+    """P4, J6: on every processor, also where the JDK's own default is another."""
+    assert f"-Xss{MIB}" in program_flags(Limits())
+
+
 @pytest.mark.parametrize(
     ("memory", "classes", "code"),
     [
@@ -67,8 +86,9 @@ def test_classes_and_machine_code_have_their_parts_of_the_memory(
 
 @pytest.mark.parametrize(("memory", "classes"), [(64, 64), (512, 128), (1024, 256)])
 def test_the_compilers_parts_follow_its_memory(memory: int, classes: int) -> None:
-    """J1, J6."""
+    """J1, J6: and where they are used up it ends, and says so by its status."""
     flags = compiler_flags(memory * MIB)
+    assert "-XX:+ExitOnOutOfMemoryError" in flags
     assert f"-XX:MaxMetaspaceSize={classes * MIB}" in flags
     assert "-XX:ReservedCodeCacheSize=64m" in flags
 
