@@ -39,15 +39,16 @@ def test_a_wrong_source_is_told_where(java: JavaDriver, text: str, line: int) ->
 
 
 def test_errors_without_number_are_cut(java: JavaDriver) -> None:
-    """C2."""
+    """C2: how many there are is told however long they are."""
     many = "public class A {" + "int x = y;\n" * 20_000 + "}"
     long = "public class A { int x = " + "y" * 500_000 + "; }"
-    for text in (many, long):
+    for text, end in ((many, "\n100 errors\n"), (long, "\n1 error\n")):
         outcome = compiled(java, ("A.java", text))
         assert outcome.verdict is Verdict.COMPILE_ERROR
         assert outcome.compilation is not None
         assert 1 <= len(outcome.compilation.diagnostics) <= 100
         assert len(outcome.compilation.text.encode()) <= 64 * 1024
+        assert outcome.compilation.text.endswith(end)
 
 
 _LAMBDAS = "() -> " * 40 + "1"

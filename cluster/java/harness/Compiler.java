@@ -58,6 +58,7 @@ public final class Compiler {
     private static final int DIAGNOSTICS_MAX = 100;
     private static final int MESSAGE_MAX = 4096;
     private static final int TEXT_MAX = 64 << 10;
+    private static final int SUMMARY_MAX = 64;
     private static final long STACK_BYTES = 4L << 20;
     private static final long AGAIN_MAX_NS = 2_000_000_000L;
 
@@ -270,6 +271,14 @@ public final class Compiler {
                     : diagnostic.getMessage(Locale.ROOT);
         }
 
+        /** However long the diagnostics are, how many there are is told. */
+        private void makeRoomForSummary() {
+            if (rendered.length() > TEXT_MAX - SUMMARY_MAX) {
+                rendered.setLength(TEXT_MAX - SUMMARY_MAX);
+                rendered.append('\n');
+            }
+        }
+
         private void summary(int count, String word) {
             if (count > 0) {
                 rendered.append(count).append(' ').append(word).append(count == 1 ? "\n" : "s\n");
@@ -296,9 +305,10 @@ public final class Compiler {
                 write(out, diagnostic.getCode() == null ? "" : diagnostic.getCode());
                 write(out, messages.next());
             }
+            makeRoomForSummary();
             summary(errors, "error");
             summary(warnings, "warning");
-            write(out, cut(rendered.toString(), TEXT_MAX));
+            write(out, rendered.toString());
             List<Output> kept = status == SUCCEEDED ? outputs : List.of();
             out.writeInt(kept.size());
             for (Output output : kept) {
