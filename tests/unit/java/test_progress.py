@@ -89,3 +89,14 @@ def test_after_the_end_nothing_is_told() -> None:
     run.clock.advance(1.0)
     assert run.take() == [piece(0, b"one ")]
     assert run.clock.getDelayedCalls() == []
+
+
+def test_a_message_is_bounded_whatever_its_streams() -> None:
+    """W13: both together, and neither keeps the other from coming."""
+    run = Watched()
+    run.progress.runs(0, {stream: bytes(BATCH_MAX * 3 // 4) for stream in Stream})
+    run.progress.changed()
+    run.clock.pump([PAUSE_S] * 3)
+    told = run.take()
+    assert [sum(len(part.data) for part in one.pieces) for one in told] == [BATCH_MAX, BATCH_MAX // 2]
+    assert {part.stream for part in told[0].pieces} == set(Stream)
