@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from twisted.internet.defer import Deferred, fail, succeed
 
+from cluster.java import cells
 from cluster.java.cells import LEAF, MACHINES, Cell, Subtree, divide
-from cluster.java.cgroup import Bounds, Toll, limits_of, locate, obstacle, toll_of
+from cluster.java.cgroup import OPTIONAL, Bounds, Toll, limits_of, locate, obstacle, toll_of
 from cluster.java.flags import compiler_allowance, program_allowance, resident_limit
 from cluster.limits import MIB, Limits
 
@@ -149,6 +150,24 @@ def test_a_cell_that_can_not_be_made_is_an_error_and_nothing_is_left(tmp_path: P
     assert errors == [FileNotFoundError]
     subtree.give_up(cell)
     assert list((tmp_path / MACHINES).iterdir()) == []
+
+
+@pytest.mark.parametrize("missing", sorted(limits_of(Bounds(1, 1))))
+def test_a_kernel_without_swap_has_cells_and_one_without_a_bound_that_is_needed_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    """S3: a machine is let in only where memory, threads and processor time are bounded."""
+    written, errors = list[str](), list[object]()
+
+    def write(path: Path, _value: str) -> None:
+        if path.name == missing:
+            raise FileNotFoundError(path)
+        written.append(path.name)
+
+    monkeypatch.setattr(cells, "_write", write)
+    (tmp_path / MACHINES).mkdir()
+    Subtree(tmp_path, _at_once).cell("run", Bounds(1, 1)).admit(7).addErrback(errors.append)
+    assert ("cgroup.procs" in written, errors == []) == (missing in OPTIONAL, missing in OPTIONAL)
 
 
 def test_a_cell_that_was_never_made_counts_nothing_and_is_gone_at_once(tmp_path: Path) -> None:
