@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from cluster.java.bounds import NICE, bound
 from cluster.java.halfmade import end_abandoned, end_holders
-from cluster.java.jvm import Jvm, files_in, usage_of
+from cluster.java.jvm import Jvm, Usage, files_in, usage_of
 from cluster.java.place import Place
 from cluster.java.sandbox import CONTROL, INFO
 from cluster.limits import MIB
@@ -32,6 +32,20 @@ def test_no_bound_is_set_before_the_machines_number_is_known() -> None:
     before = resource.getrlimit(resource.RLIMIT_CPU)
     Jvm(confined=True).bound_cpu(1.0)
     assert resource.getrlimit(resource.RLIMIT_CPU) == before
+
+
+def test_the_kernels_bound_counts_from_when_a_program_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3: what a machine used while it started and rehearsed is not its program's."""
+    child = subprocess.Popen(["sleep", "60"])
+    jvm = Jvm(confined=True)
+    try:
+        jvm.childDataReceived(INFO, b'{ "child-pid": %d }' % child.pid)
+        monkeypatch.setattr(jvm, "usage", lambda: Usage(cpu_s=7.5))
+        jvm.bound_cpu(2.0)
+        assert resource.prlimit(child.pid, resource.RLIMIT_CPU) == (11, 11)
+    finally:
+        child.kill()
+        child.wait()
 
 
 def test_the_number_is_taken_when_it_has_come_whole() -> None:
