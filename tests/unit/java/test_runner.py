@@ -328,3 +328,15 @@ def test_nobody_gets_another_machine_for_a_job_that_was_cancelled_meanwhile(
     scene.started[2].processEnded(Failure(ProcessTerminated(137)))
     assert len(outcomes) == 1
     assert scene.pool.snapshot().cold_starts == 1
+
+
+def test_what_is_kept_of_where_a_program_starts_is_bounded() -> None:
+    """J4: callers may name as many classes of it as they like."""
+    found = Answer(1, SUCCEEDED, "", (), "", {"C": class_without_entry("C")})
+    clock, told = Clock(), list[Entry | NoEntry]()
+    chooser = choices.Choices(clock)
+    for number in range(10 * choices.KEPT):
+        chooser.choose(found, f"C{number}").addCallback(told.append)
+        clock.advance(0)
+    assert (len(told), len(found.chosen) <= choices.KEPT) == (10 * choices.KEPT, True)
+    assert all(isinstance(each, NoEntry) for each in told)
