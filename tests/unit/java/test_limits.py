@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -175,3 +176,61 @@ def test_a_machine_that_is_gone_before_it_is_looked_at_is_told_by_its_end(tmp_pa
     sandbox = Sandbox(Buries(), settings, KIT, Kept(tmp_path / "jar"), tmp_path)  # type: ignore[arg-type]
     place = sandbox.spawn(ProcessProtocol(), ("-version",), program_allowance(Limits()), boot=False)
     place.clean()
+
+
+class Starts(Clock):
+    """A reactor that remembers what it was to start, or starts nothing."""
+
+    def __init__(self, *, refuses: bool = False) -> None:
+        super().__init__()
+        self.refuses = refuses
+        self.argv: list[str] = []
+
+    def spawnProcess(self, _protocol: object, _program: str, argv: list[str], **_how: object) -> object:  # noqa: N802
+        if self.refuses:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        self.argv = argv
+        return SimpleNamespace(pid=4_190_000)
+
+
+def sandbox_on(reactor: Starts, directory: Path, mode: str = "bubblewrap") -> Sandbox:
+    """One that starts its processes there."""
+    (directory / "jar").touch()
+    settings = SandboxSettings(mode=mode, bwrap="/bin/true")
+    return Sandbox(reactor, settings, KIT, Kept(directory / "jar"), directory)  # type: ignore[arg-type]
+
+
+def test_a_process_that_can_not_be_made_leaves_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decision 9: a host that refuses processes is asked again and again."""
+    monkeypatch.setattr("cluster.java.sandbox.may_renice_others", lambda: True)
+    sandbox = sandbox_on(Starts(refuses=True), tmp_path)
+    before = sorted(Path("/proc/self/fd").iterdir())
+    for _ in range(3):
+        with pytest.raises(BlockingIOError):
+            sandbox.spawn(ProcessProtocol(), ("-version",), program_allowance(Limits()), boot=False)
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_bubblewrap_itself_gives_way_to_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W12: what it mounts for a program takes processor time too."""
+    lowered = list[int]()
+    monkeypatch.setattr("cluster.java.sandbox.may_renice_others", lambda: True)
+    monkeypatch.setattr("cluster.java.sandbox.give_way", lowered.append)
+    sandbox = sandbox_on(Starts(), tmp_path)
+    sandbox.spawn(ProcessProtocol(), ("-version",), program_allowance(Limits()), boot=False).clean()
+    assert lowered == [4_190_000]
+
+
+def test_without_namespaces_no_bound_counts_the_users_other_processes(tmp_path: Path) -> None:
+    """S3, S4: a program would start no thread on a host where the user has some; the other bounds hold."""
+    reactor = Starts()
+    place = sandbox_on(reactor, tmp_path, "none").spawn(
+        ProcessProtocol(), ("-version",), program_allowance(Limits()), boot=False
+    )
+    place.clean()
+    bounds = {word.partition("=")[0] for word in reactor.argv}
+    assert {"--cpu", "--nofile", "--fsize", "--core", "--data"} <= bounds
+    assert "--nproc" not in bounds
+    assert [path.name for path in tmp_path.iterdir()] == ["jar"]
