@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from cluster.config import TimingSettings, parse
 from cluster.core.effects import Log, Persist, Send
 from cluster.core.election import Election
+from cluster.core.events import DatagramArrived
 from cluster.core.hello import Peer, Terms
 from cluster.core.ledger import Ledger
 from cluster.core.quorum import Electorate, quorum_of
@@ -146,6 +147,15 @@ def test_n1_a_datagram_of_another_list_is_counted_and_told_once(message: Datagra
     told = [effect.text for effect in voter.effects if isinstance(effect, Log) and "voters" in effect.text]
     assert len(told) == 1
     assert f"server {TWO} has another list of voters" in told[0]
+
+
+def test_n1_another_list_is_told_of_again_in_the_next_life_of_its_node() -> None:
+    """It was restarted, and is as wrong as before."""
+    voter = Voter()
+    for boot in (1, 1, 2, 2):
+        arrived = DatagramArrived(TWO, Boot(boot), 1, OF_ANOTHER_LIST[0])
+        voter.perform(voter.core.receive(arrived, voter.now))
+    assert len([e for e in voter.effects if isinstance(e, Log) and "another list" in e.text]) == 2
 
 
 def test_n1_a_datagram_of_the_same_list_is_not_shown_as_of_another() -> None:

@@ -9,11 +9,12 @@ from msgspec.structs import replace
 
 from cluster.config import WorkSettings
 from cluster.core.admission import Admission
+from cluster.core.authority import Authority
 from cluster.core.effects import Persist, Send
 from cluster.core.events import DatagramArrived
 from cluster.core.ledger import Ledger
 from cluster.core.record import Record
-from cluster.identity import MAX_EPOCH_JUMP, NodeId
+from cluster.identity import MAX_EPOCH_JUMP, Boot, NodeId, State
 from cluster.wire.messages import (
     Datagram,
     Heartbeat,
@@ -87,6 +88,58 @@ def test_l5_who_has_accepted_the_leaders_own_epoch_disturbs_no_leader(holds: boo
     assert not voter.lost()
     assert voter.core.may_act(voter.now) == holds
     assert [e for e in voter.effects if isinstance(e, Persist)] == writes
+
+
+def test_n1_l5_what_a_voter_of_another_list_has_accepted_disturbs_no_leader() -> None:
+    voter = Voter()
+    voter.establish()
+    epoch = voter.core.leadership.epoch
+    voter.note(accepted=epoch + 3, voters="another")
+    assert not voter.lost()
+    assert voter.core.may_act(voter.now)
+    assert voter.core.leadership.epoch == voter.ledger.record.accepted == epoch
+
+
+def test_n1_l5_what_who_has_no_vote_has_accepted_disturbs_no_leader() -> None:
+    voter = Voter()
+    voter.establish()
+    epoch = voter.core.leadership.epoch
+    word = voter.core.election.notification(State.LOOKING)
+    voter.hear(NodeId(100), replace(word, accepted=epoch + 3))
+    assert voter.core.may_act(voter.now)
+    assert voter.core.leadership.epoch == voter.ledger.record.accepted == epoch
+
+
+@pytest.mark.parametrize(
+    ("sender", "higher", "voters"),
+    [(TWO, 3, "another"), (NodeId(100), 3, VOTERS.hash), (TWO, 0, VOTERS.hash)],
+    ids=["of another list", "of no voter", "of no higher epoch"],
+)
+def test_l1_a_leader_without_its_lease_resigns_for_no_proposal_that_it_could_not_grant(
+    sender: NodeId, higher: int, voters: str
+) -> None:
+    voter = Voter()
+    voter.establish()
+    voter.until(voter.now + TIMING.lease_s + 0.05)
+    assert not voter.core.may_act(voter.now)
+    voter.hear(sender, Propose(voter.core.leadership.epoch + higher, 77, voters))
+    assert not voter.lost()
+    assert voter.core.leadership.leading
+    assert not voter.sayings(Promise)
+
+
+def test_n1_who_is_no_voter_any_longer_does_not_vote_whatever_its_record_says() -> None:
+    """It voted once, and the list was changed with `init --voters`."""
+    old = Record("c", NodeId(100), VOTERS.hash, boot=1, may_vote=True)
+    core = Authority(TIMING, NodeId(100), VOTERS, Ledger(old), (), random.Random(1), 0.0)
+    beat = DatagramArrived(TWO, Boot(1), 1, Heartbeat(1, 1, TIMING.lease_s))
+    assert core.settle(10.0) == ()
+    steps = core.receive(beat, 10.0)
+    assert core.allegiance.leader == TWO
+    assert core.state is State.OBSERVING
+    writes = [step for step in steps if isinstance(step, Persist)]
+    assert [then for write in writes for then in write.then] == []
+    assert not [step for step in steps if isinstance(step, Send)]
 
 
 def test_l1_the_epoch_is_above_every_one_that_a_refusal_told_of() -> None:
@@ -178,6 +231,18 @@ def test_n6_one_heartbeat_far_above_ends_no_office() -> None:
     voter.establish()
     voter.hear(THREE, Heartbeat(2**40, 1, TIMING.lease_s))
     assert voter.core.may_act(voter.now)
+
+
+@pytest.mark.parametrize("seconds", [8, 11])
+def test_n6_what_a_voter_says_for_long_of_what_it_accepted_counts_for_what_it_leads(seconds: int) -> None:
+    """Its ballots came before its office: whoever heard them follows it at once."""
+    voter = Voter()
+    far = MAX_EPOCH_JUMP + 5
+    for second in range(seconds + 1):
+        voter.until(float(second))
+        voter.note(accepted=far, vote=TWO)
+    voter.hear(TWO, Heartbeat(far, 1, TIMING.lease_s))
+    assert (voter.core.allegiance.leader == TWO) == (seconds >= TIMING.rejoin_s)
 
 
 def test_l1_who_promises_another_as_its_leader_resigns_proposes_itself_no_more() -> None:

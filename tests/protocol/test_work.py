@@ -257,6 +257,14 @@ def test_l6_work_of_a_lower_epoch_or_another_leader_of_the_same_is_fenced() -> N
         assert frames(steps, Fenced, 7) == [Fenced(4)]
 
 
+def test_l6_a_worker_fences_with_the_epoch_that_was_led_not_with_one_that_it_promised() -> None:
+    """A promise establishes nobody: FENCED with its epoch would depose a leader (L5)."""
+    book = ledger(4, LEADER)
+    book.persisted(book.accept(Epoch(9), NodeId(2), BOOT).token)
+    steps = Execution(SETTINGS, NodeId(1), book).receive(7, LEADER, BOOT, Assign(3, 1, job("a"), 9.0), 0.0)
+    assert frames(steps, Fenced, 7) == [Fenced(4)]
+
+
 def test_n6_an_order_of_an_epoch_far_beyond_any_raises_no_fence() -> None:
     """It would be durable, and this worker would follow no real leader ever again."""
     execution = executing(fence=4)
