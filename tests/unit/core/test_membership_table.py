@@ -130,3 +130,38 @@ def test_hearsay_of_a_life_ten_years_ahead_is_refused_s41() -> None:
     assert mine.merge(NodeId(2), (1 + years + 1, 1), 1.0, DETECTOR) is None
     assert mine.drops["absurd_boot"] == 1
     assert mine.merge(NodeId(2), (1 + years, 1), 1.0, DETECTOR) is not None
+
+
+def fresh_table() -> Table:
+    return Table(NodeId(1), Boot(10), (NodeId(2),), 10, 0.0)
+
+
+def test_g2_a_new_life_begins_to_count_anew() -> None:
+    """Its own small heartbeats are news, whatever the life before had come to."""
+    mine, detector = fresh_table(), FailureDetector(GossipSettings(), 0.0)
+    mine.touch(NodeId(2), Boot(20), 0.0)
+    mine.merge(NodeId(2), (20, 900), 0.1, detector)
+    mine.touch(NodeId(2), Boot(21), 0.2)
+    assert mine.rows[NodeId(2)].key == (21, 0)
+    assert mine.merge(NodeId(2), (21, 1), 0.3, detector) is not None
+    assert mine.merge(NodeId(2), (21, 1), 0.4, detector) is None
+
+
+def test_g2_two_signs_of_life_that_are_far_apart_are_no_two() -> None:
+    """Somebody who hands on what it once heard does not make the dead alive."""
+    settings = GossipSettings()
+    for apart, status in ((0.5, Status.ALIVE), (1.0, Status.UNKNOWN)):
+        mine, detector = fresh_table(), FailureDetector(settings, 0.0)
+        mine.merge(NodeId(2), (10, 1), 0.0, detector)
+        later = apart * settings.fail_rounds * settings.interval_s
+        mine.merge(NodeId(2), (10, 2), later, detector)
+        assert mine.rows[NodeId(2)].status is status
+
+
+def test_g4_only_the_time_of_our_own_deafness_is_excused() -> None:
+    mine = fresh_table()
+    mine.excuse(1.0, 3.0)
+    assert mine.rows[NodeId(2)].since == 2.0
+    mine.rows[NodeId(2)].since = 2.5
+    mine.excuse(1.0, 3.0)
+    assert mine.rows[NodeId(2)].since == 3.0
