@@ -200,3 +200,24 @@ def test_l1_what_a_node_without_a_vote_refuses_raises_no_epoch() -> None:
     for sender in (NodeId(9), TWO):
         voter.hear(sender, Refuse(Epoch(1), NONCE, Epoch(700 if sender == 9 else 70), -1, NO_EPOCH))
     assert voter.propose().epoch == 71
+
+
+def test_n4_a_proposal_that_comes_again_is_not_promised_before_the_disk_is_done() -> None:
+    voter = free()
+    voter.disk = "waits"
+    for _ in range(3):
+        voter.hear(TWO, proposal(5))
+    assert not voter.sayings(Promise)
+    voter.disk = "works"
+    for write in voter.writes:
+        voter.write(write)
+    assert voter.sayings(Promise)
+
+
+def test_l7_what_is_said_of_another_than_its_leader_ends_no_following() -> None:
+    voter = free()
+    voter.hear(TWO, beat(1))
+    voter.perform(voter.core.suspect_leader(THREE, "its channel broke"))
+    assert voter.core.allegiance.leader == TWO
+    voter.perform(voter.core.suspect_leader(TWO, "its channel broke"))
+    assert voter.core.allegiance.leader is None
