@@ -32,11 +32,13 @@ Amount = Annotated[float, Meta(ge=1, multiple_of=1)]
 """A whole number: JSON has but one kind of number, so that `1.0` is as whole as `1`."""
 Arg = Annotated[str, Meta(max_length=ARG_CHARACTERS_MAX, pattern=r"^[^\u0000]*$")]
 Args = Annotated[tuple[Arg, ...], Meta(max_length=ARGS_MAX)]
+NAME_CHARACTERS = "A-Za-z0-9_$\u00a1-\ud7ff\uf900-\ufffd\U00010000-\U0010ffff-"
+"""Of a source's name, as the inside of a regular expression's brackets: whatever a class may be called."""
 FileName = Annotated[
     str,
     Meta(
         max_length=255,
-        pattern=r"^([A-Za-z0-9_$\u00a1-\ud7ff-]+/)*[A-Za-z0-9_$\u00a1-\ud7ff-]+\.java$",
+        pattern=rf"^([{NAME_CHARACTERS}]+/)*[{NAME_CHARACTERS}]+\.java$",
         description="A relative path such as `Main.java` or `shapes/Circle.java`.",
         examples=["Main.java"],
     ),

@@ -55,6 +55,13 @@ def test_everything_that_may_be_asked_for() -> None:
     assert program.limits.cpu_s == CAPS.cpu_s
 
 
+@pytest.mark.parametrize("name", ["Ünï", "名", "\uff21", "\ufb01", "\U0001d400x", "\U00020000", "a-b$_9"])
+def test_a_file_may_be_called_as_any_class_may(name: str) -> None:
+    """P1: also in letters of the planes beyond the first."""
+    (source,) = read({"files": {f"{name}/{name}.java": SOURCE}}).sources
+    assert source.name == f"{name}/{name}.java"
+
+
 def test_each_test_is_an_input() -> None:
     """P3."""
     program = read({"source": SOURCE, "tests": [{}, {"args": ["1"], "stdin_base64": "/wA="}]})
