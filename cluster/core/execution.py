@@ -129,7 +129,7 @@ class Execution:
         another = frame.epoch == fence.fence_epoch and leader != fence.fence_leader
         if frame.epoch < fence.fence_epoch or another or implausible:
             self._fenced += 1
-            return (SendFrame(channel, Fenced(fence.fence_epoch)),)
+            return self._ledger.when_durable((SendFrame(channel, Fenced(fence.fence_epoch)),))
         if isinstance(frame, CancelRun):
             return tuple(step for job in frame.jobs for step in self._cancel(job))
         if isinstance(frame, Recount):

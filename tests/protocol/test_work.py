@@ -265,6 +265,21 @@ def test_l6_a_worker_fences_with_the_epoch_that_was_led_not_with_one_that_it_pro
     assert frames(steps, Fenced, 7) == [Fenced(4)]
 
 
+def test_n4_a_worker_fences_with_what_is_on_disk() -> None:
+    """Lost with a crash, the epoch would have been told all the same."""
+    book = ledger(1, LEADER)
+    execution = Execution(SETTINGS, NodeId(1), book)
+    execution.capacity(2, 0.0)
+    (fence,) = quiet(execution.receive(7, NodeId(3), BOOT, Assign(6, 1, job("a"), 9.0), 0.0))
+    assert isinstance(fence, Persist)
+    (waits,) = quiet(execution.receive(8, LEADER, BOOT, Assign(1, 1, job("b"), 9.0), 0.0))
+    assert isinstance(waits, Persist)
+    assert frames(waits.then, Fenced, 8) == [Fenced(6)]
+    book.persisted(fence.token)
+    book.persisted(waits.token)
+    assert frames(execution.receive(9, LEADER, BOOT, CancelRun(1, ("b",)), 0.0), Fenced, 9) == [Fenced(6)]
+
+
 def test_n6_an_order_of_an_epoch_far_beyond_any_raises_no_fence() -> None:
     """It would be durable, and this worker would follow no real leader ever again."""
     execution = executing(fence=4)

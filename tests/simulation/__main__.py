@@ -66,7 +66,7 @@ def main() -> int:
     given = parser.parse_args()
     for name in ("seeds", "most"):
         if getattr(given, name, 1) < 1:
-            parser.error(f"--{name}: nothing is shown by none")
+            parser.error(f"--{name}: at least one")
     try:
         return _do(given)
     except KeyboardInterrupt:
