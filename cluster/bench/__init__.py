@@ -18,6 +18,9 @@ from cluster.errors import ClusterError
 HTTP_ABOVE_BASE = 888
 """The gateway's HTTP port above the base port, as 8888 is above 8000."""
 
+SETTLE_S = 20.0
+"""What a started engine gets before it is measured: after ten seconds it warms its spare compiler."""
+
 
 class Spread(msgspec.Struct, frozen=True):
     """Milliseconds: median, 90th and 99th percentile (nearest rank), the worst, and of how many."""

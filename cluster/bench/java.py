@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from cluster.bench import HTTP_ABOVE_BASE, Spread, machine
+from cluster.bench import HTTP_ABOVE_BASE, SETTLE_S, Spread, machine
 from cluster.bench.programs import WORKLOADS, Workload
 from cluster.bench.usage import load
 from cluster.bench.ways import Alone, Commands, Gateway, Way
@@ -25,8 +25,6 @@ PAUSE_S = 0.1
 """Between an answer and the next program of a client that sends one now and then, as people and bots do."""
 PACES = ((1, 0.0), (CLIENTS, 0.0), (1, PAUSE_S))
 """Clients, and how long each waits after an answer."""
-SETTLE_S = 20.0
-"""What a started engine gets before it is measured: after ten seconds it warms its spare compiler."""
 FIRST = WORKLOADS[:2]
 """Of these a started engine gets as many as a cell has before all others: what it learns from some hundred
 programs it knows for as long as it runs, so that the other cells show it as it is from then on."""
