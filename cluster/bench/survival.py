@@ -38,7 +38,7 @@ class Report(msgspec.Struct, frozen=True):
 
     Attributes:
         machine: what it was measured on.
-        first_answer_s: from a first `up`, which prepares the JDK, to the first answer.
+        first_answer_s: from a first `up`, which prepares the JDK unless it is kept, to the first answer.
         later_answer_s: the same of the cluster when it is started again.
         hello: distinct programs, one after another.
         cached: the same program again and again.
@@ -185,8 +185,8 @@ def as_lines(report: Report) -> list[str]:
     """For people."""
     lines = [
         report.machine,
-        f"first answer after `up`      {report.first_answer_s:.2f} s, the JDK prepared meanwhile",
-        f"the same at the next `up`    {report.later_answer_s:.2f} s",
+        f"first answer after `up`      {report.first_answer_s:.2f} s",
+        f"the same after the next      {report.later_answer_s:.2f} s",
         f"hello, one after another     {_shown(report.hello)}",
         f"answered from the cache      {_shown(report.cached)}, {report.cached_per_s:g}/s",
     ]
