@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from cluster.java.bounds import NICE, bound
 from cluster.java.halfmade import end_abandoned, end_holders
-from cluster.java.jvm import Jvm, Usage, files_in, usage_of
+from cluster.java.jvm import Jvm, files_in, usage_of
 from cluster.java.place import Place
 from cluster.java.sandbox import CONTROL, INFO
 from cluster.limits import MIB
@@ -34,14 +34,13 @@ def test_no_bound_is_set_before_the_machines_number_is_known() -> None:
     assert resource.getrlimit(resource.RLIMIT_CPU) == before
 
 
-def test_the_kernels_bound_counts_from_when_a_program_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """S3: what a machine used while it started and rehearsed is not its program's."""
+def test_the_kernels_bound_is_set_from_outside_and_leaves_the_watchdog_the_first_word() -> None:
+    """S3: whole seconds, rounded up, and one more (`OneShot` adds what the start took)."""
     child = subprocess.Popen(["sleep", "60"])
     jvm = Jvm(confined=True)
     try:
         jvm.childDataReceived(INFO, b'{ "child-pid": %d }' % child.pid)
-        monkeypatch.setattr(jvm, "usage", lambda: Usage(cpu_s=7.5))
-        jvm.bound_cpu(2.0)
+        jvm.bound_cpu(9.5)
         assert resource.prlimit(child.pid, resource.RLIMIT_CPU) == (11, 11)
     finally:
         child.kill()
