@@ -26,6 +26,9 @@ def votes_at(
     reaches: Callable[[float], bool],
     late: Callable[[float], float] = lambda _at: 0.001,
     echoed: Callable[[int], int] = lambda nonce: nonce,
+    epoch: Callable[[float], int] = lambda _at: 5,
+    sender: NodeId = LEADER,
+    voters: str = VOTERS.hash,
 ) -> float:
     """When node 1 gains its vote, 0 if never.
 
@@ -33,6 +36,9 @@ def votes_at(
         reaches: whether the leader's answer to what is asked at this moment arrives.
         late: how much later it does.
         echoed: the nonce in the answer to a question with this one.
+        epoch: which it led when it was asked.
+        sender: who answers.
+        voters: the hash of its list of voters.
     """
     ledger = Ledger(Record("c", 1, VOTERS.hash, boot=1, may_vote=False))
     core = Admission(TimingSettings(), NodeId(1), VOTERS, ledger, random.Random(1), 0.0)
@@ -44,7 +50,7 @@ def votes_at(
             now, steps = due, core.tick(due)
         elif coming:
             now, answer = coming.pop(0)
-            steps = core.answered(LEADER, answer, now)
+            steps = core.answered(sender, answer, now)
         else:
             break
         for step in steps:
@@ -56,7 +62,8 @@ def votes_at(
                 and step.to == LEADER
                 and reaches(now)
             ):
-                answer = ProbeReply(echoed(step.message.nonce), 5, 5, VOTERS.hash)
+                leads = epoch(now)
+                answer = ProbeReply(echoed(step.message.nonce), leads, leads, voters)
                 coming.append((now + late(now), answer))
     return 0.0
 
@@ -94,6 +101,38 @@ def test_n5_only_answers_to_its_own_fresh_questions_count() -> None:
 
     assert votes_at(lambda _at: True, echoed=those_of_five_seconds) == 0
     assert len(asked) > 100, "the last of them came again and again"
+
+
+def test_n5_the_ten_seconds_are_of_one_epoch() -> None:
+    """Between two of the same leader another may have led, to whom this voter had promised one."""
+    assert votes_at(lambda _at: True, epoch=lambda at: 5 if at < 6.0 else 6) >= 16.0
+
+
+def test_n5_the_ten_seconds_begin_when_the_first_answer_has_arrived() -> None:
+    """A leader that answers late led at some moment since it was asked, perhaps only at the last one."""
+    late = votes_at(lambda at: at < 0.05 or at > 4.9, late=lambda at: 5.0 if at < 0.05 else 0.001)
+    assert late >= 15.0
+
+
+def test_n5_an_answer_that_was_overtaken_takes_nothing_away() -> None:
+    """It is no gap: what was asked for later has been answered already."""
+    assert votes_at(lambda _at: True, late=lambda at: 3.0 if 3.0 <= at < 3.2 else 0.001) < 10.5
+
+
+def test_n5_n1_only_a_voter_of_the_same_list_is_heard_as_the_leader() -> None:
+    assert votes_at(lambda _at: True, sender=NodeId(100)) == 0
+    assert votes_at(lambda _at: True, voters=Electorate.of("d", VOTERS.voters).hash) == 0
+
+
+@pytest.mark.parametrize("voters", [VOTERS.hash, Electorate.of("d", VOTERS.voters).hash])
+def test_n5_n1_that_every_voter_is_new_is_believed_of_those_of_the_same_list(voters: str) -> None:
+    ledger = Ledger(Record("c", 1, VOTERS.hash, boot=1, may_vote=False))
+    core = Admission(TimingSettings(), NodeId(1), VOTERS, ledger, random.Random(1), 0.0)
+    for step in core.tick(0.0):
+        assert isinstance(step, Send)
+        assert isinstance(step.message, Probe)
+        core.answered(step.to, ProbeReply(step.message.nonce, 0, 0, voters), 0.001)
+    assert ledger.record.may_vote == (voters == VOTERS.hash)
 
 
 @pytest.mark.parametrize("seed", range(1, 6))
