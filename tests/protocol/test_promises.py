@@ -18,6 +18,7 @@ from cluster.identity import MAX_EPOCH_JUMP, Boot, NodeId, State
 from cluster.wire.messages import (
     Datagram,
     Heartbeat,
+    Notification,
     Probe,
     ProbeReply,
     Promise,
@@ -62,6 +63,29 @@ def test_l5_a_leader_that_renews_itself_does_not_act_meanwhile() -> None:
     assert voter.core.leadership.leading
     assert not voter.core.may_act(voter.now)
     assert voter.core.vouched_leader(voter.now)[0] is None
+
+
+def test_i11_e6_a_leader_that_renews_itself_names_no_leader_in_a_ballot() -> None:
+    """Not even to the voter whose word made it renew itself."""
+    voter = Voter()
+    voter.establish()
+    voter.disk = "waits"
+    voter.said.clear()
+    voter.note()
+    voter.note(accepted=voter.core.leadership.epoch + 3)
+    voter.note()
+    answers = [said for said in voter.sayings(Notification) if isinstance(said, Notification)]
+    assert [(said.leader, said.epoch) for said in answers] == 2 * [(ME, 1)] + 4 * [(-1, 0)]
+
+
+def test_l5_what_a_voter_that_follows_has_accepted_disturbs_no_leader() -> None:
+    """It has a leader; only who is LOOKING could find none for ever."""
+    voter = Voter()
+    voter.establish()
+    epoch = voter.core.leadership.epoch
+    voter.note(accepted=epoch + 3, state=State.FOLLOWING)
+    assert voter.core.may_act(voter.now)
+    assert voter.core.leadership.epoch == voter.ledger.record.accepted == epoch
 
 
 def test_l5_without_its_lease_a_higher_accepted_epoch_makes_it_resign() -> None:
@@ -149,6 +173,14 @@ def test_l1_the_epoch_is_above_every_one_that_a_refusal_told_of() -> None:
     while voter.core.leadership.in_handshake:
         voter.until(voter.now + 0.05)
     voter.said.clear()
+    assert voter.propose().epoch == 42
+
+
+def test_l1_the_epoch_is_above_every_one_that_a_ballot_told_of() -> None:
+    """Also when its voter is not for me any longer, or says something lower later."""
+    voter = Voter()
+    voter.note(accepted=41)
+    voter.note(accepted=7)
     assert voter.propose().epoch == 42
 
 
