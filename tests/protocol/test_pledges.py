@@ -10,8 +10,18 @@ from cluster.core.effects import Persist
 from cluster.core.ledger import Ledger
 from cluster.core.quorum import Electorate
 from cluster.core.record import Record
-from cluster.identity import NO_EPOCH, Boot, Epoch, NodeId
-from cluster.wire.messages import Heartbeat, HeartbeatAck, Probe, ProbeReply, Promise, Propose, Refuse, Resign
+from cluster.identity import NO_EPOCH, Boot, Epoch, NodeId, State
+from cluster.wire.messages import (
+    Heartbeat,
+    HeartbeatAck,
+    Notification,
+    Probe,
+    ProbeReply,
+    Promise,
+    Propose,
+    Refuse,
+    Resign,
+)
 from tests.support.voter import ME, THREE, TIMING, TWO, VOTERS, Voter
 
 NONCE = 77
@@ -31,6 +41,23 @@ def free(**record: object) -> Voter:
     voter.until(2 * TIMING.guard_s)
     voter.said.clear()
     return voter
+
+
+def regain(voter: Voter, leader: NodeId = TWO, epoch: int = 5, higher: int = 5) -> None:
+    """Observe until the vote is asked for: this leader answers, and the other says what it accepted."""
+    (other,) = {TWO, THREE} - {leader}
+    seq = 1000
+    while voter.core.admission.needed:
+        assert voter.now < 2 * TIMING.rejoin_s
+        seq += 1
+        voter.hear(leader, beat(epoch, seq))
+        voter.said.clear()
+        voter.until(voter.now + TIMING.resend_s)
+        for asked in voter.sayings(Probe)[:1]:
+            assert isinstance(asked, Probe)
+            voter.hear(other, ProbeReply(asked.nonce, Epoch(higher), NO_EPOCH, VOTERS.hash))
+            voter.hear(leader, ProbeReply(asked.nonce, Epoch(epoch), Epoch(epoch), VOTERS.hash))
+    voter.said.clear()
 
 
 def test_n5_who_has_lost_its_vote_promises_nothing_and_refuses_nothing() -> None:
@@ -54,6 +81,62 @@ def test_n4_no_heartbeat_is_acknowledged_before_the_fence_is_durable() -> None:
         voter.write(write)
     voter.hear(TWO, beat(1, 4))
     assert [ack.seq for ack in voter.sayings(HeartbeatAck) if isinstance(ack, HeartbeatAck)] == [1, 4]
+
+
+def test_n4_who_comes_back_to_its_leader_acknowledges_nothing_before_the_fence_is_durable() -> None:
+    """It follows it a second time; what it decided the first time is not yet on disk."""
+    voter = free()
+    voter.disk = "waits"
+    voter.hear(TWO, beat(1))
+    voter.perform(voter.core.suspect_leader(TWO, "its channel broke"))
+    voter.hear(TWO, beat(1, 2))
+    assert voter.core.allegiance.leader == TWO
+    assert not voter.sayings(HeartbeatAck)
+    voter.disk = "works"
+    for write in voter.writes:
+        voter.write(write)
+    assert [ack.seq for ack in voter.sayings(HeartbeatAck) if isinstance(ack, HeartbeatAck)] == [1, 2]
+
+
+def test_n5_who_gains_its_vote_acknowledges_nothing_before_that_is_durable() -> None:
+    """After a crash in between it would be one that may not vote, and had been counted (N4)."""
+    voter = free(may_vote=False)
+    voter.hear(TWO, beat(5))
+    voter.disk = "waits"
+    regain(voter)
+    assert voter.ledger.record.may_vote
+    for seq in (2001, 2002):
+        voter.hear(TWO, beat(5, seq))
+    assert voter.core.state is State.OBSERVING
+    assert not voter.sayings(HeartbeatAck)
+    voter.disk = "works"
+    for write in voter.writes:
+        voter.write(write)
+    voter.hear(TWO, beat(5, 2003))
+    assert [ack.seq for ack in voter.sayings(HeartbeatAck) if isinstance(ack, HeartbeatAck)] == [2003]
+
+
+def test_n5_the_epoch_with_which_a_vote_is_gained_is_promised_to_nobody() -> None:
+    """Also not to the leader that it followed meanwhile: before the loss it was perhaps another's."""
+    voter = free(may_vote=False)
+    regain(voter, epoch=5, higher=9)
+    assert (voter.ledger.record.may_vote, voter.ledger.record.accepted) == (True, 9)
+    voter.perform(voter.core.suspect_leader(TWO, "its channel broke"))
+    voter.hear(TWO, proposal(9))
+    voter.until(voter.now + 2 * TIMING.guard_s)
+    assert not voter.sayings(Promise)
+    assert voter.sayings(Refuse)
+
+
+def test_n5_e6_who_has_lost_its_vote_takes_no_part_in_a_ballot() -> None:
+    """Whom it follows it tells nobody: that is for those who vote."""
+    voter = free(may_vote=False)
+    voter.note()
+    voter.hear(TWO, beat(1))
+    voter.note()
+    voter.until(voter.now + TIMING.follower_timeout_s / 2)
+    assert voter.core.allegiance.leader == TWO
+    assert not voter.sayings(Notification)
 
 
 @pytest.mark.parametrize("lease_s", [0.0, -1.0, 1.01 * TIMING.follower_timeout_s, 1e9, math.inf, math.nan])
