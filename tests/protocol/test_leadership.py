@@ -192,6 +192,29 @@ def test_l1_refusals_do_not_end_the_handshake_but_its_deadline_does() -> None:
     assert not made.in_handshake
 
 
+def test_l1_a_ballot_won_again_meanwhile_begins_no_other_handshake() -> None:
+    """The promises that are under way count, and the deadline stays."""
+    made, proposal = candidate()
+    assert made.open(LONG_UP + 0.5, LONG_UP + 0.5) == ()
+    assert made._ledger.record.accepted == proposal.epoch
+    assert made.next_deadline() == pytest.approx(LONG_UP + TIMING.propose_every_s)
+    steps = made.promised(TWO, Promise(proposal.epoch, proposal.nonce, ELECTORATE.hash), LONG_UP + 0.6)
+    assert any(isinstance(step, BecameLeader) for step in steps)
+
+
+@pytest.mark.parametrize("guard_s", [0.0, 0.4])
+def test_l1_a_ballot_won_again_before_the_proposal_is_out_puts_it_off_no_further(guard_s: float) -> None:
+    """While the own guard is waited for, and while the own promise is written."""
+    book = ledger()
+    made = Leadership(TIMING, ME, ELECTORATE, book, (TWO, THREE), random.Random(1))
+    steps = made.open(LONG_UP, LONG_UP + guard_s)
+    assert made.open(LONG_UP + 0.1, LONG_UP + 0.9) == ()
+    (write,) = steps or made.tick(LONG_UP + guard_s)
+    assert isinstance(write, Persist)
+    book.persisted(write.token)
+    assert len(_sent(made.persisted(write.token, LONG_UP + 0.5))) == 2
+
+
 def test_l1_promising_another_ends_my_handshake() -> None:
     made, proposal = candidate()
     made.cancel()
