@@ -216,6 +216,24 @@ def test_e3_a_change_is_said_at_once() -> None:
     assert {message.hears_quorum for _, message in said(steps)} == {True}
 
 
+def test_e3_that_it_hears_a_quorum_or_none_is_said_at_once_also_when_its_vote_stays() -> None:
+    """The others may vote for who hears one, and withdraw their vote from who does not (E4)."""
+    mine = election()
+    steps = mine.receive(TWO, Boot(1), 1, note(TWO, eligible=False), 0.01)
+    assert [(to, message.vote, message.hears_quorum) for to, message in said(steps)] == [
+        (TWO, ME, True),
+        (THREE, ME, True),
+    ]
+    silent = 0.01 + 3 * 0.1
+    while due(mine) < silent:
+        mine.tick(due(mine))
+    steps = mine.tick(silent)
+    assert [(to, message.vote, message.hears_quorum) for to, message in said(steps)] == [
+        (TWO, ME, False),
+        (THREE, ME, False),
+    ]
+
+
 def test_e3_nodes_without_a_vote_are_answered_seldom_and_never_counted() -> None:
     made = election()
     stranger = NodeId(100)
