@@ -17,6 +17,7 @@ from cluster.wire.messages import (
     Resign,
 )
 from tests.support.scenarios import epoch_of, followers_of, leader_of, settled
+from tests.support.voter import TWO, Voter
 from tests.support.world import Disk, World
 
 HUGE = 2**60
@@ -128,6 +129,16 @@ def test_n6_what_two_voters_say_one_after_the_other_is_no_word_of_one() -> None:
     belief = believing()
     for moment in range(20):
         assert not belief(NodeId(2 + moment // 9), HUGE // 2**20, float(moment))
+
+
+def test_n6_a_nearer_word_in_between_takes_back_what_was_said_before_it() -> None:
+    """Of that voter alone; what another has said for long is believed."""
+    belief, far = believing(), HUGE // 2**20
+    for moment in range(20):
+        for voter in (2, 3):
+            near = (voter, moment) == (2, 8)
+            believed = belief(NodeId(voter), 1 if near else far, float(moment))
+            assert believed == (near or moment >= (19 if voter == 2 else 10))
 
 
 def test_n5_n6_a_lost_disk_comes_back_where_the_epochs_have_gone_far() -> None:
@@ -249,6 +260,30 @@ def test_n6_one_round_far_above_raises_nobodys_by_more_than_a_step() -> None:
     assert world.run_until(world.has_leader, 10)
     reached = max(world.lives[node].core.authority.election.round for node in (one, other))
     assert MAX_EPOCH_JUMP <= reached < 4 * MAX_EPOCH_JUMP
+
+
+def test_n6_a_round_rises_by_no_more_than_a_step_and_so_far_only_once_a_second() -> None:
+    """A round that is no further above than a step is adopted, and at any time (E2)."""
+    step = 2**20
+    voter = Voter()
+    ballot = voter.core.election
+    first = ballot.round
+
+    def hears(number: int) -> int:
+        word = replace(ballot.notification(State.LOOKING), round=number, vote=TWO)
+        voter.hear(TWO, word)
+        return ballot.round - first
+
+    assert hears(first + step) == step
+    assert hears(HUGE) == 2 * step
+    assert hears(HUGE) == 2 * step
+    assert hears(ballot.round + step + 1) == 2 * step
+    assert hears(ballot.round + step) == 3 * step
+    voter.now = 0.99
+    assert hears(HUGE) == 3 * step
+    voter.now = 1.01
+    assert hears(HUGE) == 4 * step
+    assert hears(HUGE) == 4 * step
 
 
 def test_l3_what_a_leader_ran_itself_is_kept_however_much_is_held() -> None:
