@@ -56,6 +56,34 @@ def test_l6_a_hello_of_a_lower_epoch_is_fenced_and_of_this_one_welcomed() -> Non
     assert [type(answer) for answer in answers] == [Welcome]
 
 
+@pytest.mark.parametrize(
+    "said",
+    [{"node": THREE}, {"role": Role.WORKER}, {"voters": "another"}, {"timing": "slower"}, {"cluster": "d"}],
+    ids=str,
+)
+@pytest.mark.parametrize("epoch", [EPOCH - 1, EPOCH, EPOCH + 1])
+def test_w2_g7_a_hello_that_its_certificate_or_the_configuration_belies_is_neither_welcomed_nor_believed(
+    said: dict[str, object], epoch: int
+) -> None:
+    """Its channel is closed, whatever epoch it names; the next one on it may be a true one."""
+    made, _ = office()
+    steps = made.arrived(FrameArrived(CHANNEL, replace(hello(TWO, epoch), **said)), 0.0, may_act=True)
+    assert frames(steps) == []
+    assert not [step for step in steps if isinstance(step, HigherEpochProven)]
+    assert [step.channel for step in steps if isinstance(step, Close)] == [CHANNEL]
+    assert made.refused == 1
+    assert made.dispatch is not None
+    assert not {TWO, THREE} & {worker.node for worker in made.dispatch.snapshot().workers}
+
+
+def test_w2_a_hello_on_a_channel_of_which_nothing_is_known_is_no_ones() -> None:
+    """It was closed meanwhile: there is no certificate to hold it against."""
+    made, _ = office()
+    assert made.arrived(FrameArrived(CHANNEL + 1, hello(THREE)), 0.0, may_act=True) == ()
+    assert made.dispatch is not None
+    assert THREE not in {worker.node for worker in made.dispatch.snapshot().workers}
+
+
 def test_n4_who_does_not_lead_fences_with_what_is_on_its_disk() -> None:
     made, ledger = office(leads=False)
     write = ledger.fence(Epoch(9), THREE, Boot(1))
