@@ -112,6 +112,8 @@ def test_n5_the_ten_seconds_begin_when_the_first_answer_has_arrived() -> None:
     """A leader that answers late led at some moment since it was asked, perhaps only at the last one."""
     late = votes_at(lambda at: at < 0.05 or at > 4.9, late=lambda at: 5.0 if at < 0.05 else 0.001)
     assert late >= 15.0
+    less_than_f = votes_at(lambda at: at < 0.05 or at > 0.45, late=lambda at: 0.5 if at < 0.05 else 0.001)
+    assert less_than_f >= 10.5
 
 
 def test_n5_an_answer_that_was_overtaken_takes_nothing_away() -> None:
