@@ -121,6 +121,33 @@ def test_n5_an_answer_that_was_overtaken_takes_nothing_away() -> None:
     assert votes_at(lambda _at: True, late=lambda at: 3.0 if 3.0 <= at < 3.2 else 0.001) < 10.5
 
 
+def test_n5_a_leader_all_of_whose_answers_take_longer_than_f_is_heard_without_a_gap() -> None:
+    """A gap is between the moments in which was asked what it has answered."""
+    late = 1.5 * TimingSettings().follower_timeout_s
+    assert 10.0 + late <= votes_at(lambda _at: True, late=lambda _at: late) < 10.5 + 2 * late
+
+
+def test_n5_the_highest_epoch_heard_is_no_lower_for_an_answer_that_was_overtaken() -> None:
+    """What that voter has accepted never goes back (I3)."""
+    ledger = Ledger(Record("c", 1, VOTERS.hash, boot=1, may_vote=False))
+    core = Admission(TimingSettings(), NodeId(1), VOTERS, ledger, random.Random(1), 0.0)
+    asked: list[int] = []
+    while core.needed:
+        now = core.next_deadline()
+        assert now is not None
+        assert now < LONG_S
+        for step in core.tick(now):
+            if isinstance(step, Send) and isinstance(step.message, Probe):
+                if step.to == LEADER:
+                    core.answered(LEADER, ProbeReply(step.message.nonce, 5, 5, VOTERS.hash), now)
+                    continue
+                asked.append(step.message.nonce)
+                if len(asked) == 2:
+                    core.answered(step.to, ProbeReply(asked[1], 9, 0, VOTERS.hash), now)
+                    core.answered(step.to, ProbeReply(asked[0], 7, 0, VOTERS.hash), now)
+    assert (ledger.record.may_vote, ledger.record.accepted) == (True, 9)
+
+
 def test_n5_n1_only_a_voter_of_the_same_list_is_heard_as_the_leader() -> None:
     assert votes_at(lambda _at: True, sender=NodeId(100)) == 0
     assert votes_at(lambda _at: True, voters=Electorate.of("d", VOTERS.voters).hash) == 0
