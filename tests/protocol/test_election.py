@@ -209,6 +209,16 @@ def test_e3_a_sign_of_life_brings_what_was_put_off_forward() -> None:
     assert said(made.tick(due(made)))
 
 
+def test_e3_the_next_ballot_begins_as_quick_as_the_first() -> None:
+    """However slow the last one was when it ended."""
+    made = election()
+    for _ in range(20):
+        made.tick(due(made))
+    made.stop()
+    made.start(100.0)
+    assert TIMING.resend_s * 0.8 <= due(made) - 100.0 <= TIMING.resend_s * 1.2
+
+
 def test_e3_a_change_is_said_at_once() -> None:
     """Hearing a quorum is told when it happens, not at the next resend (V4)."""
     made = election()
