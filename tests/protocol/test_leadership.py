@@ -383,6 +383,18 @@ def test_l4_nothing_is_promised_for_g_after_the_last_acknowledgement() -> None:
     assert _sent(_write(made._ledger, steps)) == [Promise(6, 77, ELECTORATE.hash)]
 
 
+@pytest.mark.parametrize("follows", [False, True])
+def test_l4_a_proposal_that_came_early_is_due_when_g_ends(follows: bool) -> None:
+    """Of nobody's while it follows but its leader's, inside the hold-off after the start."""
+    made = voter()
+    if follows:
+        heartbeat(made, TWO, 1, 0.1)
+    assert propose(made, TWO, 6, 0.1) == []
+    assert made.next_deadline() == made.guard_until
+    steps = made.tick(made.guard_until)
+    assert _sent(_write(made._ledger, steps)) == [Promise(6, 77, ELECTORATE.hash)]
+
+
 def test_l4_g_counts_from_the_l_that_the_heartbeat_carries() -> None:
     """A leader with a longer lease than mine is waited for as long as it may act, by a slower clock."""
     made = voter()
