@@ -298,7 +298,6 @@ class OneShot:
             signal=ending.signal,
             outcome=self._outcome,
             exiting=self._exiting,
-            started=self._handed,
             data_full=self._usage.data > _NEAR * data_limit(limits),
             cpu_spent=self._cpu() > _NEAR * limits.cpu_s,
             cpu_passed=self._cpu() > limits.cpu_s,

@@ -38,7 +38,6 @@ class Evidence:
         signal: of the process itself.
         outcome: the launcher's record of how the entry point ended, when there was one.
         exiting: the launcher saw an orderly exit begin.
-        started: the program was handed over.
         data_full: the last look saw private memory near its limit.
         cpu_spent: the last look saw the processor time near its limit.
         cpu_passed: it saw more than that.
@@ -50,7 +49,6 @@ class Evidence:
     signal: int | None
     outcome: Record | None = None
     exiting: bool = False
-    started: bool = True
     data_full: bool = False
     cpu_spent: bool = False
     cpu_passed: bool = False
@@ -100,7 +98,7 @@ def judge(evidence: Evidence, limits: Limits) -> Run:
     if kind == "L":
         return Run(Verdict.OUTPUT_LIMIT, "value", _output("the value", limits), exit_code=code)
     if code:
-        if not evidence.started or (not kind and not evidence.exiting and evidence.data_full):
+        if not kind and not evidence.exiting and evidence.data_full:
             return Run(Verdict.MEMORY_LIMIT, "native", _memory(limits), exit_code=code)
         return Run(Verdict.RUNTIME_ERROR, message=f"exit code {code}", exit_code=code)
     value = outcome.payload if outcome is not None and kind == "V" else None

@@ -170,6 +170,17 @@ def test_an_empty_pool_is_a_cold_start_and_counted() -> None:
     assert len(scene.started) == 1
 
 
+def adopting() -> tuple[Scene, list[str]]:
+    """A pool that has just taken on a shape which programs asked for, and its troubles from now on."""
+    scene, told = Scene(), list[str]()
+    scene.pool.on_trouble = told.append
+    scene.full()
+    for _ in range(ADOPT):
+        scene.pool.take(Limits(memory_bytes=64 * MIB))
+    scene.clock.advance(PATIENCE_S)
+    return scene, told
+
+
 def test_the_waiting_machines_take_the_shape_that_programs_ask_for() -> None:
     scene = Scene()
     scene.full()
@@ -185,13 +196,7 @@ def test_the_waiting_machines_take_the_shape_that_programs_ask_for() -> None:
 
 def test_a_shape_in_which_no_machine_starts_is_given_up_again() -> None:
     """Programs could take every node's slots with it; trouble is what the node's own shape meets."""
-    scene = Scene()
-    told: list[str] = []
-    scene.pool.on_trouble = told.append
-    scene.full()
-    for _ in range(ADOPT):
-        scene.pool.take(Limits(memory_bytes=64 * MIB))
-    scene.clock.advance(PATIENCE_S)
+    scene, told = adopting()
     for number in range(2):
         scene.started[2 + ADOPT + number].processEnded(Failure(ProcessTerminated(1)))
         scene.clock.advance(1.0)
@@ -301,13 +306,7 @@ def test_programs_of_another_shape_now_and_then_change_nothing() -> None:
 
 def test_a_shape_that_was_given_up_says_nothing_of_the_nodes_own() -> None:
     """Decision 9: that is in trouble after deaths of its own, as many as ever."""
-    scene = Scene()
-    told: list[str] = []
-    scene.pool.on_trouble = told.append
-    scene.full()
-    for _ in range(ADOPT):
-        scene.pool.take(Limits(memory_bytes=64 * MIB))
-    scene.clock.advance(PATIENCE_S)
+    scene, told = adopting()
     for number in range(2 * DEAD):
         assert told == []
         scene.started[2 + ADOPT + number].processEnded(Failure(ProcessTerminated(1)))

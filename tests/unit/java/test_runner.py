@@ -187,43 +187,67 @@ def entry_of_a(*_: object) -> Generator[None, None, Entry]:
     return Entry("A", "run")
 
 
-def test_a_program_whose_machines_all_die_before_they_have_it_is_handed_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """W10, decision 9: those that wait say nothing of another shape, and an answer at once draws jobs."""
+class Performing:
+    """A full pool, a runner that has compiled everything already, and what came of its one job."""
+
+    def __init__(self, directory: Path) -> None:
+        self.scene = Scene()
+        self.scene.full()
+        self.java = started(self.scene, directory, Compiled())
+        self.outcomes: list[Outcome | None] = []
+
+    def run(self, remaining_s: float = 60.0, **program: Any) -> None:
+        """Begin."""
+        job = Job("0" * 32, 1, Program((Source("", "class A {}"),), **program))
+        self.java.run(job, remaining_s).addCallback(self.outcomes.append)
+
+    def taken(self) -> int:
+        """Which of those that waited has the program."""
+        return next(which for which in range(2) if self.scene.orders(which))
+
+    def end(self, which: int, **how: int) -> None:
+        """Of a machine's process: its exit code, or a signal."""
+        self.scene.started[which].processEnded(Failure(ProcessTerminated(**how)))
+
+    @property
+    def outcome(self) -> Outcome:
+        """The one that there must be."""
+        (outcome,) = self.outcomes
+        assert outcome is not None
+        return outcome
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Performing:
+    """One that is about to run a class A."""
     monkeypatch.setattr(choices, "choosing", entry_of_a)
-    scene, outcomes = Scene(), list[Outcome | None]()
-    scene.full()
-    java = started(scene, tmp_path, Compiled())
-    program = Program((Source("", "class A {}"),), limits=Limits(memory_bytes=64 * MIB))
-    java.run(Job("0" * 32, 1, program), 60.0).addCallback(outcomes.append)
+    return Performing(tmp_path)
+
+
+def test_a_program_whose_machines_all_die_before_they_have_it_is_handed_back(work: Performing) -> None:
+    """W10, decision 9: those that wait say nothing of another shape, and an answer at once draws jobs."""
+    work.run(limits=Limits(memory_bytes=64 * MIB))
     for number in range(TRIES):
-        assert outcomes == []
-        scene.started[2 + number].processEnded(Failure(ProcessTerminated(1)))
-    assert scene.pool.trouble == ""
-    assert outcomes == [None]
+        assert work.outcomes == []
+        work.end(2 + number, exitCode=1)
+    assert work.scene.pool.trouble == ""
+    assert work.outcomes == [None]
 
 
 def test_a_struck_program_runs_again_on_a_machine_that_was_not_there_when_it_was_struck(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    work: Performing,
 ) -> None:
     """J2: who kills one of our processes kills those that wait as well, and their ends come later."""
-    monkeypatch.setattr(choices, "choosing", entry_of_a)
-    scene, outcomes = Scene(), list[Outcome | None]()
-    scene.full()
-    java = started(scene, tmp_path, Compiled())
-    job = Job("0" * 32, 1, Program((Source("", "class A {}"),)))
-    java.run(job, 60.0).addCallback(outcomes.append)
-    first = next(which for which in range(2) if scene.orders(which))
+    work.run()
+    first = work.taken()
     for which in (first, 1 - first):
-        scene.started[which].processEnded(Failure(ProcessTerminated(signal=signal.SIGKILL)))
-    assert (outcomes, len(scene.started)) == ([], 3)
-    scene.say(2, b"R")
-    assert scene.orders(2)
-    scene.started[2].processEnded(Failure(ProcessTerminated(0)))
-    assert outcomes[0] is not None
-    assert outcomes[0].verdict is Verdict.OK
-    assert java.snapshot().struck == 1
+        work.end(which, signal=signal.SIGKILL)
+    assert (work.outcomes, len(work.scene.started)) == ([], 3)
+    work.scene.say(2, b"R")
+    assert work.scene.orders(2)
+    work.end(2, exitCode=0)
+    assert work.outcome.verdict is Verdict.OK
+    assert work.java.snapshot().struck == 1
 
 
 def class_without_entry(name: str) -> bytes:
@@ -276,58 +300,32 @@ def test_a_crash_of_the_compiler_is_told_as_one(tmp_path: Path) -> None:
     assert not deterministic(outcomes[0])
 
 
-def test_a_job_has_no_more_than_its_node_grants_whoever_sent_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_has_no_more_than_its_node_grants_whoever_sent_it(work: Performing) -> None:
     """S3: what a gateway lets pass is another configuration's word."""
-    monkeypatch.setattr(choices, "choosing", entry_of_a)
-    scene, outcomes = Scene(), list[Outcome | None]()
-    scene.full()
-    java = started(scene, tmp_path, Compiled())
     greedy = Limits(wall_s=1e6, memory_bytes=2**40, processes=10**5, tmp_bytes=2**40)
-    java.run(Job("0" * 32, 1, Program((Source("", "class A {}"),), limits=greedy)), 1e7).addCallback(
-        outcomes.append
-    )
-    taken = next(which for which in range(2) if scene.orders(which))
-    assert scene.pool.snapshot().cold_starts == 0, "of another shape than the node's own most"
-    scene.clock.advance(Limits().wall_s)
-    scene.started[taken].processEnded(Failure(ProcessTerminated(137)))
-    assert outcomes[0] is not None
-    assert (outcomes[0].verdict, outcomes[0].runs[0].detail) == (Verdict.TIME_LIMIT, "wall")
+    work.run(1e7, limits=greedy)
+    assert work.scene.pool.snapshot().cold_starts == 0, "of another shape than the node's own most"
+    work.scene.clock.advance(Limits().wall_s)
+    work.end(work.taken(), exitCode=137)
+    assert (work.outcome.verdict, work.outcome.runs[0].detail) == (Verdict.TIME_LIMIT, "wall")
 
 
-def test_what_is_over_for_a_job_is_over_for_its_other_inputs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_over_for_a_job_is_over_for_its_other_inputs(work: Performing) -> None:
     """P3, R2: past its deadline no run is told that there was none of."""
-    monkeypatch.setattr(choices, "choosing", entry_of_a)
-    scene, outcomes = Scene(), list[Outcome | None]()
-    scene.full()
-    java = started(scene, tmp_path, Compiled())
-    program = Program((Source("", "class A {}"),), inputs=(Input(), Input(), Input()))
-    java.run(Job("0" * 32, 1, program), 1.0).addCallback(outcomes.append)
-    taken = next(which for which in range(2) if scene.orders(which))
-    scene.clock.advance(1.0)
-    scene.started[taken].processEnded(Failure(ProcessTerminated(137)))
-    assert outcomes[0] is not None
-    assert [run.verdict for run in outcomes[0].runs] == [Verdict.EXPIRED]
+    work.run(1.0, inputs=(Input(), Input(), Input()))
+    work.scene.clock.advance(1.0)
+    work.end(work.taken(), exitCode=137)
+    assert [run.verdict for run in work.outcome.runs] == [Verdict.EXPIRED]
 
 
-def test_nobody_gets_another_machine_for_a_job_that_was_cancelled_meanwhile(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nobody_gets_another_machine_for_a_job_that_was_cancelled_meanwhile(work: Performing) -> None:
     """W9: one that broke before it had the program is dying when the word comes."""
-    monkeypatch.setattr(choices, "choosing", entry_of_a)
-    scene, outcomes = Scene(), list[Outcome | None]()
-    scene.full()
-    java = started(scene, tmp_path, Compiled())
-    program = Program((Source("", "class A {}"),), limits=Limits(memory_bytes=64 * MIB))
-    java.run(Job("0" * 32, 1, program), 60.0).addCallback(outcomes.append)
-    scene.say(2, b"?")
-    java.cancel("0" * 32)
-    scene.started[2].processEnded(Failure(ProcessTerminated(137)))
-    assert len(outcomes) == 1
-    assert scene.pool.snapshot().cold_starts == 1
+    work.run(limits=Limits(memory_bytes=64 * MIB))
+    work.scene.say(2, b"?")
+    work.java.cancel("0" * 32)
+    work.end(2, exitCode=137)
+    assert len(work.outcomes) == 1
+    assert work.scene.pool.snapshot().cold_starts == 1
 
 
 def test_what_is_kept_of_where_a_program_starts_is_bounded() -> None:
