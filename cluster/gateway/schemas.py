@@ -32,13 +32,17 @@ Amount = Annotated[float, Meta(ge=1, multiple_of=1)]
 """A whole number: JSON has but one kind of number, so that `1.0` is as whole as `1`."""
 Arg = Annotated[str, Meta(max_length=ARG_CHARACTERS_MAX, pattern=r"^[^\u0000]*$")]
 Args = Annotated[tuple[Arg, ...], Meta(max_length=ARGS_MAX)]
-NAME_CHARACTERS = "A-Za-z0-9_$\u00a1-\ud7ff\uf900-\ufffd\U00010000-\U0010ffff-"
-"""Of a source's name, as the inside of a regular expression's brackets: whatever a class may be called."""
+NAME_CHARACTER = r"[^\u0000-#%-,./:-@\[-^`{-\u00a0\ud800-\udfff\ue000-\uf8ff\ufffe\uffff]"
+"""One of a source's name: of ASCII a letter, a digit, `_`, `$`, `-`, and all else that a class may be called.
+
+By what it is not, since the pattern is published: a range beyond U+FFFF is an error to JavaScript that was
+not asked to read Unicode.
+"""
 FileName = Annotated[
     str,
     Meta(
         max_length=255,
-        pattern=rf"^([{NAME_CHARACTERS}]+/)*[{NAME_CHARACTERS}]+\.java$",
+        pattern=rf"^({NAME_CHARACTER}+/)*{NAME_CHARACTER}+\.java$",
         description="A relative path such as `Main.java` or `shapes/Circle.java`.",
         examples=["Main.java"],
     ),

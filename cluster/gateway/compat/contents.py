@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import msgspec
 
 from cluster.core.sizes import program_bytes
-from cluster.gateway.schemas import FILES_MAX, NAME_CHARACTERS
+from cluster.gateway.schemas import FILES_MAX, NAME_CHARACTER
 from cluster.limits import FRAME_MAX, MIB, Limits
 from cluster.wire.jobs import DataFile, Program, Source
 
@@ -20,7 +20,7 @@ PAGE = 4096
 PROGRAM_MAX = FRAME_MAX - 8 * MIB
 """Bytes of one program with all that goes with it: it travels in one frame."""
 
-_SOURCE = re.compile(rf"([{NAME_CHARACTERS}]+/)*[{NAME_CHARACTERS}]+\.java")
+_SOURCE = re.compile(rf"({NAME_CHARACTER}+/)*{NAME_CHARACTER}+\.java")
 _SEGMENT = re.compile(
     r"[A-Za-z0-9_\u00a1-\ud7ff][A-Za-z0-9_ .+@\u00a1-\ud7ff-]*|\.[A-Za-z0-9_-][A-Za-z0-9_.-]*"
 )

@@ -135,3 +135,21 @@ def test_the_forms_of_the_cluster_are_those_that_it_has(path: str) -> None:
         for one in form["schema"]["enum"]
     ]
     assert {kind.partition(";")[0] for kind in kinds} == set(operation["responses"]["200"]["content"])
+
+
+def test_patterns_are_such_that_any_regular_expression_reads_alike() -> None:
+    """A range beyond U+FFFF does not compile in JavaScript that was not asked to read Unicode."""
+    told = described(a_gateway("jobe", "piston", "judge0"))
+    patterns = [found for found in _values(told, "pattern") if isinstance(found, str)]
+    assert any(r"\.java" in pattern for pattern in patterns)
+    assert all(pattern.isascii() and r"\U" not in pattern for pattern in patterns)
+
+
+def _values(told: Any, key: str) -> list[Any]:
+    """All that stand under a key, at any depth."""
+    if isinstance(told, list):
+        return [found for each in told for found in _values(each, key)]
+    if not isinstance(told, dict):
+        return []
+    own = [told[key]] if key in told else []
+    return own + [found for each in told.values() for found in _values(each, key)]
