@@ -260,8 +260,10 @@ class Checks:
                 self.probes["job assigned again"] += 1
         elif isinstance(frame, Fenced):
             disk = host.disk.durable
-            told = max(disk.fence_epoch, disk.accepted)
-            demand(frame.epoch <= told, f"I2 node {host.id} fences with {frame.epoch}, on disk {disk}")
+            demand(
+                frame.epoch <= disk.fence_epoch,
+                f"I2 node {host.id} fences with {frame.epoch}, on disk {disk}",
+            )
             worker = link is not None and link.ends[0].node == host.id
             self.probes["worker fenced a stale leader" if worker else "leader fenced a stale HELLO"] += 1
         elif isinstance(frame, CancelRun):

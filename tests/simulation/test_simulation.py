@@ -184,6 +184,14 @@ def test_a_mutation_that_no_longer_fits_the_cores_has_found_nothing(monkeypatch:
     assert "TypeError" in found.violation
 
 
+def test_the_page_of_mutations_has_all_of_them_each_found() -> None:
+    """Who adds one runs `canaries --table docs/benchmarks/canaries.md`."""
+    lines = (ROOT / "docs" / "benchmarks" / "canaries.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| ")]
+    found = {name: seeds for name, _, seeds, *_ in rows if seeds.isdigit()}
+    assert set(found) == set(CANARIES)
+
+
 def test_over_a_long_time_nobody_is_killed_twice_in_a_row() -> None:
     """It would not be back for everybody yet, and who takes it for FAILED still can't find out anew."""
     stream, victims = Chance(1).stream("victim"), [0]
