@@ -32,11 +32,12 @@ Amount = Annotated[float, Meta(ge=1, multiple_of=1)]
 """A whole number: JSON has but one kind of number, so that `1.0` is as whole as `1`."""
 Arg = Annotated[str, Meta(max_length=ARG_CHARACTERS_MAX, pattern=r"^[^\u0000]*$")]
 Args = Annotated[tuple[Arg, ...], Meta(max_length=ARGS_MAX)]
-NAME_CHARACTER = r"[^\u0000-#%-,./:-@\[-^`{-\u00a0\ud800-\udfff\ue000-\uf8ff\ufffe\uffff]"
+NAME_CHARACTER = r"[^\u0000-#%-,./:-@\[-^`{-\u00a0\ue000-\uf8ff\ufffe\uffff]"
 """One of a source's name: of ASCII a letter, a digit, `_`, `$`, `-`, and all else that a class may be called.
 
 By what it is not, since the pattern is published: a range beyond U+FFFF is an error to JavaScript that was
-not asked to read Unicode.
+not asked to read Unicode. Surrogates are not named: a half alone is no text and does not decode, to such
+JavaScript two are a character beyond U+FFFF, and what reads UTF-8 has no word for them.
 """
 FileName = Annotated[
     str,
