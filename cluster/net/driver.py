@@ -251,7 +251,11 @@ class Driver:
         """Hold `then` back until the record is durable (N4)."""
 
         def durable(_result: None) -> None:
-            self._perform_all(effect.then)
+            busy, self._busy = self._busy, True  # what one of these causes waits for the rest of them
+            try:
+                self._perform_all(effect.then)
+            finally:
+                self._busy = busy
             self.feed(Persisted(effect.token))
 
         def failed(failure: Failure) -> None:

@@ -192,6 +192,20 @@ def test_n4_what_depends_on_the_disk_leaves_after_the_write_and_before_the_core_
     assert world.core.asked[-1] == ev.Persisted(1)
 
 
+def test_n4_what_waited_for_the_disk_is_done_before_the_core_hears_what_that_caused(world: World) -> None:
+    """The rule for all effects holds for these too: such a run may end, or such a channel break, at once."""
+    caused = ev.CapacityChanged(2)
+    world.core.answers["start"] = (
+        fx.Persist(RECORD, 1, (fx.Send(NodeId(2), Resign(1)), fx.Dial(NodeId(2)))),
+    )
+    world.core.answers[caused] = (fx.Dial(NodeId(3)),)
+    world.on_send = lambda: world.driver.feed(caused)
+    world.driver.start()
+    world.writing[0].callback(None)
+    assert world.done[2:] == [("channel.dial", NodeId(2)), ("channel.dial", NodeId(3))]
+    assert world.core.asked == ["start", caused, ev.Persisted(1)]
+
+
 def test_n4_nothing_leaves_after_a_failed_write(world: World, logged_failures: LoggedFailures) -> None:
     world.core.answers["start"] = (fx.Persist(RECORD, 1, (fx.Send(NodeId(2), Resign(1)),)),)
     world.driver.start()
