@@ -56,18 +56,34 @@ def test_no_link_is_dead(page: Path) -> None:
             assert anchor in _anchors(file), f"{_id(page)}: {target}"
 
 
+def _rules() -> set[str]:
+    page = (DOCS / "protocol.md").read_text(encoding="utf-8")
+    return set(re.findall(r"^- \*\*([A-Z]\d+)\*\*", page, re.MULTILINE))
+
+
 def test_every_rule_of_the_protocol_has_a_test_that_is_named_after_it() -> None:
-    """As the page says; W12 is about processes, of which a core knows none."""
-    rules = re.findall(
-        r"^- \*\*([A-Z]\d+)\*\*", (DOCS / "protocol.md").read_text(encoding="utf-8"), re.MULTILINE
-    )
+    """As the page says; W12 is about processes, of which a core knows none, and X1 to X4 about the wire."""
+    rules = _rules()
     tests = "\n".join(
         file.read_text(encoding="utf-8") for file in (ROOT / "tests" / "protocol").glob("test_*.py")
     )
     names = re.findall(r"^def test_((?:[a-z]\d+_)+)", tests, re.MULTILINE)
     named = {rule.upper() for name in names for rule in name.split("_")}
-    assert {"N1", "E1", "L1", "G1", "W1"} <= set(rules)
-    assert set(rules) - named == {"W12"}
+    assert {"N1", "E1", "L1", "G1", "W1", "C1", "X1"} <= rules
+    assert {rule for rule in rules - named if not rule.startswith("X")} == {"W12"}
+
+
+def test_every_rule_that_is_cited_is_on_the_protocols_page() -> None:
+    """In a page: N, E, L, G, W, C or X with a number, within brackets."""
+    rules = _rules()
+    cited = {
+        rule
+        for page in DOCS.rglob("*.md")
+        for brackets in re.findall(r"\(([^()]*)\)", page.read_text(encoding="utf-8"))
+        for rule in re.findall(r"\b[NELGWCX]\d+\b", brackets)
+    }
+    assert "C4" in cited
+    assert cited <= rules
 
 
 def test_every_page_is_in_the_sites_navigation() -> None:
