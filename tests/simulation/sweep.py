@@ -33,7 +33,8 @@ ROOT = Path(__file__).parent.parent.parent
 COMMIT = "commit.txt"
 """In a compiled copy: of which commit it is."""
 
-_CODE = ("cluster", "cluster/core", "cluster/wire", "tests/simulation")
+_CODE = ("cluster", "cluster/core", "cluster/net", "cluster/wire", "tests/simulation")
+"""Where all is that a run loads: nodes write with the product's own store."""
 
 
 class Summary(msgspec.Struct):
@@ -125,10 +126,15 @@ class Part(msgspec.Struct):
     summary: Summary
 
 
+def sources() -> list[Path]:
+    """The files of cores, store and simulator: all that a history may hang on."""
+    return sorted(path for folder in _CODE for path in ROOT.glob(f"{folder}/*.py"))
+
+
 def code() -> str:
-    """A name for cores and simulator as they are: what they showed holds for no others."""
+    """A name for these files as they are: what they showed holds for no others."""
     digest = hashlib.sha256()
-    for path in sorted(path for folder in _CODE for path in ROOT.glob(f"{folder}/*.py")):
+    for path in sources():
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -27,7 +27,7 @@ from tests.simulation.gossip_watch import BURIED_NS, GossipWatch
 from tests.simulation.schedule import BadDisk, Crash, Cut, Fault, Reset, Schedule, dump, load
 from tests.simulation.shrink import ddmin, shrink
 from tests.simulation.simulation import run
-from tests.simulation.sweep import code, run_seed, sweep_on
+from tests.simulation.sweep import code, run_seed, sources, sweep_on
 from tests.simulation.violation import Violation
 
 HERE = Path(__file__).parent
@@ -123,6 +123,24 @@ def test_a_sweep_that_was_broken_off_goes_on_where_it_was(tmp_path: Path) -> Non
     progress.write_bytes(b"something else\n")
     with pytest.raises(ValueError, match="no progress file"):
         list(sweep_on(0, 1, progress, processes=1))
+
+
+LOADED = """
+import sys
+from tests.simulation.__main__ import run_seed
+run_seed(0)
+names = [name for name in sys.modules if name.partition(".")[0] in {"cluster", "tests"}]
+print(*filter(None, (getattr(sys.modules[name], "__file__", None) for name in names)), sep="\\n")
+"""
+
+
+def test_the_name_of_the_code_covers_every_file_that_a_run_loads() -> None:
+    """Or an old compiled copy, and old parts of a sweep, would stand for code that has changed."""
+    command = [sys.executable, "-c", LOADED]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    loaded = {Path(line) for line in told.splitlines()}
+    assert ROOT / "cluster" / "net" / "store.py" in loaded
+    assert loaded <= set(sources())
 
 
 def test_a_schedule_that_holds_is_not_made_smaller() -> None:
