@@ -143,8 +143,16 @@ class RecordStore:
         if utc_seconds is None:
             utc_seconds = int(utc().timestamp())
         self._take_lock()
-        record = self._read(cluster, node, voters)
-        record = msgspec.structs.replace(record, boot=self._next_boot(record.boot, utc_seconds))
+        return self.begin_life(self._read(cluster, node, voters), utc_seconds)
+
+    def begin_life(self, found: Record, utc_seconds: int) -> Record:
+        """The last step of `load`: the boot of the record that was found is raised, durably (N3).
+
+        Raises:
+            EnvironmentFault: a clock that is centuries ahead.
+            StorageError: the record can't be written, or its node has no boot left.
+        """
+        record = msgspec.structs.replace(found, boot=self._next_boot(found.boot, utc_seconds))
         self._replace(record)
         return record
 

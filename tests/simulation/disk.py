@@ -123,14 +123,13 @@ class SimulatedDisk:
         self.durable = record
 
     def start(self, utc_seconds: int) -> Record:
-        """Begin a life: read, raise the boot, make that durable (N3)."""
+        """Begin a life as the product's store does: read, raise the boot, make that durable (N3)."""
         self.trouble = ""
         self.files.budget = None
         self.store = RecordStore(_HOME, disk=self.files)
         found = self.store._decode(self.files.seen[RECORD].seen)
         self.store._latest = found
-        record = self.raised(found, utc_seconds)
-        self.store._replace(record)
+        record = self.store.begin_life(found, utc_seconds)
         self._look()
         return record
 
@@ -174,8 +173,3 @@ class SimulatedDisk:
             self.durable = msgspec.structs.replace(self.durable, accepted=-1, fence_epoch=-1)
         else:
             self.durable = self.store._decode(inode.safe)
-
-    @staticmethod
-    def raised(record: Record, utc_seconds: int) -> Record:
-        """The record of the next life (N3), by the store's own rule."""
-        return msgspec.structs.replace(record, boot=max(record.boot + 1, utc_seconds))

@@ -26,9 +26,9 @@ from cluster.core.node import NodeCore
 from cluster.core.office import Office
 from cluster.core.pending import Pending
 from cluster.core.quorum import Electorate, quorum_of
-from cluster.core.record import Record
 from cluster.core.submission import Submission
 from cluster.identity import Boot, Epoch, NodeId, Round, State, Status, voters_hash
+from cluster.net.store import RecordStore
 from cluster.wire.messages import (
     Assign,
     AttemptKey,
@@ -54,8 +54,8 @@ def _no_directory_sync(_self: disk.Files, _path: object) -> None:
     """The new name is never made durable."""
 
 
-def _boot_not_raised(record: Record, _utc_seconds: int) -> Record:
-    return msgspec.structs.replace(record, boot=max(record.boot, 1))
+def _boot_not_raised(_self: RecordStore, stored: int, _utc_seconds: int) -> int:
+    return max(stored, 1)
 
 
 def _boots_ignored(self: Lives, sender: int, boot: int, sequence: int) -> str:
@@ -457,7 +457,7 @@ GOSSIP = frozenset({"first sight is alive", "tombstone forgotten", "hearsay keep
 MUTATIONS: dict[str, tuple[str, tuple[tuple[Any, str, Any], ...]]] = {
     "no fsync": ("N3", ((disk.Files, "sync", _no_sync),)),
     "no fsync of the directory": ("N3", ((disk.Files, "sync_directory", _no_directory_sync),)),
-    "boot not raised": ("N3", ((disk.SimulatedDisk, "raised", staticmethod(_boot_not_raised)),)),
+    "boot not raised": ("N3", ((RecordStore, "_next_boot", _boot_not_raised),)),
     "boots ignored": ("N6", ((Lives, "refusal", _boots_ignored),)),
     "promise not durable": ("N4, L1", ((Allegiance, "proposed", _promise_before_durable),)),
     "proposal not durable": ("N4, L1", ((Leadership, "_propose_myself", _proposal_before_durable),)),
