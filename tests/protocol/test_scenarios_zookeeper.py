@@ -205,9 +205,11 @@ def test_s11_a_crash_in_a_write_leaves_a_record_that_a_start_accepts() -> None:
     for draw in range(60):
         disk = SimulatedDisk(Record("c", 1, hashed, 0, may_vote=True), Chance(draw).stream("torn"))
         first = disk.start(1000)
+        assert first is not None
         assert disk.write(_accepting(first, 3))
         disk.crash(_accepting(first, 4), power=draw % 2 == 0)
         again = disk.start(1000)
+        assert again is not None
         assert again.accepted in {3, 4}
         assert again.boot == 1001
         assert disk.write(_accepting(again, 5)), "a left-over of the crash is no obstacle"

@@ -41,6 +41,8 @@ EVENTS_MAX = 300_000
 STOP_NS = 10 * MS
 PROGRESS_PARTS = 4
 """How often a run that is watched writes something."""
+RESTART_NS = 2 * SECOND
+"""As the unit's `RestartSec`: a node that could not begin its life tries again after this."""
 NEW_DISK_S = 3600
 """What it takes to replace a disk, by the UTC clock: the next boot is surely higher (N3)."""
 
@@ -117,11 +119,14 @@ class Cluster:
         )
 
     def start(self, host: Host) -> None:
-        """A new life: the boot is durable before anything is sent (N3)."""
+        """A new life: the boot is durable before anything is sent (N3); a bad disk makes it wait."""
         if host.life is not None or not host.powered:
             return
-        wall = WALL_START_S + self.now // SECOND + host.wall_offset_s
-        record = host.disk.start(wall)
+        record = host.disk.start(self._utc_seconds(host))
+        if record is None:
+            self.probes["start put off by a bad disk"] += 1
+            self.at(self.now + RESTART_NS, self.start, host)
+            return
         host.lives += 1
         facts = NodeFacts(host.id, record.boot, 1, host.role)
         rng = random.Random(self.chance.stream("core", host.id, host.lives).bits())
@@ -132,6 +137,9 @@ class Cluster:
         self._after(host, life)
         if host.role is not Role.GATEWAY:
             self.at(self.now + 50 * MS, self.deliver, host, life, ev.CapacityChanged(SLOTS))
+
+    def _utc_seconds(self, host: Host) -> int:
+        return WALL_START_S + self.now // SECOND + host.wall_offset_s
 
     # --- time -------------------------------------------------------------------------------------------
 
@@ -455,14 +463,17 @@ class Cluster:
         host.life = None
         life.end()
         self.checks.ended(host, life)
-        step = host.disk.crash(life.on_disk, power=power)
-        if step >= 0:
-            self.probes[f"crash at write step {step}"] += 1
+        self.probes.update(host.disk.crash(life.on_disk, power=power))
         if wipe:
             host.disk.format(self.fresh_record(host.id, new=True))
             host.wall_offset_s += NEW_DISK_S
             self.checks.wiped(host)
         self.wires.died(host, life, power=power)
+
+    def kill_in_start(self, host: Host, *, power: bool) -> None:
+        """A life that ends in the write that it begins with."""
+        self.probes["crash in the write of a start"] += 1
+        self.probes.update(host.disk.crash_in_start(self._utc_seconds(host), power=power))
 
     def _stopped(self, host: Host) -> None:
         self.probes["node drained and stopped"] += 1

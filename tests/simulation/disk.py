@@ -6,8 +6,9 @@ system calls are simulated. Content and names become durable apart from each oth
 
 from __future__ import annotations
 
-import contextlib
 import errno
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -18,9 +19,6 @@ from cluster.errors import StorageError
 from cluster.net.files import Disk
 from cluster.net.store import RECORD, RecordStore
 from tests.simulation.chance import Stream
-
-STEPS = 7
-"""System calls of one replacement; a crash may come before each of them, or after the last."""
 
 _HOME = Path("/simulated")
 _FILE = _HOME / RECORD
@@ -42,6 +40,7 @@ class Files(Disk):
     """The system calls, on two views of one directory: as it is seen, and as it is certain to survive.
 
     Attributes:
+        calls: how many there were that may fail; a close never does.
         budget: calls until the next one fails; None: none does.
         fails_by: a `PowerCut`, or an `OSError` for a broken or full disk.
     """
@@ -49,12 +48,14 @@ class Files(Disk):
     def __init__(self) -> None:
         self.seen: dict[str, Inode] = {}
         self.safe: dict[str, Inode] = {}
+        self.calls = 0
         self.budget: int | None = None
         self.fails_by: BaseException = PowerCut()
         self._open: dict[int, Inode] = {}
         self._next = 3
 
     def _step(self) -> None:
+        self.calls += 1
         if self.budget is not None:
             if self.budget == 0:
                 raise self.fails_by
@@ -93,6 +94,13 @@ class Files(Disk):
         self._step()
         self.safe = dict(self.seen)
 
+    @property
+    def unsynced(self) -> str:
+        """What hangs on luck if the power fails now: some `content`, the record's `name`, or none."""
+        if any(inode.seen != inode.safe for inode in self.seen.values()):
+            return "content"
+        return "name" if self.seen.get(RECORD) is not self.safe.get(RECORD) else ""
+
     def lose_power(self, draw: Stream) -> None:
         """What was not synchronised is kept, lost or torn: each by its own chance."""
         names = dict(self.seen if draw.is_lucky(0.5) else self.safe)
@@ -108,66 +116,97 @@ class Files(Disk):
 
 
 class SimulatedDisk:
-    """One node's disk."""
+    """One node's disk.
+
+    Attributes:
+        trouble: `error` (each write fails at some step), `full` (before anything is written), `slow`
+            (which is for the cluster to see to), or none.
+        steps: calls of one replacement; a crash may come before each of them, or after the last.
+        durable: what a power cut now would leave for certain.
+    """
 
     def __init__(self, record: Record, draw: Stream) -> None:
         self._draw = draw
-        self.trouble = ""
         self.format(record)
 
     def format(self, record: Record) -> None:
-        """An empty disk, and `javacluster init`."""
+        """An empty disk without trouble, and `javacluster init`."""
+        self.trouble = ""
         self.files = Files()
         self.store = RecordStore(_HOME, disk=self.files)
         self.store._replace(record)
+        self.steps = self.files.calls
         self.durable = record
 
-    def start(self, utc_seconds: int) -> Record:
-        """Begin a life as the product's store does: read, raise the boot, make that durable (N3)."""
-        self.trouble = ""
-        self.files.budget = None
-        self.store = RecordStore(_HOME, disk=self.files)
-        found = self.store._decode(self.files.seen[RECORD].seen)
-        self.store._latest = found
-        record = self.store.begin_life(found, utc_seconds)
-        self._look()
-        return record
+    def start(self, utc_seconds: int) -> Record | None:
+        """Begin a life as the product's store does: read, raise the boot, make that durable (N3).
+
+        None when the disk refuses that write: the process ends, and its unit starts another.
+        """
+        begin, begun = self._reading(), list[Record]()
+        return begun[0] if self._is_done(lambda: begun.append(begin(utc_seconds))) else None
 
     def write(self, record: Record) -> bool:
         """One whole write; False when the disk refuses it, at any step."""
+        return self._is_done(partial(self.store._replace, record))
+
+    def crash(self, pending: Record | None, *, power: bool) -> list[str]:
+        """The process dies, in the middle of `pending` if there is one; gives back what was rare in that."""
+        write = partial(self.store._replace, pending) if pending is not None else None
+        return self._die(write, power=power)
+
+    def crash_in_start(self, utc_seconds: int, *, power: bool) -> list[str]:
+        """A process that has only just begun dies in the middle of its first write."""
+        return self._die(partial(self._reading(), utc_seconds), power=power)
+
+    def _reading(self) -> Callable[[int], Record]:
+        """A new process reads; gives back how it goes on."""
+        self.store = RecordStore(_HOME, disk=self.files)
+        found = self.store._decode(self.files.seen[RECORD].seen)
+        self.store._latest = found
+        return partial(self.store.begin_life, found)
+
+    def _is_done(self, write: Callable[[], object]) -> bool:
+        """Whether the disk takes it; only one that is in trouble may refuse."""
         if self.trouble == "full":
             self._fail_at(2, OSError(errno.ENOSPC, "No space left on device"))
         elif self.trouble == "error":
-            self._fail_at(self._draw.between(0, STEPS - 1), OSError(errno.EIO, "Input/output error"))
+            self._fail_at(self._draw.between(0, self.steps - 1), OSError(errno.EIO, "Input/output error"))
         try:
-            self.store._replace(record)
+            write()
         except StorageError:
+            if self.files.budget is None:
+                raise
             return False
         finally:
-            self.files.budget = None
-            self._look()
+            self._settle()
         return True
 
-    def crash(self, pending: Record | None, *, power: bool) -> int:
-        """The process dies, in the middle of `pending` if there is one; gives back the step it came to."""
-        step = -1
-        if pending is not None:
-            step = self._draw.between(0, STEPS)
+    def _die(self, write: Callable[[], object] | None, *, power: bool) -> list[str]:
+        rare = []
+        if write is not None:
+            step = self._draw.between(0, self.steps)
             self._fail_at(step, PowerCut())
-            with contextlib.suppress(PowerCut):
-                self.store._replace(pending)
-            self.files.budget = None
+            try:
+                write()
+            except PowerCut:
+                rare.append(f"crash at write step {step}")
+            else:
+                rare.append("crash after the last write step")
         if power:
+            if unsynced := self.files.unsynced:
+                rare.append(f"power cut before the {unsynced} was synchronised")
             self.files.lose_power(self._draw)
-        self._look()
-        return step
+        self._settle()
+        return rare
 
     def _fail_at(self, step: int, how: BaseException) -> None:
-        self.files.budget = step if step < STEPS else None
+        self.files.budget = step
         self.files.fails_by = how
 
-    def _look(self) -> None:
-        """What a power cut now would leave for certain."""
+    def _settle(self) -> None:
+        """The calls work again, and what is durable is looked at."""
+        self.files.budget = None
         inode = self.files.safe.get(RECORD)
         if inode is None or not inode.safe:
             self.durable = msgspec.structs.replace(self.durable, accepted=-1, fence_epoch=-1)

@@ -26,6 +26,14 @@ from tests.simulation.schedule import (
     WallStep,
 )
 
+STRUCK_AGAIN = 0.3
+"""Of the starts of a node that was down, before all heals: the share that dies in its first write.
+
+A write takes a millisecond, so that a crash at any moment is hardly ever in one; here each is, at any step.
+"""
+
+DOWN_AGAIN_MS = (20, 1500)
+
 
 class Faults:
     """Everything that a schedule does to a cluster."""
@@ -34,6 +42,8 @@ class Faults:
         self._cluster = cluster
         self._healed = False
         self._dead: set[int] = set()
+        self._bad: dict[int, BadDisk] = {}
+        self._again = {node: cluster.chance.stream("struck again", node) for node in cluster.hosts}
         self._asked = 0
 
     def arm(self) -> None:
@@ -85,8 +95,8 @@ class Faults:
                     cluster.wires.break_off(link, "reset")
             case BadDisk():
                 host = self._host(fault.node)
-                host.disk.trouble = fault.kind
-                cluster.at(cluster.now + fault.for_ms * MS, self._mend, host)
+                host.disk.trouble, self._bad[host.id] = fault.kind, fault
+                cluster.at(cluster.now + fault.for_ms * MS, self._mend, host, fault)
             case WallStep():
                 self._host(fault.node).wall_offset_s += fault.by_s
 
@@ -121,7 +131,16 @@ class Faults:
         if host.id in self._dead:
             return
         host.powered = True
-        self._cluster.start(host)
+        if host.life is None and not self._healed and self._again[host.id].is_lucky(STRUCK_AGAIN):
+            self._crash_in_start(host)
+        else:
+            self._cluster.start(host)
+
+    def _crash_in_start(self, host: Host) -> None:
+        cluster, draw = self._cluster, self._again[host.id]
+        host.powered = not draw.is_lucky(0.7)
+        cluster.kill_in_start(host, power=not host.powered)
+        cluster.at(cluster.now + draw.between(*DOWN_AGAIN_MS) * MS, self.bring_up, host)
 
     def _cut(self, fault: Cut) -> None:
         cluster = self._cluster
@@ -139,8 +158,10 @@ class Faults:
         for pair in () if self._healed else pairs:
             self._cluster.network.slow[pair] -= add_ms
 
-    def _mend(self, host: Host) -> None:
-        host.disk.trouble = ""
+    def _mend(self, host: Host, fault: BadDisk) -> None:
+        """Its time is over, unless another has come since."""
+        if self._bad.get(host.id) is fault:
+            host.disk.trouble = ""
 
     # --- clients ----------------------------------------------------------------------------------------
 

@@ -28,7 +28,6 @@ from cluster.core.pending import Pending
 from cluster.core.quorum import Electorate, quorum_of
 from cluster.core.submission import Submission
 from cluster.identity import Boot, Epoch, NodeId, Round, State, Status, voters_hash
-from cluster.net.store import RecordStore
 from cluster.wire.messages import (
     Assign,
     AttemptKey,
@@ -41,21 +40,9 @@ from cluster.wire.messages import (
     Result,
 )
 from cluster.wire.sealing import Lives
-from tests.simulation import disk
+from tests.simulation import mutations_disk
 
-# --- the disk ---------------------------------------------------------------------------------------
-
-
-def _no_sync(_self: disk.Files, _fd: int) -> None:
-    """The content is never made durable."""
-
-
-def _no_directory_sync(_self: disk.Files, _path: object) -> None:
-    """The new name is never made durable."""
-
-
-def _boot_not_raised(_self: RecordStore, stored: int, _utc_seconds: int) -> int:
-    return max(stored, 1)
+# --- the durable record --------------------------------------------------------------
 
 
 def _boots_ignored(self: Lives, sender: int, boot: int, sequence: int) -> str:
@@ -455,9 +442,7 @@ AGAIN = "attempt not checked"
 GOSSIP = frozenset({"first sight is alive", "tombstone forgotten", "hearsay keeps alive"})
 
 MUTATIONS: dict[str, tuple[str, tuple[tuple[Any, str, Any], ...]]] = {
-    "no fsync": ("N3", ((disk.Files, "sync", _no_sync),)),
-    "no fsync of the directory": ("N3", ((disk.Files, "sync_directory", _no_directory_sync),)),
-    "boot not raised": ("N3", ((RecordStore, "_next_boot", _boot_not_raised),)),
+    **mutations_disk.MUTATIONS,
     "boots ignored": ("N6", ((Lives, "refusal", _boots_ignored),)),
     "promise not durable": ("N4, L1", ((Allegiance, "proposed", _promise_before_durable),)),
     "proposal not durable": ("N4, L1", ((Leadership, "_propose_myself", _proposal_before_durable),)),

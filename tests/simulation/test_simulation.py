@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
 import attrs
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from cluster.core.allegiance import Allegiance
 from cluster.core.membership_view import MembershipSnapshot, MemberView
+from cluster.core.record import Record
+from cluster.errors import StorageError
 from cluster.identity import Boot, NodeId, Status
+from cluster.net.store import RECORD
 from tests.simulation import __main__ as cli
 from tests.simulation import absence_sweep, compiled, gossip_sweep
 from tests.simulation.canaries import CANARIES, hunt
 from tests.simulation.chance import Chance
 from tests.simulation.clock import SECOND, Clock
+from tests.simulation.cluster import RESTART_NS
+from tests.simulation.disk import SimulatedDisk
 from tests.simulation.generate import generate
 from tests.simulation.gossip_scale import next_victim
 from tests.simulation.gossip_watch import BURIED_NS, GossipWatch
@@ -143,6 +151,76 @@ def test_the_name_of_the_code_covers_every_file_that_a_run_loads() -> None:
     assert loaded <= set(sources())
 
 
+def _disk(draw: int) -> SimulatedDisk:
+    return SimulatedDisk(Record("c", 1, "hash", boot=1), Chance(draw).stream("torn"))
+
+
+def _accepted(epoch: int) -> Record:
+    return Record("c", 1, "hash", boot=1, accepted=epoch)
+
+
+def test_a_crash_comes_before_each_call_of_a_write_or_after_the_last() -> None:
+    """With the host's power, also where the content or the name hangs on luck; and what was durable stays."""
+    rare = Counter[str]()
+    for draw in range(300):
+        disk = _disk(draw)
+        found = disk.crash(_accepted(1), power=draw % 2 == 0)
+        done = "crash after the last write step" in found
+        assert disk.durable.accepted in ({1} if done else {0, 1})
+        rare.update(found)
+    steps = {f"crash at write step {step}" for step in range(disk.steps)}
+    cuts = {f"power cut before the {what} was synchronised" for what in ("content", "name")}
+    assert set(rare) == steps | cuts | {"crash after the last write step"}
+
+
+@pytest.mark.parametrize("kind", ["error", "full"])
+def test_a_bad_disk_takes_no_write_and_lets_no_node_start(kind: str) -> None:
+    """Until its time is over; a start does not mend it."""
+    for draw in range(60):
+        disk = _disk(draw)
+        disk.trouble = kind
+        assert not disk.write(_accepted(1))
+        assert disk.start(1000) is None
+        disk.crash(None, power=draw % 2 == 0)
+        assert disk.start(1000) is None
+        disk.trouble = ""
+        begun = disk.start(2000)
+        assert begun is not None
+        assert begun.boot == disk.durable.boot == 2000
+        assert disk.write(replace(begun, accepted=2))
+
+
+def test_only_a_bad_disk_refuses_a_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails on a good one is a finding, and so is a record that nobody can read."""
+
+    def fails(_path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    disk = _disk(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(disk.files, "sync_directory", fails)
+        with pytest.raises(StorageError, match="can't be written"):
+            disk.write(_accepted(1))
+    disk.files.seen[RECORD].seen = b"torn"
+    with pytest.raises(StorageError, match="damaged"):
+        disk.start(1000)
+
+
+def test_a_node_whose_disk_is_bad_is_put_off_as_its_unit_does_and_comes_back() -> None:
+    faults = (Crash(1000, 1, 100), BadDisk(1050, 2500, 1, "full"))
+    schedule = Schedule(seed=1, peers=3, faults=faults)
+    report = run(schedule)
+    assert not report.violation
+    assert report.probes["start put off by a bad disk"] == 2
+    unit = (ROOT / "roles" / "javacluster" / "templates" / "javacluster.service.j2").read_text()
+    assert f"\nRestartSec={RESTART_NS // SECOND}\n" in unit
+
+
+def test_a_bad_disk_is_bad_for_as_long_as_the_last_fault_says() -> None:
+    faults = (BadDisk(1000, 500, 1, "full"), BadDisk(1200, 5000, 1, "error"), Crash(2000, 1, 100))
+    assert run(Schedule(seed=1, peers=3, faults=faults)).probes["start put off by a bad disk"] >= 2
+
+
 def test_a_schedule_that_holds_is_not_made_smaller() -> None:
     """Nothing would be left of it."""
     with pytest.raises(ValueError, match="nothing to shrink"):
@@ -247,6 +325,10 @@ def test_a_gateway_that_was_away_as_long_as_its_jobs_are_kept_gets_each_answer(s
 
 SHOWN_EARLY = (
     "no fsync",
+    "no fsync of the directory",
+    "fsync after the rename",
+    "left-over not removed",
+    "boot not raised",
     "promise not durable",
     "office shown without lease",
     "acts without lease",
