@@ -30,6 +30,8 @@ from tests.simulation.clock import MS, SECOND, Clock
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.host import LAG_S, SPIN_MAX, SPIN_NS, Host, Life, Run
 from tests.simulation.network import Network, Packet, Path
+from tests.simulation.patience import Patience
+from tests.simulation.regained import Regained
 from tests.simulation.schedule import Schedule
 from tests.simulation.violation import Violation
 from tests.simulation.wires import Wires
@@ -71,7 +73,9 @@ class Cluster:
         self.trace = 0
         self.events = 0
         self.timing = TimingSettings()
-        self.work = WorkSettings(window_bytes=WINDOW_BYTES)
+        self.work = WorkSettings(window_bytes=WINDOW_BYTES, deadline_s=schedule.knobs.deadline_s)
+        self.patience = Patience(self.work, self.probes, schedule.bounded)
+        self.regained = Regained(self)
         self._validate_every = validate_every
         self._heap: list[tuple[int, int, Callable[..., object], tuple[Any, ...]]] = []
         self.broken: tuple[int, ...] = ()
@@ -217,6 +221,8 @@ class Cluster:
                 life.witness.answered(event.sender, event.message, host.now(self.now))
         elif type(event) is ev.FrameArrived and type(event.frame) is Assign:
             self.checks.ordered(host, life, event.channel, event.frame)
+        elif type(event) is ev.RequestArrived:
+            self.patience.asked(event.request, host.now(self.now), shared=event.use_cache)
         elif type(event) is ev.ChannelOpened:
             life.peers[event.channel] = event.peer
         self.perform(host, life, life.core.receive(event, host.now(self.now)))
@@ -303,6 +309,7 @@ class Cluster:
                 self._send(host, life, effect)  # type: ignore[arg-type]
             elif kind is fx.Log:
                 self.checks.logged(host, effect)  # type: ignore[arg-type]
+                self.regained.logged(host.id, effect)  # type: ignore[arg-type]
             elif not life.is_over():
                 self._perform_other(host, life, effect)
 
@@ -327,6 +334,7 @@ class Cluster:
                 self._tell_progress(host, life, effect.job, life.running.get(effect.job))
             case fx.Answer():
                 self.checks.answered(host, effect)
+                self.patience.answered(effect, host.now(self.now), (self.now - life.still_until) / SECOND)
             case fx.ShowProgress():
                 self.checks.shown(host, effect)
             case fx.Stopped():
@@ -468,6 +476,7 @@ class Cluster:
             host.disk.format(self.fresh_record(host.id, new=True))
             host.wall_offset_s += NEW_DISK_S
             self.checks.wiped(host)
+            self.regained.wiped(host.id)
         self.wires.died(host, life, power=power)
 
     def kill_in_start(self, host: Host, *, power: bool) -> None:

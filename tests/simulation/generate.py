@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.simulation.chance import Chance, Stream
+from tests.simulation.long_chaos import lengthen
 from tests.simulation.schedule import (
     LEADER,
     Ask,
@@ -15,12 +16,12 @@ from tests.simulation.schedule import (
     Fault,
     Freeze,
     Knobs,
-    Pair,
     Reset,
     Schedule,
     Slow,
     Stop,
     WallStep,
+    both_ways,
 )
 
 RHO_PPM = 30_000
@@ -30,11 +31,10 @@ WILD_PPM = 400_000
 """Beyond it, in seeds that promise only I5."""
 
 CHAOS_MS = 7000
+"""But for a small share of the seeds: `long_chaos`."""
 
 THIN = 0.08
 """In a fifth of the seeds a class is there this seldom, so that one cause stands alone."""
-
-_Ids = tuple[int, ...]
 
 
 def generate(seed: int, *, peers: int = 0) -> Schedule:
@@ -56,7 +56,7 @@ def generate(seed: int, *, peers: int = 0) -> Schedule:
         broken = (LEADER, *broken[1:])
     if bare.new or any(isinstance(fault, Crash) and fault.wipe for fault in faults):
         broken = ()  # a missing vote and a broken node together may be more than a minority
-    return Schedule(
+    short = Schedule(
         seed=seed,
         peers=peers,
         workers=bare.workers,
@@ -69,6 +69,7 @@ def generate(seed: int, *, peers: int = 0) -> Schedule:
         bounded=bounded,
         new=bare.new,
     )
+    return lengthen(chance, short)
 
 
 def _knobs(draw: Stream, nodes: int, *, bounded: bool) -> Knobs:
@@ -170,10 +171,6 @@ def _length(draw: Stream) -> int:
     return (100, 450, 800, 1500, 4000)[draw.between(0, 4)] * draw.between(60, 100) // 100
 
 
-def _both_ways(one: _Ids, other: _Ids) -> tuple[Pair, ...]:
-    return tuple(pair for a in one for b in other for pair in ((a, b), (b, a)))
-
-
 def _one_way(draw: Stream, shape: Schedule) -> list[Fault]:
     one = _peer(draw, shape)
     some = draw.some(tuple(n for n in shape.node_ids if n != one), draw.between(1, len(shape.node_ids) - 1))
@@ -191,14 +188,14 @@ def _deaf(draw: Stream, shape: Schedule) -> list[Fault]:
 def _partition(draw: Stream, shape: Schedule) -> list[Fault]:
     some = draw.some(shape.node_ids, draw.between(1, len(shape.node_ids) - 1))
     rest = tuple(n for n in shape.node_ids if n not in some)
-    return [Cut(_when(draw), _length(draw), _both_ways(some, rest))]
+    return [Cut(_when(draw), _length(draw), both_ways(some, rest))]
 
 
 def _bridge(draw: Stream, shape: Schedule) -> list[Fault]:
     """Two halves that only one node hears both of."""
     mixed = draw.some(shape.peer_ids, shape.peers)
     half = shape.peers // 2
-    return [Cut(_when(draw), _length(draw), _both_ways(mixed[:half], mixed[half + 1 :]))]
+    return [Cut(_when(draw), _length(draw), both_ways(mixed[:half], mixed[half + 1 :]))]
 
 
 def _pair(draw: Stream, shape: Schedule) -> list[Fault]:
@@ -208,7 +205,7 @@ def _pair(draw: Stream, shape: Schedule) -> list[Fault]:
 
 def _slow(draw: Stream, shape: Schedule) -> list[Fault]:
     one = _peer(draw, shape)
-    pairs = _both_ways((one,), tuple(n for n in shape.node_ids if n != one))
+    pairs = both_ways((one,), tuple(n for n in shape.node_ids if n != one))
     return [Slow(_when(draw), _length(draw), pairs, (20, 120, 350, 700)[draw.between(0, 3)])]
 
 

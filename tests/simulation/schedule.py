@@ -19,6 +19,11 @@ Pair = tuple[int, int]
 """From whom to whom."""
 
 
+def both_ways(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[Pair, ...]:
+    """Each of one side with each of the other."""
+    return tuple(pair for a in one for b in other for pair in ((a, b), (b, a)))
+
+
 class Knobs(msgspec.Struct, frozen=True):
     """What is so all the time.
 
@@ -32,6 +37,7 @@ class Knobs(msgspec.Struct, frozen=True):
         drift_ppm: how fast each node's clock goes, in order of node id.
         event_us: what one event costs a node, in order of node id; while it is busy, others wait.
         stuck_s: how long a channel without an answer stays open.
+        deadline_s: how long a client waits at most (W4).
     """
 
     loss: float = 0.0
@@ -45,6 +51,7 @@ class Knobs(msgspec.Struct, frozen=True):
     drift_ppm: tuple[int, ...] = ()
     event_us: tuple[int, ...] = ()
     stuck_s: int = 8
+    deadline_s: int = 60
 
 
 class Crash(msgspec.Struct, frozen=True, tag="crash"):

@@ -16,12 +16,15 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from cluster.config import WorkSettings
+from cluster.core import effects as fx
 from cluster.core.allegiance import Allegiance
 from cluster.core.membership_view import MembershipSnapshot, MemberView
 from cluster.core.record import Record
 from cluster.errors import StorageError
 from cluster.identity import Boot, NodeId, Status
 from cluster.net.store import RECORD
+from cluster.wire.jobs import Outcome, Reason, Refusal, Verdict
 from tests.simulation import __main__ as cli
 from tests.simulation import absence_sweep, compiled, gossip_sweep
 from tests.simulation.canaries import CANARIES, hunt
@@ -32,6 +35,8 @@ from tests.simulation.disk import SimulatedDisk
 from tests.simulation.generate import generate
 from tests.simulation.gossip_scale import next_victim
 from tests.simulation.gossip_watch import BURIED_NS, GossipWatch
+from tests.simulation.long_chaos import LONG_MS
+from tests.simulation.patience import Patience
 from tests.simulation.schedule import BadDisk, Crash, Cut, Fault, Reset, Schedule, dump, load
 from tests.simulation.shrink import ddmin, shrink
 from tests.simulation.simulation import run
@@ -219,6 +224,34 @@ def test_a_node_whose_disk_is_bad_is_put_off_as_its_unit_does_and_comes_back() -
 def test_a_bad_disk_is_bad_for_as_long_as_the_last_fault_says() -> None:
     faults = (BadDisk(1000, 500, 1, "full"), BadDisk(1200, 5000, 1, "error"), Crash(2000, 1, 100))
     assert run(Schedule(seed=1, peers=3, faults=faults)).probes["start put off by a bad disk"] >= 2
+
+
+def test_a_few_seeds_go_on_for_long_and_lose_one_disk_at_most() -> None:
+    """Else a majority of votes might be missing (N5)."""
+    long = [schedule for seed in range(1000) if (schedule := generate(seed)).chaos_ms == LONG_MS]
+    assert 15 < len(long) < 45
+    for schedule in long:
+        assert load(dump(schedule)) == schedule
+        wiped = {fault.node for fault in schedule.faults if isinstance(fault, Crash) and fault.wipe}
+        assert len(wiped) <= 1
+        assert not (wiped and (schedule.broken or schedule.new))
+
+
+def test_a_client_waits_for_as_long_as_it_was_promised() -> None:
+    """Not given up early (W11), not stopped early nor answered late (W4)."""
+
+    def told(result: Outcome | Refusal, waited: float, still_s: float = 1.0) -> None:
+        patience = Patience(WorkSettings(deadline_s=12), Counter(), bounded=True)
+        patience.asked(1, 100.0, shared=False)
+        patience.answered(fx.Answer(1, "job", result), 100.0 + waited, still_s)
+
+    in_vain, expired = Refusal(Reason.NO_LEADER, "none"), Outcome(Verdict.EXPIRED, "no outcome")
+    told(in_vain, 10.0)
+    told(expired, 12.0)
+    told(expired, 15.0, still_s=0.0)
+    for result, waited in ((in_vain, 9.9), (expired, 11.0), (expired, 12.3)):
+        with pytest.raises(Violation, match="request 1"):
+            told(result, waited)
 
 
 def test_a_schedule_that_holds_is_not_made_smaller() -> None:
