@@ -17,7 +17,11 @@ FRAMES_MAX = 5000
 
 @attrs.define(eq=False)
 class End:
-    """One side of a channel: whose it is, in which life, and what waits to get there."""
+    """One side of a channel: whose it is, in which life, and what waits to get there.
+
+    Attributes:
+        unanswered: what it sent arrived, and it waits to be told so.
+    """
 
     node: NodeId
     life: Life
@@ -27,6 +31,7 @@ class End:
     last_at: int = 0
     stalled: deque[bytes] = attrs.Factory(deque)
     stalled_since: int = 0
+    unanswered: bool = False
 
 
 @attrs.define(eq=False)

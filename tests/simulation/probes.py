@@ -36,6 +36,7 @@ MUST_REACH = (
     "a gateway's window was full",
     "answered from the cache",
     "candidate died in its handshake",
+    "channel left half open",
     "channel to the leader was a hint",
     "crash after the last write step",
     "client gave up for want of a leader",

@@ -65,39 +65,58 @@ class Wires:
         far.last_at = max(far.last_at, self._cluster.now + delay)
         self._cluster.at(far.last_at, self._frame_arrives, link, far, body)
 
+    def _gets_through(self, one: End, other: End) -> bool:
+        """Whether bytes of one side reach the host of the other now."""
+        return not self._cluster.network.cut[one.node, other.node] and self._cluster.hosts[other.node].powered
+
+    def _is_stuck(self, since: int) -> bool:
+        """Whether a kernel that has heard nothing since then gives up."""
+        return self._cluster.now - since > self._cluster.schedule.knobs.stuck_s * SECOND
+
     def _frame_arrives(self, link: Link, far: End, body: bytes) -> None:
-        if not far.open and not link.other(far).open:
-            return
         near = link.other(far)
-        if (
-            far.stalled
-            or self._cluster.network.cut[near.node, far.node]
-            or not self._cluster.hosts[far.node].powered
-        ):
+        if not far.open and not near.open:
+            return
+        if far.stalled or not self._gets_through(near, far):
             if not far.stalled:
                 far.stalled_since = self._cluster.now
                 self._cluster.at(self._cluster.now + RETRANSMIT_NS, self._retransmit, link, far)
             far.stalled.append(body)
             if len(far.stalled) > FRAMES_MAX:
-                self.break_off(link, "too much waits on it")
+                self.close(link, near, "too much waits on it")
             return
         self._hand_over(link, far, body)
 
     def _hand_over(self, link: Link, far: End, body: bytes) -> None:
         host = self._cluster.hosts[far.node]
-        if not far.open or far.life.is_over():
-            self.close(link, link.other(far), "reset by the peer", tell_self=True)
+        if far.open and not far.life.is_over():
+            self._cluster.deliver(host, far.life, ev.FrameArrived(far.channel, decode_frame(body)))
+        near = link.other(far)
+        if near.open and not near.unanswered:
+            self._answer(link, near, self._cluster.now)
+
+    def _answer(self, link: Link, near: End, since: int) -> None:
+        """That its bytes arrived, or that nobody is there for them; it sends them again until it hears so."""
+        far = link.other(near)
+        near.unanswered = False
+        if not near.open:
             return
-        self._cluster.deliver(host, far.life, ev.FrameArrived(far.channel, decode_frame(body)))
+        if self._gets_through(far, near):
+            if not far.open or far.life.is_over():
+                self._ended(link, near, "reset by the peer", tell=True)
+        elif self._is_stuck(since):
+            self._give_up(link, near)
+        else:
+            near.unanswered = True
+            self._cluster.at(self._cluster.now + RETRANSMIT_NS, self._answer, link, near, since)
 
     def _retransmit(self, link: Link, far: End) -> None:
         near = link.other(far)
         if not near.open and not far.open:
             return
-        if self._cluster.network.cut[near.node, far.node] or not self._cluster.hosts[far.node].powered:
-            if self._cluster.now - far.stalled_since > self._cluster.schedule.knobs.stuck_s * SECOND:
-                self._cluster.probes["stuck channel broke"] += 1
-                self.break_off(link, "timed out")
+        if not self._gets_through(near, far):
+            if self._is_stuck(far.stalled_since):
+                self._give_up(link, near)
             else:
                 self._cluster.at(self._cluster.now + RETRANSMIT_NS, self._retransmit, link, far)
             return
@@ -105,30 +124,43 @@ class Wires:
         while far.stalled:
             self._hand_over(link, far, far.stalled.popleft())
 
+    def _give_up(self, link: Link, near: End) -> None:
+        """Whoever wrote learns that nobody answers; the other side learns nothing before it writes itself."""
+        far = link.other(near)
+        self._cluster.probes["stuck channel broke"] += 1
+        far.stalled.clear()
+        if near.open:
+            self._ended(link, near, "timed out", tell=True)
+        if far.open:
+            self._cluster.probes["channel left half open"] += 1
+
     def close(self, link: Link, end: End, reason: str, *, tell_self: bool = True) -> None:
-        """One side closes; the other hears of it if bytes get through."""
+        """One side closes; the other hears of it if bytes get through before the kernel gives up."""
         far = link.other(end)
         if end.open:
             self._ended(link, end, reason, tell=tell_self)
         if far.open:
-            self._cluster.at(self._cluster.now + MS, self._far_closed, link, far)
+            now = self._cluster.now
+            self._cluster.at(now + MS, self._far_closed, link, far, now)
 
-    def _far_closed(self, link: Link, far: End) -> None:
+    def _far_closed(self, link: Link, far: End, since: int) -> None:
         if not far.open:
             return
-        if (
-            self._cluster.network.cut[link.other(far).node, far.node]
-            or not self._cluster.hosts[far.node].powered
-        ):
-            self._cluster.at(self._cluster.now + RETRANSMIT_NS, self._far_closed, link, far)
-            return
-        self._ended(link, far, "closed by the peer", tell=True)
+        if self._gets_through(link.other(far), far):
+            self._ended(link, far, "closed by the peer", tell=True)
+        elif self._is_stuck(since):
+            self._cluster.probes["channel left half open"] += 1
+        else:
+            self._cluster.at(self._cluster.now + RETRANSMIT_NS, self._far_closed, link, far, since)
 
     def break_off(self, link: Link, reason: str) -> None:
-        """Both sides lose it now."""
-        for end in link.ends:
+        """A reset on the way: a side that nothing gets through to learns of it when it writes."""
+        heard = [end for end in link.ends if self._gets_through(link.other(end), end)]
+        for end in heard:
             if end.open:
                 self._ended(link, end, reason, tell=True)
+        if len(heard) == 1 and any(end.open for end in link.ends):
+            self._cluster.probes["channel left half open"] += 1
 
     def _ended(self, link: Link, end: End, reason: str, *, tell: bool) -> None:
         self.links.drop(end)
