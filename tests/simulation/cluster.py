@@ -320,7 +320,6 @@ class Cluster:
             case fx.Persist():
                 self._persist(host, life, effect)
             case fx.Dial():
-                life.dialling = effect.to
                 self.at(self.now + 2 * MS, self.wires.dial, host, life, effect.to)
             case fx.HangUp():
                 self.wires.hang_up(host, life, effect.reason)

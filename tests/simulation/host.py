@@ -79,7 +79,6 @@ class Life:
     waiting_datagrams: int = 0
     opening: bool = False
     spins: int = 0
-    dialling: NodeId | None = None
     running: dict[str, Run] = attrs.Factory(dict)
     writes: GroupCommit[fx.Persist] = attrs.Factory(GroupCommit)
     on_disk: Record | None = None

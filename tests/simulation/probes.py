@@ -49,6 +49,7 @@ MUST_REACH = (
     "crash at write step 5",
     "crash in the write of a start",
     "datagram of an older boot dropped",
+    "dialling failed",
     "epoch rests on a regained vote",
     "follower left a leader that resigned",
     "gossip declared a node failed",

@@ -11,13 +11,20 @@ from cluster.identity import NodeId
 from cluster.wire.codec import decode_frame, encode_frame
 from tests.simulation.channels import FRAMES_MAX, End, Link, Links
 from tests.simulation.clock import MS, SECOND
+from tests.simulation.dialling import Dialling
 from tests.simulation.host import Host, Life
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
 
-REDIAL_NS = 100 * MS
 RETRANSMIT_NS = 200 * MS
+
+CONNECT_S = 2
+HANDSHAKE_S = 5
+"""As the adapter's: for a connection to be made, and for a process that stands still to answer on it."""
+
+SYN_NS = 100 * MS
+"""How often an attempt to connect looks whether the way is free."""
 
 
 class Wires:
@@ -27,20 +34,42 @@ class Wires:
         self._cluster = cluster
         self.links = Links()
         self._made = 0
+        self._dialling: dict[Life, Dialling] = {}
 
     def dial(self, host: Host, life: Life, to: NodeId) -> None:
-        """Connect, or try again a little later."""
-        if life.is_over() or life.dialling != to or self.links.dialled(host.id, to, life):
-            return
-        target = self._cluster.hosts[to]
-        there = target.life
+        """Keep one channel to this node open, until `hang_up`."""
+        self._dialling[life] = dialling = Dialling(host, life, to)
+        self._try(dialling, self._cluster.now)
+
+    def _try(self, dialling: Dialling, since: int) -> None:
+        """Connect: a host that says nothing has a while to answer, a process that is gone refuses."""
+        host, life, to = dialling.host, dialling.life, dialling.to
         if (
-            there is None
-            or self._cluster.now < there.still_until
-            or not self._cluster.network.is_up(host.id, to)
+            life.is_over()
+            or self._dialling.get(life) is not dialling
+            or self.links.dialled(host.id, to, life)
         ):
-            self._cluster.at(self._cluster.now + REDIAL_NS, self.dial, host, life, to)
             return
+        now, target = self._cluster.now, self._cluster.hosts[to]
+        there = target.life
+        is_up = target.powered and self._cluster.network.is_up(host.id, to)
+        if is_up and there is not None and now >= there.still_until:
+            self._connect(dialling, target, there)
+            return
+        patience = CONNECT_S if not is_up else HANDSHAKE_S if there is not None else 0
+        if now - since < patience * SECOND:
+            self._cluster.at(now + SYN_NS, self._try, dialling, since)
+            return
+        self._cluster.probes["dialling failed"] += 1
+        self._cluster.deliver(host, life, ev.DialFailed(to, "it timed out" if patience else "refused"))
+        self._try_later(dialling)
+
+    def _try_later(self, dialling: Dialling) -> None:
+        moment = self._cluster.now + dialling.wait_ns()
+        self._cluster.at(moment, self._try, dialling, moment)
+
+    def _connect(self, dialling: Dialling, target: Host, there: Life) -> None:
+        host, life, to = dialling.host, dialling.life, dialling.to
         stream = self._cluster.chance.stream
         self._made += 1
         link = self.links.add(
@@ -91,6 +120,8 @@ class Wires:
         host = self._cluster.hosts[far.node]
         if far.open and not far.life.is_over():
             self._cluster.deliver(host, far.life, ev.FrameArrived(far.channel, decode_frame(body)))
+            if far is link.ends[0] and far.life in self._dialling:
+                self._dialling[far.life].failures = 0
         near = link.other(far)
         if near.open and not near.unanswered:
             self._answer(link, near, self._cluster.now)
@@ -175,12 +206,13 @@ class Wires:
                 end.life,
                 ev.ChannelClosed(end.channel, reason),
             )
-        if end is link.ends[0] and end.life.dialling == link.ends[1].node:
-            self._cluster.at(self._cluster.now + REDIAL_NS // 2, self.dial, host, end.life, link.ends[1].node)
+        dialling = self._dialling.get(end.life)
+        if dialling is not None and end is link.ends[0] and dialling.to == link.ends[1].node:
+            self._try_later(dialling)
 
     def hang_up(self, host: Host, life: Life, reason: str) -> None:
         """Stop dialling, and close what was dialled."""
-        life.dialling = None
+        self._dialling.pop(life, None)
         for link in self.links.of(host.id):
             if link.ends[0].life is life:
                 self.close(link, link.ends[0], reason)
@@ -193,6 +225,7 @@ class Wires:
 
     def died(self, host: Host, life: Life, *, power: bool) -> None:
         """A process that dies resets its channels; a host that does says nothing to anybody."""
+        self._dialling.pop(life, None)
         for link in self.links.of(host.id):
             end = link.end_of(host.id)
             if end.life is not life:
