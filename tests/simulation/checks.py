@@ -16,9 +16,7 @@ import msgspec
 from cluster.core import effects as fx
 from cluster.core.leadership import Phase
 from cluster.core.record import Record
-from cluster.core.transcript import Wrote
 from cluster.identity import Boot, State
-from cluster.wire.jobs import Outcome, Verdict
 from cluster.wire.messages import (
     Assign,
     CancelRun,
@@ -26,6 +24,7 @@ from cluster.wire.messages import (
     Finished,
     Heartbeat,
     HeartbeatAck,
+    LossCounted,
     Notification,
     Probe,
     ProbeReply,
@@ -39,11 +38,11 @@ from cluster.wire.messages import (
     Welcome,
 )
 from tests.simulation.channels import Link
+from tests.simulation.clients import Clients
 from tests.simulation.clock import SECOND
 from tests.simulation.gossip_watch import GossipWatch
 from tests.simulation.host import Host, Life
 from tests.simulation.probes import LOGGED
-from tests.simulation.request import Request
 from tests.simulation.violation import Violation, demand
 
 if TYPE_CHECKING:
@@ -57,9 +56,6 @@ FROM_OFFICE = (Welcome, Assign, Result, Refused)
 WITNESS_S = 9.999
 """N5: without its disk a voter hears a leader for 10 s of its own clock before it votes again."""
 
-WORKER_LOST_NEEDS = ("crash", "freeze", "cut", "stop", "slow")
-"""Kinds of faults of which at least one must be there before a worker may count as lost (M13)."""
-
 
 class Checks:
     """The watcher; it sees everything and touches nothing."""
@@ -70,7 +66,8 @@ class Checks:
         self.led: dict[int, tuple[int, Boot]] = {}
         self.established_at: dict[int, int] = {}
         self.promised: dict[tuple[int, int], tuple[int, int]] = {}
-        self.requests: dict[int, Request] = {}
+        self.clients = Clients(cluster)
+        self.requests = self.clients.requests
         self.quiet = False
         self.strict = False
         self.proposals: set[tuple[int, int]] = set()
@@ -119,9 +116,7 @@ class Checks:
         phase = life.core.authority.leadership.phase
         if phase in (Phase.WRITING, Phase.PROPOSING):
             self.probes["candidate died in its handshake"] += 1
-        for request in self.requests.values():
-            if request.node == host.id and request.boot == life.boot:
-                request.lost = True
+        self.clients.ended(host, life)
 
     def wiped(self, host: Host) -> None:
         """Its disk is lost: it may begin again, but not promise twice (I8)."""
@@ -256,8 +251,11 @@ class Checks:
                     not later or cluster.now - min(later) <= SECOND,
                     f"I7 node {host.id} acts in epoch {epoch} long after a higher one",
                 )
-            if isinstance(frame, Assign) and frame.attempt > 1:
-                self.probes["job assigned again"] += 1
+            if isinstance(frame, Assign):
+                self.clients.assigned(host, life, frame, link)
+                self.probes["job assigned again"] += frame.attempt > 1
+            elif isinstance(frame, Result):
+                self.clients.told(host, life, frame)
         elif isinstance(frame, Fenced):
             disk = host.disk.durable
             # What a leader leads rests on promises that are durable (I4), whenever its own fence is.
@@ -265,9 +263,12 @@ class Checks:
             demand(frame.epoch <= told, f"I2 node {host.id} fences with {frame.epoch}, on disk {disk}")
             worker = link is not None and link.ends[0].node == host.id
             self.probes["worker fenced a stale leader" if worker else "leader fenced a stale HELLO"] += 1
+        elif isinstance(frame, LossCounted):
+            self.clients.loss_counted(host, life, frame)
         elif isinstance(frame, CancelRun):
             self.probes["run cancelled by the leader"] += 1
         elif isinstance(frame, Submit):
+            self.clients.submitted(frame)
             self.probes["job sent again to a new leader"] += frame.again
             submission = life.core.work.submission
             full = submission is not None and not submission._window.open
@@ -375,57 +376,16 @@ class Checks:
                     raise Violation(f"I6 {host.id} and {node} may act at once")
                 self.probes["overlap under unbounded drift"] += 1
 
-    # --- clients ----------------------------------------------------------------------------------------
-
     def answered(self, host: Host, effect: fx.Answer) -> None:
-        """One answer a request, the right one, and none to a client that is gone (I10)."""
-        request = self.requests.get(effect.request)
-        demand(request is not None, f"I10 nobody asked {effect.request}")
-        assert request is not None
-        demand(request.node == host.id, f"I10 node {host.id} answers {request.node}'s request")
-        demand(request.result is None, f"I10 request {effect.request} is answered twice")
-        demand(not request.abandoned, f"I10 request {effect.request} was abandoned, and answered")
-        request.result = effect.result
+        """A client gets its answer (I10)."""
+        self.clients.answered(host, effect)
         self._cluster.trace ^= len(msgspec.msgpack.encode(effect.result))
-        if not isinstance(effect.result, Outcome):
-            self.probes["request refused"] += 1
-            return
-        if effect.cached:
-            self.probes["answered from the cache"] += 1
-        verdict = effect.result.verdict
-        if verdict is Verdict.OK:
-            value = effect.result.runs[0].value
-            demand(value == request.text.encode(), f"I10 {request.text!r} is answered with {value!r}")
-        else:
-            self._is_excused(effect.request, verdict)
 
     def shown(self, host: Host, effect: fx.ShowProgress) -> None:
-        """Progress goes to whoever waits, never of an earlier attempt, and makes one whole text (W13)."""
-        attempt = (effect.progress.key.epoch, effect.progress.key.attempt)
-        for number in effect.requests:
-            request = self.requests.get(number)
-            demand(request is not None, f"W13 nobody asked {number}")
-            assert request is not None
-            waits = request.node == host.id and request.result is None and not request.abandoned
-            demand(waits, f"W13 request {number} does not wait at node {host.id}")
-            demand(attempt >= request.attempt, f"W13 request {number}: {attempt} after {request.attempt}")
-            if request.attempt not in {(0, 0), attempt}:
-                self.probes["progress of a second attempt shown"] += 1
-            request.attempt = attempt
-            for happening in request.story.take(effect.progress):
-                if isinstance(happening, Wrote):
-                    self.probes["output shown as it came"] += 1
-                    text = request.text.encode()[happening.offset :][: happening.length]
-                    demand(request.story.text(happening) == text, f"W13 request {number} is shown otherwise")
+        """A client sees what its run has come to (W13)."""
+        self.clients.shown(host, effect)
 
-    def _is_excused(self, number: int, verdict: Verdict) -> None:
-        schedule = self._cluster.schedule
-        demand(verdict in {Verdict.WORKER_LOST, Verdict.EXPIRED}, f"I10 request {number} ends with {verdict}")
-        if verdict is Verdict.WORKER_LOST:
-            self.probes["worker_lost answered"] += 1
-            kinds = {msgspec.structs.asdict(f).get("kind", type(f).__name__.lower()) for f in schedule.faults}
-            reason = kinds & set(WORKER_LOST_NEEDS)
-            demand(reason, f"W6 request {number}: worker_lost without a lost worker (M13)")
+    # --- what they say of themselves --------------------------------------------------------------------
 
     def logged(self, host: Host, effect: fx.Log) -> None:
         """Lines of the cores prove that rare situations were reached."""

@@ -23,6 +23,7 @@ SIMULATOR = (
     "chance",
     "channels",
     "checks",
+    "clients",
     "clock",
     "cluster",
     "faults",

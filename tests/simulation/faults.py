@@ -176,7 +176,7 @@ class Faults:
         number = self._asked
         text = f"sleep {ask.run_ms} {-ask.like if ask.like else number}"
         job = f"{cluster.chance.stream('job', number).bits():032x}"
-        request = Request(host.id, life.boot, text, job)
+        request = Request(host.id, life.boot, text, job, cluster.now)
         cluster.checks.requests[number] = request
         program = Program((Source("Main.java", text),), inputs=(Input(),))
         shared = bool(ask.like)

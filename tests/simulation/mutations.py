@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from cluster.config import TimingSettings
+from cluster.config import TimingSettings, WorkSettings
 from cluster.core.admission import Admission
 from cluster.core.allegiance import Allegiance
-from cluster.core.assignments import Absence
+from cluster.core.assignments import Absence, Assignments
 from cluster.core.authority import Authority
 from cluster.core.dispatch import Dispatch
 from cluster.core.effects import Answer, Dial, Effect, Effects, Persist, Send, Steps
@@ -383,6 +383,33 @@ def _not_sent_again(self: Submission, pending: Pending) -> None:
         _real_let_wait(self, pending)
 
 
+_real_disconnected = Submission.disconnected
+
+
+def _expired_with_its_leader(self: Submission, now: float) -> Effects:
+    """A lost leader is answered as if each job's time were over."""
+    if self._channel is None:
+        return ()
+    steps = list(_real_disconnected(self, now))
+    for request in tuple(self._job_of):
+        steps.extend(self._expire(request))
+    return tuple(steps)
+
+
+def _first_loss_is_one_too_many(self: Assignments, job: str, now: float) -> bool:
+    """A job that has lost a worker is given up."""
+    self._board.jobs[job].losses *= WorkSettings().losses_max
+    return _real_give_up(self, job, now)
+
+
+_real_give_up = Assignments._give_up_if_poison
+
+
+def _poison_passed_on(_self: Assignments, _job: str, _now: float) -> bool:
+    """A job may lose as many workers as there are."""
+    return False
+
+
 _real_lose = Dispatch._lose
 
 
@@ -483,6 +510,9 @@ MUTATIONS: dict[str, tuple[str, tuple[tuple[Any, str, Any], ...]]] = {
     AGAIN: ("W5", ((Execution, "_decide", _attempt_not_checked),)),
     "result accepted twice": ("W8", ((Submission, "receive", _result_accepted_twice),)),
     "reset counts as loss": ("W6", ((Dispatch, "_lose", _reset_counts_as_loss),)),
+    "first loss is the last": ("W6", ((Assignments, "_give_up_if_poison", _first_loss_is_one_too_many),)),
+    "poison passed on": ("W6", ((Assignments, "_give_up_if_poison", _poison_passed_on),)),
+    "expired with its leader": ("W4", ((Submission, "disconnected", _expired_with_its_leader),)),
     "lost worker's jobs stay": ("W6", ((Dispatch, "_lose", _forget_to_requeue),)),
     "first sight is alive": ("G2", ((Table, "merge", _first_sight_is_alive),)),
     "tombstone forgotten": ("G3", ((Table, "remove", _tombstone_forgotten),)),

@@ -13,12 +13,13 @@ STREAM_MAX = 1000
 
 @attrs.define
 class Request:
-    """A client's request, and what became of it."""
+    """A client's request, and what became of it; `asked_at` in true time."""
 
     node: int
     boot: Boot
     text: str
     job: str
+    asked_at: int
     abandoned: bool = False
     lost: bool = False
     result: object | None = None

@@ -366,6 +366,8 @@ SHOWN_EARLY = (
     "office shown without lease",
     "acts without lease",
     "attempt not checked",
+    "expired with its leader",
+    "first loss is the last",
 )
 
 
