@@ -13,7 +13,7 @@ from cluster.core.allegiance import Allegiance
 from cluster.core.assignments import Absence, Assignments
 from cluster.core.authority import Authority
 from cluster.core.dispatch import Dispatch
-from cluster.core.effects import Answer, Dial, Effect, Effects, Persist, Send, Steps
+from cluster.core.effects import Answer, Dial, Effect, Effects, Log, Persist, Send, Steps
 from cluster.core.election import Election
 from cluster.core.execution import Execution
 from cluster.core.failure_detector import FailureDetector
@@ -396,6 +396,14 @@ def _expired_with_its_leader(self: Submission, now: float) -> Effects:
     return tuple(steps)
 
 
+def _nothing_withdrawn(self: Submission, request: int, now: float) -> Effects:
+    """A client's leaving is nobody's business but its gateway's."""
+    return tuple(step for step in _real_abandon_request(self, request, now) if isinstance(step, Log))
+
+
+_real_abandon_request = Submission.abandon
+
+
 def _first_loss_is_one_too_many(self: Assignments, job: str, now: float) -> bool:
     """A job that has lost a worker is given up."""
     self._board.jobs[job].losses *= WorkSettings().losses_max
@@ -513,6 +521,7 @@ MUTATIONS: dict[str, tuple[str, tuple[tuple[Any, str, Any], ...]]] = {
     "first loss is the last": ("W6", ((Assignments, "_give_up_if_poison", _first_loss_is_one_too_many),)),
     "poison passed on": ("W6", ((Assignments, "_give_up_if_poison", _poison_passed_on),)),
     "expired with its leader": ("W4", ((Submission, "disconnected", _expired_with_its_leader),)),
+    "nothing withdrawn": ("W9", ((Submission, "abandon", _nothing_withdrawn),)),
     "lost worker's jobs stay": ("W6", ((Dispatch, "_lose", _forget_to_requeue),)),
     "first sight is alive": ("G2", ((Table, "merge", _first_sight_is_alive),)),
     "tombstone forgotten": ("G3", ((Table, "remove", _tombstone_forgotten),)),

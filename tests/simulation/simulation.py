@@ -23,6 +23,18 @@ QUIET_NS = 30 * SECOND
 
 STEP_NS = 20 * MS
 
+LEAVES_MS = 1000
+"""In quiet times a client of each gateway goes away after this long, before its program is done."""
+
+ENDLESS_MS = 100_000
+"""What that program would take: longer than quiet times."""
+
+CANCEL_NS = 100 * MS
+"""W9: no worker runs it any longer by then."""
+
+LEAVING_NS = 10 * SECOND
+"""Quiet times that are shorter have no such clients: a leader takes 5 s to cancel what nobody claims (W7)."""
+
 VALIDATE_EVERY = 16
 """In a sweep: events between two looks at a core's own tables. A replay looks after each."""
 
@@ -135,6 +147,10 @@ class Simulation:
         checks.strict = not self.schedule.broken
         asks = [Ask(0, gateway, run_ms) for gateway in self.schedule.gateway_ids for run_ms in (5, 200)]
         visits = {self.faults.ask(ask): (ask, cluster.now) for ask in asks}
+        for gateway in self.schedule.gateway_ids if self._quiet_ns >= LEAVING_NS else ():
+            number = self.faults.ask(Ask(0, gateway, ENDLESS_MS, leave_ms=LEAVES_MS))
+            if checks.strict:  # else there may be another leader just then: it cancels what nobody claims
+                cluster.at(cluster.now + LEAVES_MS * MS + CANCEL_NS, self._is_cancelled, number)
         end = cluster.now + self._quiet_ns
         while cluster.now < end:
             cluster.run_until(min(end, cluster.now + SECOND))
@@ -153,6 +169,15 @@ class Simulation:
             return number, (ask, at)
         late = now >= at + int(result.retry_after_s * SECOND)
         return (self.faults.ask(ask), (ask, now)) if late else (number, (ask, at))
+
+    def _is_cancelled(self, number: int) -> None:
+        """Whoever went away left nothing running (W9)."""
+        request = self.cluster.checks.requests[number]
+        if not request.abandoned:
+            return  # it had been refused
+        for node, host in self.cluster.hosts.items():
+            runs = host.life is not None and request.job in host.life.running
+            demand(not runs, f"W9 node {node} runs for request {number}, whose client left")
 
     def _nothing_is_owed(self) -> None:
         checks, hosts = self.cluster.checks, self.cluster.hosts

@@ -368,6 +368,7 @@ SHOWN_EARLY = (
     "attempt not checked",
     "expired with its leader",
     "first loss is the last",
+    "nothing withdrawn",
 )
 
 
