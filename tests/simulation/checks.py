@@ -379,7 +379,7 @@ class Checks:
     def answered(self, host: Host, effect: fx.Answer) -> None:
         """A client gets its answer (I10)."""
         self.clients.answered(host, effect)
-        self._cluster.trace ^= len(msgspec.msgpack.encode(effect.result))
+        self._cluster.note(msgspec.msgpack.encode(effect), host.id, effect.request)
 
     def shown(self, host: Host, effect: fx.ShowProgress) -> None:
         """A client sees what its run has come to (W13)."""

@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from cluster.config import CacheSettings, GatewaySettings, GossipSettings, TimingSettings, WorkSettings
 from cluster.core import effects as fx
 from cluster.core import events as ev
@@ -151,6 +153,11 @@ class Cluster:
         """Have something happen at a true time."""
         self._order += 1
         heapq.heappush(self._heap, (max(moment, self.now), self._order, action, args))
+
+    def note(self, body: bytes, node: int, to: int) -> None:
+        """One more thing in the trace: what, whose, for whom, and when; its place among the others counts."""
+        where = self.now * 0x9E3779B1 + node * 0x85EBCA77 + to * 0xC2B2AE3D
+        self.trace = zlib.crc32(body, (self.trace ^ where ^ where >> 32) & 0xFFFFFFFF)
 
     def run_until(self, end: int) -> None:
         """Let everything happen up to this true time."""
@@ -347,7 +354,7 @@ class Cluster:
             packet = self._packet = Packet(effect.message, encode_datagram(effect.message))
         life.sequence += 1
         self.checks.sent(host, life, effect)
-        self.trace = zlib.crc32(packet.payload, self.trace ^ (self.now & 0xFFFFFFFF))
+        self.note(packet.payload, host.id, effect.to)
         target = self.hosts.get(effect.to)
         if target is None:
             return
@@ -395,9 +402,9 @@ class Cluster:
             return
         life.on_disk = None
         good = host.disk.write(record)
+        self.note(msgspec.msgpack.encode(record), host.id, good)
         if good:
             self.checks.durable(host)
-            self.trace = zlib.crc32(repr(record).encode(), self.trace)
         else:
             self.probes["write failed"] += 1
         self._after_write(host, life, good)

@@ -45,7 +45,7 @@ class Report(msgspec.Struct, frozen=True):
     Attributes:
         violation: empty when all held.
         settled_ms: from the healing until one leader was followed by all.
-        trace: a checksum over every datagram, frame, write and answer with its time.
+        trace: a checksum over every datagram, frame, write and answer, with its time, node and order.
         cpu_s: processor time that the run took.
     """
 

@@ -24,19 +24,20 @@ from cluster.core.record import Record
 from cluster.errors import StorageError
 from cluster.identity import Boot, NodeId, Status
 from cluster.net.store import RECORD
-from cluster.wire.jobs import Outcome, Reason, Refusal, Verdict
+from cluster.wire.jobs import Outcome, Reason, Refusal, Run, Verdict
 from tests.simulation import __main__ as cli
 from tests.simulation import absence_sweep, compiled, gossip_sweep
 from tests.simulation.canaries import CANARIES, hunt
 from tests.simulation.chance import Chance
 from tests.simulation.clock import SECOND, Clock
-from tests.simulation.cluster import RESTART_NS
+from tests.simulation.cluster import RESTART_NS, Cluster
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.generate import generate
 from tests.simulation.gossip_scale import next_victim
 from tests.simulation.gossip_watch import BURIED_NS, GossipWatch
 from tests.simulation.long_chaos import LONG_MS
 from tests.simulation.patience import Patience
+from tests.simulation.request import Request
 from tests.simulation.schedule import BadDisk, Crash, Cut, Fault, Reset, Schedule, dump, load
 from tests.simulation.shrink import ddmin, shrink
 from tests.simulation.simulation import run
@@ -99,6 +100,51 @@ def test_the_same_seed_tells_the_same_history_under_another_hash_seed() -> None:
     ]
     assert told[0] == told[1]
     assert len(told[0].splitlines()) == 1
+
+
+def test_a_trace_tells_what_was_answered_written_and_said_to_whom_when_and_in_which_order() -> None:
+    seen: list[int] = []
+    for number, runs in enumerate(
+        [
+            (("a", 1, 2, 0), ("b", 1, 2, 0)),
+            (("b", 1, 2, 0), ("a", 1, 2, 0)),
+            (("a", 1, 2, 0), ("a", 1, 2, 0)),
+            (("b", 1, 2, 0), ("b", 1, 2, 0)),
+            (("a", 1, 2, 0), ("b", 1, 3, 0)),
+            (("a", 2, 2, 0), ("b", 1, 2, 0)),
+            (("a", 1, 2, 0), ("b", 1, 2, 1)),
+            (("a", 1, 2, 0), ("b", 1, 2, 1 << 32)),
+        ]
+    ):
+        cluster = Cluster(generate(0))
+        for text, node, to, cluster.now in runs:
+            cluster.note(text.encode(), node, to)
+        assert cluster.trace not in seen, number
+        seen.append(cluster.trace)
+
+
+def _traces_of(answer: fx.Answer, moment: int) -> tuple[int, int]:
+    """After that answer, and after a write of the first record at that moment."""
+    answering, writing = Cluster(generate(0)), Cluster(generate(0))
+    text = answer.result.runs[0].value or b"" if isinstance(answer.result, Outcome) else b""
+    answering.checks.requests[1] = Request(101, Boot(1), text.decode(), answer.job, 0)
+    answering.checks.answered(answering.hosts[101], answer)
+    host = writing.hosts[1]
+    writing.start(host)
+    assert host.life is not None
+    host.life.on_disk, host.life.written_at = host.disk.durable, moment
+    writing.now = moment
+    writing._written(host, host.life, moment)
+    return answering.trace, writing.trace
+
+
+def test_answers_of_one_length_and_writes_at_two_moments_have_traces_of_their_own() -> None:
+    one, other = (
+        _traces_of(fx.Answer(1, "job", Outcome(Verdict.OK, runs=(Run(Verdict.OK, value=value),))), moment)
+        for value, moment in ((b"ab", SECOND), (b"ba", 2 * SECOND))
+    )
+    assert one[0] != other[0]
+    assert one[1] != other[1]
 
 
 def test_a_draw_depends_on_its_purpose_and_its_number_alone() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import TYPE_CHECKING
 
 from cluster.core import effects as fx
@@ -89,7 +88,7 @@ class Wires:
             return
         far = link.other(link.end_of(host.id))
         body = encode_frame(effect.frame)
-        self._cluster.trace = zlib.crc32(body, self._cluster.trace ^ (self._cluster.now & 0xFFFFFFFF))
+        self._cluster.note(body, host.id, far.node)
         delay = self._cluster.network.frame_delay((host.id, far.node), far.stream)
         far.last_at = max(far.last_at, self._cluster.now + delay)
         self._cluster.at(far.last_at, self._frame_arrives, link, far, body)
