@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 from tests.simulation import canaries, compiled, gossip_sweep
@@ -51,6 +52,12 @@ def main() -> int:
     two.add_argument("what", help="a seed, or the path of a schedule")
     two.add_argument("--shrink", type=Path, help="make it smaller, and write the schedule here")
     two.add_argument("--quiet", action="store_true", help="only say how it ended")
+    two.add_argument(
+        "--canary",
+        choices=sorted(canaries.CANARIES),
+        metavar="NAME",
+        help="with the cores broken in this way",
+    )
     three = parts.add_parser("canaries", help="break the cores on purpose: the sweep must notice")
     three.add_argument("--most", type=number, default=400, help="seeds before one counts as missed (400)")
     three.add_argument("--only", choices=sorted(canaries.CANARIES), metavar="NAME", help="the name of one")
@@ -199,7 +206,11 @@ def _tell(report: Report) -> None:
 
 
 def _replay(given: argparse.Namespace) -> int:
-    schedule = _schedule(given.what)
+    with canaries.mutated(given.canary) if given.canary else nullcontext():
+        return _replay_of(_schedule(given.what, given.canary), given)
+
+
+def _replay_of(schedule: Schedule, given: argparse.Namespace) -> int:
     if given.shrink:
         schedule = shrink(schedule)
         given.shrink.write_bytes(dump(schedule))
@@ -211,9 +222,9 @@ def _replay(given: argparse.Namespace) -> int:
     return 1 if report.violation else 0
 
 
-def _schedule(what: str) -> Schedule:
+def _schedule(what: str, canary: str | None) -> Schedule:
     if what.isdecimal() and what.isascii():
-        return generate(int(what))
+        return canaries.schedule_of(canary, int(what))
     try:
         return load(Path(what).read_bytes())
     except ValueError as error:

@@ -19,6 +19,7 @@ from tests.simulation import absence_sweep, gossip_sweep, mutations
 from tests.simulation.clock import SECOND
 from tests.simulation.generate import generate
 from tests.simulation.say import say
+from tests.simulation.schedule import Schedule
 from tests.simulation.simulation import Simulation
 
 Patch = tuple[type[Any], str, Any]
@@ -32,16 +33,20 @@ class Canary:
     Attributes:
         patches: attributes of classes, and what they become.
         search: runs one seed and gives back the violation.
+        schedule: what happens in a seed to a whole cluster; None where the search is of gossip alone.
     """
 
     name: str
     breaks: str
     patches: tuple[Patch, ...]
     search: Search
+    schedule: Callable[[int], Schedule] | None
 
 
 UNFIT = ("raised: TypeError", "raised: AttributeError", "raised: NameError")
 """What the mutation itself says when the cores have changed under it."""
+
+REPLAY = "python -m tests.simulation replay"
 
 QUIET_S = 10
 """Quiet times are shorter here than in a sweep, and the seeds cheaper: what is wrong shows early or not."""
@@ -51,16 +56,28 @@ def _whole(seed: int) -> str:
     return Simulation(generate(seed), validate_every=16, quiet_ns=QUIET_S * SECOND).run().violation
 
 
-_SEARCHES: dict[str, Search] = {
-    **dict.fromkeys(mutations.GOSSIP, gossip_sweep.run_seed),
-    mutations.AGAIN: absence_sweep.run_seed,
+_SEARCHES: dict[str, tuple[Search, Callable[[int], Schedule] | None]] = {
+    **dict.fromkeys(mutations.GOSSIP, (gossip_sweep.run_seed, None)),
+    mutations.AGAIN: (absence_sweep.run_seed, absence_sweep.generate),
 }
 """Mutations that only another sweep than that of whole clusters can show."""
 
 CANARIES: dict[str, Canary] = {
-    name: Canary(name, breaks, patches, _SEARCHES.get(name, _whole))
+    name: Canary(name, breaks, patches, *_SEARCHES.get(name, (_whole, generate)))
     for name, (breaks, patches) in mutations.MUTATIONS.items()
 }
+
+
+def schedule_of(name: str | None, seed: int) -> Schedule:
+    """What happens in this seed where that mutation is hunted; without one, in a sweep.
+
+    Raises:
+        ValueError: only gossip alone shows it.
+    """
+    make = CANARIES[name].schedule if name else generate
+    if make is None:
+        raise ValueError(f"{name}: gossip alone shows it, and that has no schedule to replay")
+    return make(seed)
 
 
 @contextmanager
@@ -109,6 +126,8 @@ def report(most: int, only: str | None, table: Path | None) -> int:
             missed = f"MISSED {result.violation}"
             word = f"after {result.seeds} seeds: {result.violation}" if result.seeds else missed
             say(f"{result.name}: {word[:150]}")
+            if result.seeds and CANARIES[result.name].schedule:
+                say(f"  replay: {REPLAY} {result.seeds - 1} --canary '{result.name}'")
     if table:
         table.write_text(as_text(found, most), encoding="utf-8")
     return 0 if all(result.seeds for result in found) else 1
