@@ -76,7 +76,7 @@ class Cluster:
         self.events = 0
         self.timing = TimingSettings()
         self.work = WorkSettings(window_bytes=WINDOW_BYTES, deadline_s=schedule.knobs.deadline_s)
-        self.patience = Patience(self.work, self.probes, schedule.bounded)
+        self.patience = Patience(self.work, self.probes)
         self.regained = Regained(self)
         self._validate_every = validate_every
         self._heap: list[tuple[int, int, Callable[..., object], tuple[Any, ...]]] = []
@@ -229,7 +229,7 @@ class Cluster:
         elif type(event) is ev.FrameArrived and type(event.frame) is Assign:
             self.checks.ordered(host, life, event.channel, event.frame)
         elif type(event) is ev.RequestArrived:
-            self.patience.asked(event.request, host.now(self.now), shared=event.use_cache)
+            self.patience.asked(event.request, host.now(self.now))
         elif type(event) is ev.ChannelOpened:
             life.peers[event.channel] = event.peer
         self.perform(host, life, life.core.receive(event, host.now(self.now)))
