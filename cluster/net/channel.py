@@ -15,6 +15,7 @@ from cluster.core.events import ChannelId
 from cluster.errors import RemoteProtocolError
 from cluster.identity import NodeId
 from cluster.limits import MIB
+from cluster.net.keepalive import keep_alive
 from cluster.net.tls import Identity, identity_of
 from cluster.wire.codec import decode_frame, encode_frame
 from cluster.wire.framing import FrameDecoder, prefix
@@ -112,7 +113,7 @@ class Channel(Protocol):
     def connectionMade(self) -> None:  # noqa: N802
         """Wait for the handshake, not for ever."""
         self.transport.setTcpNoDelay(True)
-        self.transport.setTcpKeepAlive(True)
+        keep_alive(self.transport.transport)
         self._set_timer(HANDSHAKE_S, "no TLS handshake in time", "handshake_timeout")
 
     def handshakeCompleted(self) -> None:  # noqa: N802

@@ -53,6 +53,7 @@ MUST_REACH = (
     "epoch rests on a regained vote",
     "follower left a leader that resigned",
     "gossip declared a node failed",
+    "half open channel found out",
     "job abandoned by its client",
     "job assigned again",
     "job handed back",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cluster.core import effects as fx
 from cluster.core import events as ev
 from cluster.identity import NodeId
+from cluster.net.keepalive import IDLE_S, INTERVAL_S
 from cluster.wire.codec import decode_frame, encode_frame
 from tests.simulation.channels import FRAMES_MAX, End, Link, Links
 from tests.simulation.clock import MS, SECOND
@@ -161,8 +162,7 @@ class Wires:
         far.stalled.clear()
         if near.open:
             self._ended(link, near, "timed out", tell=True)
-        if far.open:
-            self._cluster.probes["channel left half open"] += 1
+        self._left(link, far)
 
     def close(self, link: Link, end: End, reason: str, *, tell_self: bool = True) -> None:
         """One side closes; the other hears of it if bytes get through before the kernel gives up."""
@@ -179,7 +179,7 @@ class Wires:
         if self._gets_through(link.other(far), far):
             self._ended(link, far, "closed by the peer", tell=True)
         elif self._is_stuck(since):
-            self._cluster.probes["channel left half open"] += 1
+            self._left(link, far)
         else:
             self._cluster.at(self._cluster.now + RETRANSMIT_NS, self._far_closed, link, far, since)
 
@@ -189,8 +189,28 @@ class Wires:
         for end in heard:
             if end.open:
                 self._ended(link, end, reason, tell=True)
-        if len(heard) == 1 and any(end.open for end in link.ends):
+        if len(heard) == 1:
+            self._left(link, link.other(heard[0]))
+
+    def _left(self, link: Link, end: End) -> None:
+        """This side does not know that it is alone; its kernel asks when it has heard nothing for a while."""
+        if end.open:
             self._cluster.probes["channel left half open"] += 1
+            asks = self._cluster.now + IDLE_S * SECOND
+            self._cluster.at(asks, self._ask, link, end, asks)
+
+    def _ask(self, link: Link, end: End, since: int) -> None:
+        """A probe of TCP's: whoever has no such connection resets it."""
+        far = link.other(end)
+        if not end.open:
+            return
+        if self._gets_through(end, far) and self._gets_through(far, end):
+            self._cluster.probes["half open channel found out"] += 1
+            self._ended(link, end, "reset by the peer", tell=True)
+        elif self._is_stuck(since):
+            self._ended(link, end, "timed out", tell=True)
+        else:
+            self._cluster.at(self._cluster.now + INTERVAL_S * SECOND, self._ask, link, end, since)
 
     def _ended(self, link: Link, end: End, reason: str, *, tell: bool) -> None:
         self.links.drop(end)
@@ -231,5 +251,6 @@ class Wires:
                 continue
             if power:
                 self.links.drop(end)
+                self._left(link, link.other(end))
             else:
                 self.close(link, end, "reset by the peer", tell_self=False)
