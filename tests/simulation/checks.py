@@ -22,16 +22,23 @@ from cluster.wire.messages import (
     CancelRun,
     Fenced,
     Finished,
+    Frame,
     Heartbeat,
     HeartbeatAck,
     LossCounted,
     Notification,
+    Ping,
+    Placed,
+    Pong,
     Probe,
     ProbeReply,
+    Progressed,
     Promise,
     Propose,
+    Recount,
     Refuse,
     Refused,
+    Release,
     Resign,
     Result,
     Submit,
@@ -50,8 +57,21 @@ if TYPE_CHECKING:
 
 LOST_WORKER = re.compile(r"lost worker (\d+), loss")
 
-FROM_OFFICE = (Welcome, Assign, Result, Refused)
+FROM_OFFICE = (
+    Welcome,
+    Assign,
+    Result,
+    Refused,
+    CancelRun,
+    Recount,
+    Progressed,
+    LossCounted,
+    Placed,
+)
 """What a leader says only while it may act (L3)."""
+
+FROM_BOTH_ENDS = (Release, Ping, Pong)
+"""And so is this on a channel that another node dialled; they name no epoch."""
 
 WITNESS_S = 9.999
 """N5: without its disk a voter hears a leader for 10 s of its own clock before it votes again."""
@@ -239,30 +259,16 @@ class Checks:
         """A leader acts only with its lease, and never long after another was established (I7)."""
         frame = effect.frame
         if isinstance(frame, FROM_OFFICE):
-            cluster = self._cluster
-            epoch = frame.epoch
-            if cluster.schedule.bounded:
-                demand(
-                    life.core.authority.may_act(host.now(cluster.now)),
-                    f"I7 node {host.id} says {type(frame).__name__} without its lease",
-                )
-                later = [at for e, at in self.established_at.items() if e > epoch]
-                demand(
-                    not later or cluster.now - min(later) <= SECOND,
-                    f"I7 node {host.id} acts in epoch {epoch} long after a higher one",
-                )
-            if isinstance(frame, Assign):
-                self.clients.assigned(host, life, frame, link)
-                self.probes["job assigned again"] += frame.attempt > 1
-            elif isinstance(frame, Result):
-                self.clients.told(host, life, frame)
-        elif isinstance(frame, Fenced):
-            disk = host.disk.durable
-            # What a leader leads rests on promises that are durable (I4), whenever its own fence is.
-            told = frame.epoch if self.led.get(frame.epoch) == (host.id, life.boot) else disk.fence_epoch
-            demand(frame.epoch <= told, f"I2 node {host.id} fences with {frame.epoch}, on disk {disk}")
-            worker = link is not None and link.ends[0].node == host.id
-            self.probes["worker fenced a stale leader" if worker else "leader fenced a stale HELLO"] += 1
+            self._from_office(host, life, frame, frame.epoch)
+        elif isinstance(frame, FROM_BOTH_ENDS):
+            if link is not None and link.ends[1].node == host.id:
+                self._from_office(host, life, frame, life.lease.epoch)
+            return
+        if isinstance(frame, Assign):
+            self.clients.assigned(host, life, frame, link)
+            self.probes["job assigned again"] += frame.attempt > 1
+        elif isinstance(frame, Result):
+            self.clients.told(host, life, frame)
         elif isinstance(frame, LossCounted):
             self.clients.loss_counted(host, life, frame)
         elif isinstance(frame, CancelRun):
@@ -273,8 +279,30 @@ class Checks:
             submission = life.core.work.submission
             full = submission is not None and not submission._window.open
             self.probes["a gateway's window was full"] += full
-        elif isinstance(frame, Finished) and frame.key.epoch < life.core._ledger.record.fence_epoch:
-            self.probes["result of an earlier epoch offered"] += 1
+        elif isinstance(frame, Finished):
+            late = frame.key.epoch < life.core._ledger.record.fence_epoch
+            self.probes["result of an earlier epoch offered"] += late
+        elif isinstance(frame, Fenced):
+            disk = host.disk.durable
+            # What a leader leads rests on promises that are durable (I4), whenever its own fence is.
+            told = frame.epoch if self.led.get(frame.epoch) == (host.id, life.boot) else disk.fence_epoch
+            demand(frame.epoch <= told, f"I2 node {host.id} fences with {frame.epoch}, on disk {disk}")
+            worker = link is not None and link.ends[0].node == host.id
+            self.probes["worker fenced a stale leader" if worker else "leader fenced a stale HELLO"] += 1
+
+    def _from_office(self, host: Host, life: Life, frame: Frame, epoch: int) -> None:
+        cluster = self._cluster
+        if not cluster.schedule.bounded:
+            return
+        demand(
+            life.core.authority.may_act(host.now(cluster.now)),
+            f"I7 node {host.id} says {type(frame).__name__} without its lease",
+        )
+        later = [at for e, at in self.established_at.items() if e > epoch]
+        demand(
+            not later or cluster.now - min(later) <= SECOND,
+            f"I7 node {host.id} acts in epoch {epoch} long after a higher one",
+        )
 
     def ordered(self, host: Host, life: Life, channel: int, frame: Assign) -> None:
         """An order reached a worker: remember whose it was, and whether it came too late to be taken (L6)."""

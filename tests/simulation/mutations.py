@@ -13,7 +13,7 @@ from cluster.core.allegiance import Allegiance
 from cluster.core.assignments import Absence, Assignments
 from cluster.core.authority import Authority
 from cluster.core.dispatch import Dispatch
-from cluster.core.effects import Answer, Dial, Effect, Effects, Log, Persist, Send, Steps
+from cluster.core.effects import Answer, Dial, Effect, Effects, Log, Persist, Send, SendFrame, Steps
 from cluster.core.election import Election
 from cluster.core.execution import Execution
 from cluster.core.failure_detector import FailureDetector
@@ -34,6 +34,8 @@ from cluster.wire.messages import (
     CancelRun,
     HeartbeatAck,
     Notification,
+    Ping,
+    Pong,
     Propose,
     Refuse,
     Release,
@@ -339,6 +341,13 @@ def _acts_without_lease(self: Office, event: Any, now: float, *, may_act: bool) 
     return _real_arrived(self, event, now, may_act=True)
 
 
+def _read_without_lease(self: Office, event: Any, now: float, *, may_act: bool) -> Steps:
+    """A leader says at once that it has read what came before, and must hold it all (W14)."""
+    if isinstance(event.frame, Ping) and self.dispatch is not None and not may_act:
+        return (SendFrame(event.channel, Pong(event.frame.nonce)),)
+    return _real_arrived(self, event, now, may_act=may_act)
+
+
 def _results_not_offered(self: Execution, channel: int, _epoch: Epoch, _now: float) -> Effects:
     """Kept results are not sent to the next leader."""
     self._channel = channel
@@ -513,6 +522,7 @@ MUTATIONS: dict[str, tuple[str, tuple[tuple[Any, str, Any], ...]]] = {
     "office shown without lease": ("L3", ((Authority, "shown", _office_shown),)),
     "acts without lease": ("L3", ((Office, "arrived", _acts_without_lease),)),
     "frames dropped without lease": ("L3", ((Office, "arrived", _dropped_without_lease),)),
+    "read without lease": ("L3, W14", ((Office, "arrived", _read_without_lease),)),
     "results not offered again": ("W5, W7", ((Execution, "welcomed", _results_not_offered),)),
     "pending jobs not sent again": ("W7", ((Submission, "_let_wait", _not_sent_again),)),
     AGAIN: ("W5", ((Execution, "_decide", _attempt_not_checked),)),
