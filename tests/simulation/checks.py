@@ -361,6 +361,8 @@ class Checks:
             if boot != life.boot or election.round < number:
                 raise Violation(f"I9 node {host.id}: round went back")
             self._rounds[host.id] = (life.boot, election.round)
+            mine = (life.core._ledger.durable.fence_epoch, int(host.id)) if election._is_candidate() else None
+            life.ballot.votes(host.id, election.round, election.vote, mine, host.now(self._cluster.now))
         if deep:
             now = host.now(self._cluster.now)
             shown = authority.shown_state(now)

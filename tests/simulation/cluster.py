@@ -25,7 +25,7 @@ from cluster.identity import Boot, NodeId, Role, voters_hash
 from cluster.wire.codec import encode_datagram
 from cluster.wire.jobs import Outcome, Piece, Stream, Verdict
 from cluster.wire.jobs import Run as ProgramRun
-from cluster.wire.messages import Assign, HeartbeatAck, NodeFacts, ProbeReply
+from cluster.wire.messages import Assign, HeartbeatAck, NodeFacts, Notification, ProbeReply
 from tests.simulation.chance import Chance
 from tests.simulation.checks import Checks
 from tests.simulation.clock import MS, SECOND, Clock
@@ -226,6 +226,9 @@ class Cluster:
                 life.lease.acknowledged(event.sender, event.message)
             elif type(event.message) is ProbeReply:
                 life.witness.answered(event.sender, event.message, host.now(self.now))
+            elif type(event.message) is Notification:
+                order = (event.boot, event.sequence)
+                life.ballot.heard(event.sender, order, event.message, host.now(self.now))
         elif type(event) is ev.FrameArrived and type(event.frame) is Assign:
             self.checks.ordered(host, life, event.channel, event.frame)
         elif type(event) is ev.RequestArrived:

@@ -19,6 +19,7 @@ from cluster.core.node import NodeCore
 from cluster.core.record import Record
 from cluster.identity import Boot, NodeId, Role
 from cluster.wire.sealing import Lives
+from tests.simulation.ballot import BallotWatch
 from tests.simulation.chance import Stream
 from tests.simulation.clock import MS, Clock
 from tests.simulation.disk import SimulatedDisk
@@ -62,6 +63,7 @@ class Life:
         orders: who sent which attempt of which job, as it arrived.
         lease: what the messages say about the right to act.
         witness: and about a leader that was heard.
+        ballot: and about those who may be voted for.
     """
 
     core: NodeCore
@@ -90,6 +92,7 @@ class Life:
 
     lease: LeaseWatch = attrs.Factory(LeaseWatch)
     witness: Witness = attrs.Factory(lambda: Witness(TIMING.follower_timeout_s))
+    ballot: BallotWatch = attrs.Factory(BallotWatch)
     _over: bool = False
 
     def end(self) -> None:

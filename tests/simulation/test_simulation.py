@@ -411,6 +411,7 @@ SHOWN_EARLY = (
     "promise not durable",
     "office shown without lease",
     "acts without lease",
+    "vote falls back",
     "attempt not checked",
     "expired with its leader",
     "first loss is the last",
