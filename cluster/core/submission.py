@@ -66,6 +66,7 @@ class Submission:
         self._bytes = FairRoom(gateway.pending_bytes)
         self._alarms: Alarms[_Alarm] = Alarms()
         self._why = (Reason.NO_LEADER, "no leader is known")
+        self._to_withdraw: set[str] = set()
         self._draining = False
         self._answered = self._refused = self._expired = self._joined = self._stale = self._late = 0
 
@@ -89,9 +90,7 @@ class Submission:
     def abandon(self, request: int, now: float) -> Effects:
         """That client is gone; the last one of a job cancels it (W9, C4)."""
         del now
-        if request not in self._job_of:
-            return ()
-        return self._leave(request)
+        return self._leave(request) if request in self._job_of else ()
 
     def drain(self, now: float) -> Effects:
         """Refuse what is new, answer what is held (W10)."""
@@ -114,12 +113,14 @@ class Submission:
         self._channel = channel
         self._window = Window(self._work.window_bytes)
         self._unsent = FairQueue()
+        withdraw = (self._to_leader(Withdraw(tuple(sorted(self._to_withdraw)))),) if self._to_withdraw else ()
+        self._to_withdraw.clear()
         for pending in self._jobs.values():
             self._let_wait(pending)
         if not self._jobs:
-            return ()
+            return withdraw
         log = self._log(f"sending {len(self._jobs)} pending jobs to leader {leader}, epoch {epoch}")
-        return (log, *self._feed(now))
+        return (*withdraw, log, *self._feed(now))
 
     def disconnected(self, now: float) -> Effects:
         """The leader's channel is gone: every job waits for the next one, its clock set anew (W11)."""
@@ -155,8 +156,7 @@ class Submission:
         if isinstance(frame, Placed):
             return self._note_places(frame)
         job = frame.job
-        pending = self._jobs.get(job)
-        if pending is None:
+        if (pending := self._jobs.get(job)) is None:
             self._late += 1
             # Acknowledged all the same, so that the kept result is freed (W8).
             return (SendFrame(channel, ResultAck((job,))),) if isinstance(frame, Result) else ()
@@ -192,8 +192,7 @@ class Submission:
             self._stale += 1
             return ()
         for job, place in frame.jobs:
-            pending = self._jobs.get(job)
-            if pending is not None:
+            if (pending := self._jobs.get(job)) is not None:
                 pending.placed = place
         return ()
 
@@ -245,6 +244,7 @@ class Submission:
             unsent = self._channel is None or job in self._unsent
             assert (("wait", job) in self._alarms) == unsent, "nothing may hang (W11)"
         assert not self._unsent or (self._channel is not None and not self._window.open)
+        assert not self._to_withdraw or self._channel is None, "a leader is there to be told (W9)"
         self._unsent.validate()
         assert all(("deadline", request) in self._alarms for request in self._job_of)
         assert set(self._shared.values()) <= self._jobs.keys()
@@ -271,9 +271,8 @@ class Submission:
         if job is None or self._jobs[job].deadline - now < SHARE_LEAST * self._work.deadline_s:
             return None
         pending = self._jobs[job]
-        if event.progress and not (pending.job.progress and pending.shown == (0, 0)):
-            return None
-        return job
+        tells = pending.job.progress and pending.shown == (0, 0)
+        return job if tells or not event.progress else None
 
     def _join(self, job: str, event: RequestArrived, now: float) -> Effects:
         """Wait for a job that is in flight (C4), or whose id the client repeated (W1)."""
@@ -286,8 +285,7 @@ class Submission:
         return ()
 
     def _open(self, event: RequestArrived, key: CacheKey | None, now: float) -> Effects:
-        size = program_bytes(event.program)
-        job = Job(event.job_id, self._me, event.program, event.progress)
+        size, job = program_bytes(event.program), Job(event.job_id, self._me, event.program, event.progress)
         wait_until, deadline = now + self._work.queue_timeout_s, now + self._work.deadline_s
         tenant, share = event.tenant[:TENANT_MAX], min(max(event.share, 1), SHARE_MAX)
         pending = Pending(job, key, {}, deadline, wait_until, size, tenant, share)
@@ -362,9 +360,10 @@ class Submission:
             return ()
         self._forget_job(pending)
         log = self._log(f"job {pending.job.id[:8]}: nobody waits for it any longer")
-        if self._channel is None or not pending.sent:
-            return (log,)
-        return (log, self._to_leader(Withdraw((pending.job.id,))))
+        if pending.sent and self._channel is None:  # when it is back it may be the same leader
+            self._to_withdraw.add(pending.job.id)
+        is_told = pending.sent and self._channel is not None
+        return (log, self._to_leader(Withdraw((pending.job.id,)))) if is_told else (log,)
 
     def _follow(self, epoch: Epoch) -> None:
         if epoch > self._epoch:

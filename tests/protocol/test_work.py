@@ -586,6 +586,27 @@ def test_w9_a_client_that_goes_away_cancels_its_job_wherever_it_is() -> None:
     assert [worker.running for worker in dispatch.snapshot().workers] == [0], "the slot is free"
 
 
+@pytest.mark.parametrize(("leader", "epoch"), [(LEADER, EPOCH), (NodeId(6), Epoch(EPOCH + 1))])
+def test_w9_a_client_that_leaves_while_no_leader_hears_of_it_cancels_at_the_next_word(
+    leader: NodeId, epoch: Epoch
+) -> None:
+    """That may be the same leader, which still holds the job; one that it never got need not be told."""
+    submission = gateway()
+    submission.welcomed(4, LEADER, EPOCH, 0.0)
+    for number, name in enumerate("abc", 1):
+        submission.request(request(number, name, text=name), 0.0)
+    submission.disconnected(0.5)
+    submission.request(request(4, "d", text="d"), 0.6)
+    for number in (3, 1, 4):
+        assert not frames(submission.abandon(number, 1.0), Withdraw)
+    submission.validate()
+    steps = submission.welcomed(5, leader, epoch, 2.0)
+    assert frames(steps, Withdraw, 5) == [Withdraw(("a", "c"))]
+    assert [frame.job.id for frame in frames(steps, Submit, 5)] == ["b"]
+    submission.disconnected(3.0)
+    assert not frames(submission.welcomed(6, leader, epoch, 4.0), Withdraw), "it has been told"
+
+
 @pytest.mark.parametrize("how", ["absence", "failed", "restarted"])
 def test_w9_a_gateway_that_is_gone_has_its_jobs_cancelled(how: str) -> None:
     dispatch = leading(1)
