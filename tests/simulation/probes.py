@@ -91,9 +91,14 @@ MUST_REACH = (
     "two in office, one without its lease",
     "voter not eligible",
     "voter with a lost disk regained its vote",
-    "worker fenced a stale leader",
     "worker_lost answered",
     "worker's loss counted against a job",
     "write failed",
 )
 """Rare situations that a sweep of `ENOUGH` seeds must have been in, or it is blind there."""
+
+RARE = ("worker fenced a stale leader",)
+"""Those that are there a few times in 2,000 seeds, so that it takes `MANY` to be sure of them.
+
+The channel that an order came on too late must still be open when the worker's fence is on disk (L6, N4).
+"""

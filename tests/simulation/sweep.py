@@ -16,7 +16,7 @@ import msgspec
 
 from cluster.core import node
 from tests.simulation.generate import generate
-from tests.simulation.probes import MUST_REACH
+from tests.simulation.probes import MUST_REACH, RARE
 from tests.simulation.simulation import Report, run
 
 CHUNK = 8
@@ -28,6 +28,7 @@ PART = 200
 K = TypeVar("K")
 
 ENOUGH = 2000
+MANY = 20_000
 
 ROOT = Path(__file__).parent.parent.parent
 COMMIT = "commit.txt"
@@ -80,7 +81,8 @@ class Summary(msgspec.Struct):
     @property
     def missed(self) -> list[str]:
         """Situations that had to be reached and were not."""
-        return [probe for probe in MUST_REACH if not self.probes.get(probe)] if self.seeds >= ENOUGH else []
+        wanted = (MUST_REACH if self.seeds >= ENOUGH else ()) + (RARE if self.seeds >= MANY else ())
+        return [probe for probe in wanted if not self.probes.get(probe)]
 
 
 def _count(into: dict[K, int], more: dict[K, int]) -> None:
