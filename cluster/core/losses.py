@@ -45,11 +45,17 @@ class Losses:
         self._away: dict[NodeId, list[Absence]] = {}
 
     def gone(self, node: NodeId, absence: Absence, now: float) -> None:
-        """A worker that had these jobs is not there: it may yet come back."""
+        """A worker that had these jobs is not there: it may yet come back.
+
+        What a gateway says may be known already, from what the worker had said: one life is one loss.
+        """
         if node not in self._away:
             self._away[node] = []
             self._alarms.set(("absent", "", node), now + self._settings.absence_s)
-        self._away[node].append(absence)
+        known = {job for other in self._away[node] if other.boot == absence.boot for job in other.jobs}
+        jobs = tuple(job for job in absence.jobs if job not in known)
+        if jobs:
+            self._away[node].append(Absence(absence.boot, jobs))
 
     def back(self, node: NodeId, boot: int, now: float) -> None:
         """It is here again: forgiven in the same life, counted in another."""

@@ -142,6 +142,20 @@ def test_a_job_that_runs_elsewhere_has_lost_nobody() -> None:
     assert frames(steps, LossCounted) == []
 
 
+@pytest.mark.parametrize("back", [True, False])
+def test_w6_one_life_of_a_worker_is_one_loss_though_leader_and_gateway_both_know_of_it(back: bool) -> None:
+    """Its HELLO told the next leader that it ran the job; it was lost; then the gateway said that it had it."""
+    dispatch = Dispatch(WorkSettings(), LEADER, EPOCH, 0.0, awaited=frozenset())
+    welcome_gateway(dispatch)
+    welcome_worker(dispatch, 1, boot=7, slots=2, running=[AttemptKey("a", 0, 1), AttemptKey("b", 0, 1)])
+    dispatch.channel_closed(10, "closed by the peer", 0.1)
+    again = Submit(job("a"), True, 0, 10.0, 60.0, placed=Place(1, 7))
+    assert frames(dispatch.receive(GATEWAY_CHANNEL, again, 0.2), LossCounted) == []
+    steps = welcome_worker(dispatch, 1, 1.0, boot=8) if back else dispatch.tick(5.2)
+    assert frames(steps, LossCounted) == [LossCounted(1, "a", 1, 1)]
+    dispatch.validate()
+
+
 def test_the_third_such_loss_ends_the_job() -> None:
     dispatch, _ = next_leader(Place(1, 7), 2, losses=2)
     verdicts = [result.outcome.verdict for result in frames(dispatch.tick(5.0), Result)]
