@@ -144,7 +144,7 @@ def test_a_job_that_runs_elsewhere_has_lost_nobody() -> None:
 
 @pytest.mark.parametrize("back", [True, False])
 def test_w6_one_life_of_a_worker_is_one_loss_though_leader_and_gateway_both_know_of_it(back: bool) -> None:
-    """Its HELLO told the next leader that it ran the job; it was lost; then the gateway said that it had it."""
+    """Its HELLO told the next leader of the job; it was lost; then the gateway told where the job was."""
     dispatch = Dispatch(WorkSettings(), LEADER, EPOCH, 0.0, awaited=frozenset())
     welcome_gateway(dispatch)
     welcome_worker(dispatch, 1, boot=7, slots=2, running=[AttemptKey("a", 0, 1), AttemptKey("b", 0, 1)])
