@@ -19,6 +19,7 @@ from cluster.core.fair_share import FairRoom
 from cluster.core.pending import Pending, SubmissionSnapshot, submission_of, with_queue_time
 from cluster.core.sizes import program_bytes
 from cluster.core.window import Window
+from cluster.core.withdrawals import Withdrawals
 from cluster.identity import NO_EPOCH, Epoch, NodeId
 from cluster.limits import SHARE_MAX, TENANT_MAX
 from cluster.wire.jobs import Job, Outcome, Reason, Refusal, Verdict
@@ -66,7 +67,7 @@ class Submission:
         self._bytes = FairRoom(gateway.pending_bytes)
         self._alarms: Alarms[_Alarm] = Alarms()
         self._why = (Reason.NO_LEADER, "no leader is known")
-        self._to_withdraw: set[str] = set()
+        self._withdrawals = Withdrawals()
         self._draining = False
         self._answered = self._refused = self._expired = self._joined = self._stale = self._late = 0
 
@@ -83,14 +84,11 @@ class Submission:
         if not self._has_room(event):
             return self._refuse(event, refusals.crowded(len(self._job_of)))
         same = event.job_id if event.job_id in self._jobs else self._to_share(key, event, now)
-        if same is not None:
-            return self._join(same, event, now)
-        return self._open(event, key, now)
+        return self._open(event, key, now) if same is None else self._join(same, event, now)
 
     def abandon(self, request: int, now: float) -> Effects:
         """That client is gone; the last one of a job cancels it (W9, C4)."""
-        del now
-        return self._leave(request) if request in self._job_of else ()
+        return self._leave(request, now) if request in self._job_of else ()
 
     def drain(self, now: float) -> Effects:
         """Refuse what is new, answer what is held (W10)."""
@@ -109,12 +107,10 @@ class Submission:
         """A leader took this gateway on: it gets every pending job, the oldest first (W7)."""
         self._follow(epoch)
         if self._channel is not None:
-            self._restart_clocks(now)
-        self._channel = channel
+            self._unsure(now)
+        self._channel, self._unsent = channel, FairQueue()
         self._window = Window(self._work.window_bytes)
-        self._unsent = FairQueue()
-        withdraw = (self._to_leader(Withdraw(tuple(sorted(self._to_withdraw)))),) if self._to_withdraw else ()
-        self._to_withdraw.clear()
+        withdraw = self._withdraw(now)
         for pending in self._jobs.values():
             self._let_wait(pending)
         if not self._jobs:
@@ -126,9 +122,8 @@ class Submission:
         """The leader's channel is gone: every job waits for the next one, its clock set anew (W11)."""
         if self._channel is None:
             return ()
-        self._channel = None
-        self._unsent = FairQueue()
-        self._restart_clocks(now)
+        self._channel, self._unsent = None, FairQueue()
+        self._unsure(now)
         for job, pending in self._jobs.items():
             self._alarms.set(("wait", job), pending.wait_until)
         return ()
@@ -177,11 +172,8 @@ class Submission:
 
     def _progressed(self, frame: Progressed) -> Effects:
         """Shown to those who asked, unless a later attempt was; nobody misses what is dropped (W13)."""
-        pending = self._jobs.get(frame.key.job)
-        if pending is None or not pending.watchers or frame.epoch < self._epoch:
-            return ()
-        attempt = (frame.key.epoch, frame.key.attempt)
-        if attempt < pending.shown:
+        pending, attempt = self._jobs.get(frame.key.job), (frame.key.epoch, frame.key.attempt)
+        if pending is None or not pending.watchers or frame.epoch < self._epoch or attempt < pending.shown:
             return ()
         pending.shown = attempt
         return (ShowProgress(tuple(pending.watchers), frame),)
@@ -206,7 +198,7 @@ class Submission:
             if kind == "wait":
                 steps.extend(self._answer(self._jobs[str(name)], self._waited()))
             else:
-                steps.extend(self._expire(int(name)))
+                steps.extend(self._expire(int(name), now))
         return tuple(steps)
 
     def next_deadline(self) -> float | None:
@@ -244,7 +236,7 @@ class Submission:
             unsent = self._channel is None or job in self._unsent
             assert (("wait", job) in self._alarms) == unsent, "nothing may hang (W11)"
         assert not self._unsent or (self._channel is not None and not self._window.open)
-        assert not self._to_withdraw or self._channel is None, "a leader is there to be told (W9)"
+        assert not self._withdrawals or self._channel is None, "a leader is there to be told (W9)"
         self._unsent.validate()
         assert all(("deadline", request) in self._alarms for request in self._job_of)
         assert set(self._shared.values()) <= self._jobs.keys()
@@ -290,6 +282,7 @@ class Submission:
         tenant, share = event.tenant[:TENANT_MAX], min(max(event.share, 1), SHARE_MAX)
         pending = Pending(job, key, {}, deadline, wait_until, size, tenant, share)
         self._jobs[job.id] = pending
+        self._withdrawals.wanted(job.id)
         self._bytes.take(tenant, size)
         if key is not None:
             self._shared[key, tenant] = job.id
@@ -344,14 +337,14 @@ class Submission:
         log = Log(Level.SUMMARY, f"{self._me}: job {pending.job.id[:8]} {word}")
         return (*(Answer(request, pending.job.id, result) for request in requests), log)
 
-    def _expire(self, request: int) -> Effects:
+    def _expire(self, request: int, now: float) -> Effects:
         """This client waited long enough; others of the same job may wait on (W4)."""
         self._expired += 1
         text = f"no outcome within {self._work.deadline_s:g} s"
         answer = Answer(request, self._job_of[request], Outcome(Verdict.EXPIRED, text))
-        return (answer, *self._leave(request))
+        return (answer, *self._leave(request, now))
 
-    def _leave(self, request: int) -> Effects:
+    def _leave(self, request: int, now: float) -> Effects:
         pending = self._jobs[self._job_of[request]]
         del pending.keep[request]
         pending.watchers.pop(request, None)
@@ -360,17 +353,23 @@ class Submission:
             return ()
         self._forget_job(pending)
         log = self._log(f"job {pending.job.id[:8]}: nobody waits for it any longer")
-        if pending.sent and self._channel is None:  # when it is back it may be the same leader
-            self._to_withdraw.add(pending.job.id)
-        is_told = pending.sent and self._channel is not None
-        return (log, self._to_leader(Withdraw((pending.job.id,)))) if is_told else (log,)
+        if pending.sent:
+            self._withdrawals.add(pending.job.id)
+        return (log, *self._withdraw(now))
+
+    def _withdraw(self, now: float) -> Effects:
+        """Without a leader it is told later: when there is one it may be the same (W9)."""
+        jobs = self._withdrawals.take(now) if self._channel is not None else ()
+        return (self._to_leader(Withdraw(jobs)),) if jobs else ()
 
     def _follow(self, epoch: Epoch) -> None:
         if epoch > self._epoch:
             self._epoch = epoch
             self._cache.clear()
 
-    def _restart_clocks(self, now: float) -> None:
+    def _unsure(self, now: float) -> None:
+        """The channel is gone: what was said last may be lost, and waiting begins anew (W9, W11)."""
+        self._withdrawals.channel_ended(now)
         for pending in self._jobs.values():
             pending.wait_until = now + self._work.queue_timeout_s
 

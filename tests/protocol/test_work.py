@@ -601,10 +601,13 @@ def test_w9_a_client_that_leaves_while_no_leader_hears_of_it_cancels_at_the_next
         assert not frames(submission.abandon(number, 1.0), Withdraw)
     submission.validate()
     steps = submission.welcomed(5, leader, epoch, 2.0)
-    assert frames(steps, Withdraw, 5) == [Withdraw(("a", "c"))]
+    assert frames(steps, Withdraw, 5) == [Withdraw(("c", "a"))]
     assert [frame.job.id for frame in frames(steps, Submit, 5)] == ["b"]
     submission.disconnected(3.0)
-    assert not frames(submission.welcomed(6, leader, epoch, 4.0), Withdraw), "it has been told"
+    again = submission.welcomed(6, leader, epoch, 4.0)
+    assert frames(again, Withdraw, 6) == [Withdraw(("c", "a"))], "it may be lost with its channel"
+    submission.disconnected(30.0)
+    assert not frames(submission.welcomed(7, leader, epoch, 31.0), Withdraw), "it has been told"
 
 
 @pytest.mark.parametrize("how", ["absence", "failed", "restarted"])

@@ -410,7 +410,7 @@ def _expired_with_its_leader(self: Submission, now: float) -> Effects:
         return ()
     steps = list(_real_disconnected(self, now))
     for request in tuple(self._job_of):
-        steps.extend(self._expire(request))
+        steps.extend(self._expire(request, now))
     return tuple(steps)
 
 
