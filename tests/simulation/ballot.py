@@ -5,14 +5,16 @@ from __future__ import annotations
 import attrs
 
 from cluster.config import TimingSettings
-from cluster.core.election import HORIZON_PERIODS, JITTER
 from cluster.identity import State
 from cluster.wire.messages import Notification
 from tests.simulation.violation import Violation
 
 TIMING = TimingSettings()
-WORD_MAX_S = HORIZON_PERIODS * TIMING.resend_max_s * (1 + JITTER)
-"""However long a voter says that it will be silent, its word counts no longer than this (E4)."""
+PERIODS = 3
+"""E4: for how many of its resend periods a voter's word counts, reckoned apart from the core."""
+
+WORD_MAX_S = PERIODS * TIMING.resend_max_s * 1.2
+"""However long a voter says that it will be silent, its word counts no longer; periods vary (E3)."""
 
 Rank = tuple[int, int]
 """The order of votes (E1): the epoch last followed or led, and the node."""
@@ -43,7 +45,7 @@ class BallotWatch:
             # Once the newer one has lapsed it may be forgotten, and then this one is taken.
             known.sure = known.sure and now < known.until
             return
-        until = now + min(HORIZON_PERIODS * note.resend_s, WORD_MAX_S)
+        until = now + min(PERIODS * note.resend_s, WORD_MAX_S)
         self._words[sender] = Word(order, until, note)
 
     def votes(self, me: int, number: int, vote: int, mine: Rank | None, now: float) -> None:
