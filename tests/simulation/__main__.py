@@ -1,4 +1,4 @@
-"""`python -m tests.simulation`: sweep, gossip, replay, canaries, determinism; each with `--help`."""
+"""`python -m tests.simulation`: sweep, gossip, replay, canaries, determinism, compile; each with `--help`."""
 
 from __future__ import annotations
 

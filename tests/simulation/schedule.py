@@ -24,7 +24,7 @@ def both_ways(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[Pair, ...]:
     return tuple(pair for a in one for b in other for pair in ((a, b), (b, a)))
 
 
-class Knobs(msgspec.Struct, frozen=True):
+class Knobs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is so all the time.
 
     Attributes:
@@ -54,7 +54,7 @@ class Knobs(msgspec.Struct, frozen=True):
     deadline_s: int = 60
 
 
-class Crash(msgspec.Struct, frozen=True, tag="crash"):
+class Crash(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="crash"):
     """The process dies; it is started again after `down_ms`.
 
     Attributes:
@@ -69,7 +69,7 @@ class Crash(msgspec.Struct, frozen=True, tag="crash"):
     wipe: bool = False
 
 
-class Stop(msgspec.Struct, frozen=True, tag="stop"):
+class Stop(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="stop"):
     """SIGTERM: it hands over and drains (W10); started again `down_ms` after its end."""
 
     at_ms: int
@@ -77,7 +77,7 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
     down_ms: int
 
 
-class Freeze(msgspec.Struct, frozen=True, tag="freeze"):
+class Freeze(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="freeze"):
     """SIGSTOP, then SIGCONT: everything that came meanwhile arrives at once.
 
     Attributes:
@@ -90,7 +90,7 @@ class Freeze(msgspec.Struct, frozen=True, tag="freeze"):
     timers_first: bool = False
 
 
-class Cut(msgspec.Struct, frozen=True, tag="cut"):
+class Cut(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="cut"):
     """Nothing gets through in these directions; channels stall. Or only datagrams are lost."""
 
     at_ms: int
@@ -99,7 +99,7 @@ class Cut(msgspec.Struct, frozen=True, tag="cut"):
     datagrams_only: bool = False
 
 
-class Slow(msgspec.Struct, frozen=True, tag="slow"):
+class Slow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="slow"):
     """These directions take longer."""
 
     at_ms: int
@@ -108,14 +108,14 @@ class Slow(msgspec.Struct, frozen=True, tag="slow"):
     add_ms: int
 
 
-class Reset(msgspec.Struct, frozen=True, tag="reset"):
+class Reset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="reset"):
     """Every channel between the two breaks."""
 
     at_ms: int
     pair: Pair
 
 
-class BadDisk(msgspec.Struct, frozen=True, tag="disk"):
+class BadDisk(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="disk"):
     """Writes fail at some step (`error`), before anything is written (`full`), or take long (`slow`)."""
 
     at_ms: int
@@ -124,7 +124,7 @@ class BadDisk(msgspec.Struct, frozen=True, tag="disk"):
     kind: DiskFault
 
 
-class WallStep(msgspec.Struct, frozen=True, tag="wall"):
+class WallStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="wall"):
     """Somebody sets the node's UTC clock; its monotonic clock goes on."""
 
     at_ms: int
@@ -135,7 +135,7 @@ class WallStep(msgspec.Struct, frozen=True, tag="wall"):
 Fault = Crash | Stop | Freeze | Cut | Slow | Reset | BadDisk | WallStep
 
 
-class Ask(msgspec.Struct, frozen=True):
+class Ask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A client sends a program that takes `run_ms` to a gateway.
 
     Attributes:
@@ -150,7 +150,7 @@ class Ask(msgspec.Struct, frozen=True):
     like: int = 0
 
 
-class Schedule(msgspec.Struct, frozen=True):
+class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One run.
 
     Attributes:
@@ -203,11 +203,13 @@ def load(data: bytes) -> Schedule:
     """From JSON.
 
     Raises:
-        ValueError: it is no schedule, or one about nodes that it does not have.
+        ValueError: it is no schedule, or one about nodes or times that there are not.
     """
     schedule = msgspec.json.decode(data, type=Schedule)
     if schedule.peers < 1 or schedule.gateways < 1 or schedule.workers < 0:
         raise ValueError("a cluster has a voter and a gateway, and no fewer than no workers")
+    _check_knobs(schedule)
+    _check_broken(schedule)
     known = {LEADER, *schedule.node_ids}
     for fault in schedule.faults:
         named = {getattr(fault, "node", LEADER), *getattr(fault, "pair", ())}
@@ -218,3 +220,22 @@ def load(data: bytes) -> Schedule:
         if ask.gateway not in schedule.gateway_ids:
             raise ValueError(f"a client asks {ask.gateway}, which is no gateway: {ask}")
     return schedule
+
+
+def _check_knobs(schedule: Schedule) -> None:
+    knobs, nodes = schedule.knobs, len(schedule.node_ids)
+    for name, each in (("drift_ppm", knobs.drift_ppm), ("event_us", knobs.event_us)):
+        if len(each) not in {0, nodes}:
+            raise ValueError(f"{name} is there for {len(each)} nodes of {nodes}: give all, or none")
+    for name, (least, most) in (("delay_us", knobs.delay_us), ("disk_us", knobs.disk_us)):
+        if not 0 <= least <= most:
+            raise ValueError(f"{name}: {least} to {most} is no time")
+    for happening in (schedule, *schedule.faults, *schedule.asks):
+        for name, value in msgspec.structs.asdict(happening).items():
+            if name.endswith("_ms") and value < 0:
+                raise ValueError(f"{name} is {value}: times count from the start, and none is below 0")
+
+
+def _check_broken(schedule: Schedule) -> None:
+    if strangers := set(schedule.broken) - {LEADER, *schedule.node_ids}:
+        raise ValueError(f"node {min(strangers)} is to stay broken, and there is none")

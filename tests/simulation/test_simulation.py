@@ -312,6 +312,24 @@ def test_a_schedule_about_nodes_that_it_has_not_is_refused(fault: Fault) -> None
         load(dump(msgspec.structs.replace(generate(3, peers=3), faults=(fault,))))
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "why"),
+    [
+        ("bogus", 1, "unknown field"),
+        ("broken", [9], "node 9"),
+        ("chaos_ms", -1, "below 0"),
+        ("asks", [{"at_ms": 1, "gateway": 101, "run_ms": -5}], "run_ms"),
+        ("knobs", {"drift_ppm": [1]}, "for 1 nodes of 4"),
+        ("knobs", {"delay_us": [500, 100]}, "500 to 100"),
+    ],
+)
+def test_a_schedule_that_can_not_be_is_refused_before_it_runs(field: str, value: object, why: str) -> None:
+    """Or its own mistake would be told as one of the cores."""
+    told = {"seed": 1, "peers": 3, field: value}
+    with pytest.raises(ValueError, match=why):
+        load(msgspec.json.encode(told))
+
+
 def test_a_schedule_with_a_fault_that_nobody_knows_is_refused() -> None:
     schedule = msgspec.structs.replace(generate(3), faults=(BadDisk(1, 1, 1, "full"),))
     with pytest.raises(ValueError, match="Invalid enum value 'tired'"):
