@@ -1,4 +1,4 @@
-"""A channel that ended at the leader only, while its worker goes on hearing the leader (W2): seed 592."""
+"""A channel that ended at the leader only, while its worker goes on hearing the leader (W2)."""
 
 from __future__ import annotations
 
