@@ -41,6 +41,10 @@ class Pending:
     watchers: dict[int, None] = attrs.Factory(dict)
     shown: tuple[int, int] = (0, 0)
 
+    def may_be_joined(self, until: float, progress: bool) -> bool:
+        """Whether another client may share it (C4): it lasts until then, and shows all it does (W13)."""
+        return self.deadline >= until and (not progress or (self.job.progress and self.shown == (0, 0)))
+
 
 @attrs.frozen
 class SubmissionSnapshot:

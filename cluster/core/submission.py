@@ -172,8 +172,11 @@ class Submission:
 
     def _progressed(self, frame: Progressed) -> Effects:
         """Shown to those who asked, unless a later attempt was; nobody misses what is dropped (W13)."""
-        pending, attempt = self._jobs.get(frame.key.job), (frame.key.epoch, frame.key.attempt)
-        if pending is None or not pending.watchers or frame.epoch < self._epoch or attempt < pending.shown:
+        pending = self._jobs.get(frame.key.job)
+        if pending is None or not pending.watchers or frame.epoch < self._epoch:
+            return ()
+        attempt = (frame.key.epoch, frame.key.attempt)
+        if attempt < pending.shown:
             return ()
         pending.shown = attempt
         return (ShowProgress(tuple(pending.watchers), frame),)
@@ -260,11 +263,8 @@ class Submission:
         Who wants to see its progress shares one that tells it, and only before it began (W13).
         """
         job = self._shared.get((key, event.tenant[:TENANT_MAX])) if key is not None else None
-        if job is None or self._jobs[job].deadline - now < SHARE_LEAST * self._work.deadline_s:
-            return None
-        pending = self._jobs[job]
-        tells = pending.job.progress and pending.shown == (0, 0)
-        return job if tells or not event.progress else None
+        until = now + SHARE_LEAST * self._work.deadline_s
+        return job if job is not None and self._jobs[job].may_be_joined(until, event.progress) else None
 
     def _join(self, job: str, event: RequestArrived, now: float) -> Effects:
         """Wait for a job that is in flight (C4), or whose id the client repeated (W1)."""
@@ -277,7 +277,8 @@ class Submission:
         return ()
 
     def _open(self, event: RequestArrived, key: CacheKey | None, now: float) -> Effects:
-        size, job = program_bytes(event.program), Job(event.job_id, self._me, event.program, event.progress)
+        size = program_bytes(event.program)
+        job = Job(event.job_id, self._me, event.program, event.progress)
         wait_until, deadline = now + self._work.queue_timeout_s, now + self._work.deadline_s
         tenant, share = event.tenant[:TENANT_MAX], min(max(event.share, 1), SHARE_MAX)
         pending = Pending(job, key, {}, deadline, wait_until, size, tenant, share)
